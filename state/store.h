@@ -1,0 +1,109 @@
+// File: state/store.h
+//
+// The disk behind the shards: one RocksDB for a process, and the checkpoints in it. The only header
+// through which anything outside state/ reaches RocksDB, and RocksDB is not in it.
+//
+// A checkpoint is one atomic step: the frozen changes of all shards, the positions of all sources, the
+// lengths of all output files and the expiry points enter RocksDB in one WriteBatch (WAL off), followed by one atomic flush of
+// all column families. What the store holds is always exactly the state at its stored position; after
+// a crash between two checkpoints it is the state of the earlier one.
+//
+//   ASSIGN_OR_RETURN(auto store, Store::Open({.path = "/var/lib/bongsu", .memory_bytes = 1 << 30}));
+//   if (store->latest()) reader.Seek(store->latest()->positions);
+//   ...
+//   RETURN_IF_ERROR(store->Commit(std::move(checkpoint)));
+//
+// Thread-safety: reads (by ShardStates) from any thread; Commit from one thread at a time.
+//
+// Errors: FailedPrecondition: another process has it open, or another application, version, shard
+// count or hash seed wrote it (the message says what to do). DataLoss: a checksum does not hold.
+// Anything else comes from the disk; after an error of Commit the store takes no further commits.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "state/types.h"
+
+namespace bongsu {
+
+// What one shard's operator changed, encoded (state/shard_state.cc makes it, state/store.cc applies it).
+struct FrozenShard {
+  struct Write {
+    uint8_t family = 0;   // column family
+    uint8_t kind = 0;     // put, delete, delete range
+    std::string key;
+    std::string value;    // for a range: the end key
+  };
+  ShardId shard = 0;
+  uint16_t operator_id = 0;
+  std::vector<Write> writes;
+  size_t bytes() const;
+};
+
+struct StoreOptions {
+  std::string path;                       // a directory; made if missing
+  size_t memory_bytes = size_t{256} << 20;  // block cache and write buffers together
+  std::string application;                // must match what the store was made for
+  uint16_t shards = 16;                   // fixed when the store is made
+  bool in_memory = false;                 // for tests: RocksDB's memory environment; path is a name in it
+};
+
+// A committed point in time.
+struct CheckpointMeta {
+  EpochId epoch = 0;
+  // The pipeline's own record of source positions, watermarks, output lengths and counters: bytes to
+  // the store, grammar in state/FORMAT.md.
+  std::string positions;
+};
+
+struct Checkpoint {
+  CheckpointMeta meta;
+  std::vector<std::unique_ptr<FrozenShard>> changes;
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+  static absl::StatusOr<std::unique_ptr<Store>> Open(StoreOptions options);
+
+  // The newest committed checkpoint; none in a new store.
+  virtual const std::optional<CheckpointMeta>& latest() const = 0;
+  virtual uint16_t shards() const = 0;
+  // Made at random when the store was made; keys are hashed to shards with it.
+  virtual uint64_t hash_seed() const = 0;
+
+  // The store's number for an operator. Known by name and semantic hash: where the name is known with
+  // another hash, its state belongs to another rule, is removed with the next commit, and `*reset` is
+  // set to the number of bytes about to go (approximate; at least 1).
+  virtual absl::StatusOr<uint16_t> OperatorId(std::string_view name, std::string_view semantic_hash,
+                                              uint64_t* reset) = 0;
+  // Names in the store that were not asked for since Open: operators taken out of the configuration.
+  virtual std::vector<std::string> UnclaimedOperators() const = 0;
+
+  // Writes the checkpoint atomically and durably. Epochs only grow.
+  [[nodiscard]] virtual absl::Status Commit(Checkpoint checkpoint) = 0;
+
+  struct Counters {
+    uint64_t commits = 0;
+    uint64_t rows_written = 0;
+    uint64_t bytes_written = 0;
+    DurationNs commit_ns_total = 0;
+  };
+  virtual Counters counters() const = 0;
+  // Bytes of memory by part: block cache, write buffers, table readers.
+  struct Memory {
+    size_t block_cache = 0;
+    size_t write_buffers = 0;
+    size_t table_readers = 0;
+  };
+  virtual Memory memory() const = 0;
+};
+
+}  // namespace bongsu
