@@ -80,6 +80,8 @@ struct Config {
   std::vector<SourceConfig> sources;
   std::vector<std::unique_ptr<OperatorSpec>> operators;   // in configuration order
   std::vector<int> operator_levels;  // of each operator: 0 reads sources only
+  // Of each operator: the fields of its results, for those who read them ("left.src_ip", "rule", "level", "key").
+  std::vector<FieldTable> result_fields;
   SinkConfig alerts;
   SinkConfig late;
   SinkConfig dead_letter;
