@@ -89,6 +89,16 @@ struct Definition {
   Json constraints = Json::object();
 };
 
+// The values of observable.type_id are not listed in one place: each type, attribute and object
+// that can be an observable carries its own number.
+void AddObservableTypes(const Json& node, Json* values) {
+  if (!node.is_object() && !node.is_array()) return;
+  if (node.is_object() && node.contains("observable") && node["observable"].is_number_integer()) {
+    (*values)[node["observable"].dump()] = Json{{"caption", node.value("caption", "")}};
+  }
+  for (const Json& child : node) AddObservableTypes(child, values);
+}
+
 }  // namespace
 
 struct OcsfSchema::Impl {
@@ -286,16 +296,6 @@ void OcsfSchema::Impl::CheckSibling(const Json& object, const std::string& name,
     run->Add(path, fmt::format("is {} ({}), but '{}' says {}", value.key(),
                                value->at("caption").dump(), sibling, object.at(sibling).dump()));
   }
-}
-
-// The values of observable.type_id are not listed in one place: each type, attribute and object
-// that can be an observable carries its own number.
-void AddObservableTypes(const Json& node, Json* values) {
-  if (!node.is_object() && !node.is_array()) return;
-  if (node.is_object() && node.contains("observable") && node["observable"].is_number_integer()) {
-    (*values)[node["observable"].dump()] = Json{{"caption", node.value("caption", "")}};
-  }
-  for (const Json& child : node) AddObservableTypes(child, values);
 }
 
 OcsfSchema::OcsfSchema(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
