@@ -1,0 +1,326 @@
+#include "pipeline/alert_writer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "operators/key.h"
+#include "operators/payload.h"
+#include "tests/conformance/ocsf_validator.h"
+
+namespace bongsu {
+namespace {
+
+using Json = nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr EventTimeNs kAlertTime = 1'767'225'600'123'456'789;  // 2026-01-01T00:00:00.123456789Z
+
+class FakeClock final : public Clock {
+ public:
+  int64_t NowNs() const override { return kAlertTime + kMinuteNs; }
+  int64_t MonotonicNs() const override { return 0; }
+};
+
+class TestSpec final : public OperatorSpec {
+ public:
+  TestSpec() {
+    rule_ = {.name = "inbound-then-shell",
+             .title = "Exploit, then \"shell\"",
+             .description = "An alert against a host, and soon after a shell on it.",
+             .type = "interval_join",
+             .level = "high",
+             .tags = {"attack.initial-access", "attack.t1190", "attack.t1059.001",
+                      "attack.execution", "cve.2099.0001"}};
+    inputs_.resize(2);
+    inputs_[0].name = "left";
+    inputs_[0].source = "firewall";
+    inputs_[0].fields = {"src_ip", "src_port", "dest_ip", "alert.signature"};
+    inputs_[1].name = "right";
+    inputs_[1].source = "endpoint";
+    inputs_[1].fields = {"Hostname",    "User",    "Image", "ProcessId",
+                         "CommandLine", "host_ip", "Extra"};
+    semantic_hash_ = "5e" + std::string(62, '0');
+  }
+  std::string Why(const Incident& incident) const override {
+    return "right within 60s of left, " + std::to_string(incident.event_count) + " events";
+  }
+  std::unique_ptr<Operator> NewInstance() const override { return nullptr; }
+};
+
+class AlertWriterTest : public ::testing::Test {
+ protected:
+  AlertWriterTest() {
+    config_.sources.resize(2);
+    config_.sources[0].name = "firewall";
+    config_.sources[0].topics = {"logs.fw"};
+    config_.sources[0].tenant = "acme";
+    config_.sources[0].format.entities = {
+        {"src_ip", {"src_ip"}}, {"src_port", {"src_port"}}, {"dst_ip", {"dest_ip"}}};
+    config_.sources[1].name = "endpoint";
+    config_.sources[1].files = {"host/*.jsonl"};
+    config_.sources[1].format.entities = {
+        {"host", {"Hostname"}}, {"user", {"SubjectUser", "User"}}, {"process", {"Image"}},
+        {"pid", {"ProcessId"}}, {"command_line", {"CommandLine"}}, {"host_ip", {"host_ip"}}};
+    firewall_ = *partitions_.Add(
+        {.source = "firewall", .topic = "logs.fw", .partition = 3, .identity = "f"});
+    endpoint_ = *partitions_.Add({.source = "endpoint", .path = "host/a.jsonl", .identity = "e"});
+    Value address = Value::String("10.0.0.5");
+    Event event{.fields = std::span<const Value>(&address, 1)};
+    KeyBuilder builder({.slots = {0}});
+    key_ = std::string(builder.Build(event)[0]);
+    SetRight({Value::String("ws-1.corp.example"), Value::String("CORP\\jdoe"),
+              Value::String("C:\\Windows\\System32\\cmd.exe"), Value::String("4242"),
+              Value::String("cmd /c \"whoami\""), Value::String("10.0.0.5")});
+    const Value left[] = {Value::String("203.0.113.9"), Value::Number("55123"),
+                          Value::String("10.0.0.5"), Value::String("EXPLOIT attempt")};
+    EncodeValues(left, &left_);
+  }
+
+  void SetRight(std::vector<Value> values) {
+    right_.clear();
+    EncodeValues(values, &right_);
+  }
+
+  Incident MakeIncident(Activity activity = Activity::kCreate) {
+    evidence_ = {{.port = 0, .time = kAlertTime, .seq = PackSeq(firewall_, 17), .payload = left_},
+                 {.port = 1,
+                  .time = kAlertTime + kSecondNs,
+                  .seq = PackSeq(endpoint_, 4096),
+                  .payload = right_}};
+    Incident incident;
+    incident.activity = activity;
+    for (size_t i = 0; i < incident.id.size(); ++i) incident.id[i] = static_cast<uint8_t>(i * 17);
+    incident.key = key_;
+    incident.first_time = kAlertTime;
+    incident.last_time = kAlertTime + kSecondNs;
+    incident.anchor_time = kAlertTime;
+    incident.event_count = 2;
+    incident.evidence = evidence_;
+    return incident;
+  }
+
+  std::string Write(const Incident& incident) {
+    std::string out;
+    MakeAlertWriter(config_, partitions_, clock_)->Write(spec_, incident, &out);
+    return out;
+  }
+
+  Json WriteOcsf(const Incident& incident) {
+    config_.alerts.format = AlertFormat::kOcsf;
+    const std::string text = Write(incident);
+    if (const std::string path = testing::SharedOcsfSchemaPath(); !path.empty()) {
+      static const auto* schema =
+          new absl::StatusOr<testing::OcsfSchema>(testing::OcsfSchema::Load(path));
+      EXPECT_TRUE(schema->ok());
+      EXPECT_THAT((*schema)->Validate(text), IsEmpty()) << text;
+    }
+    EXPECT_EQ(text.find('\n'), std::string::npos);
+    return Json::parse(text);
+  }
+
+  Config config_;
+  PartitionTable partitions_;
+  FakeClock clock_;
+  TestSpec spec_;
+  PartitionId firewall_ = 0;
+  PartitionId endpoint_ = 0;
+  std::string key_;
+  std::string left_;
+  std::string right_;
+  std::vector<Evidence> evidence_;
+};
+
+TEST_F(AlertWriterTest, NativeIsAsDocumented) {
+  config_.alerts.format = AlertFormat::kNative;
+  config_.alerts.fields = {"src_ip", "src_port", "Image"};
+  EXPECT_EQ(
+      Write(MakeIncident()),
+      R"({"id":"00112233445566778899aabbccddeeff","activity":"create","rule":"inbound-then-shell",)"
+      R"("level":"high","key":"10.0.0.5","time":"2026-01-01T00:00:00.123456789Z",)"
+      R"("first_time":"2026-01-01T00:00:00.123456789Z","last_time":"2026-01-01T00:00:01.123456789Z",)"
+      R"("count":2,"evidence":[{"input":"left","source":"firewall","topic":"logs.fw","partition":3,)"
+      R"("offset":17,"time":"2026-01-01T00:00:00.123456789Z",)"
+      R"("fields":{"src_ip":"203.0.113.9","src_port":55123}},{"input":"right","source":"endpoint",)"
+      R"("file":"host/a.jsonl","offset":4096,"time":"2026-01-01T00:00:01.123456789Z",)"
+      R"("fields":{"Image":"C:\\Windows\\System32\\cmd.exe"}}]})");
+}
+
+TEST_F(AlertWriterTest, NativeCarriesAllFieldsWhereNoneAreChosen) {
+  config_.alerts.format = AlertFormat::kNative;
+  Incident incident = MakeIncident(Activity::kUpdate);
+  incident.evidence_dropped = 5;
+  const Json alert = Json::parse(Write(incident));
+  EXPECT_EQ(alert["activity"], "update");
+  EXPECT_EQ(alert["evidence_dropped"], 5);
+  EXPECT_EQ(alert["evidence"][0]["fields"].size(), 4u);
+  EXPECT_EQ(alert["evidence"][1]["fields"].size(), 6u);
+}
+
+TEST_F(AlertWriterTest, OcsfSaysWhatHappenedWhereAndWhy) {
+  const Json alert = WriteOcsf(MakeIncident());
+  EXPECT_EQ(alert["class_uid"], 2004);
+  EXPECT_EQ(alert["type_uid"], 200401);
+  EXPECT_EQ(alert["severity_id"], 4);
+  EXPECT_EQ(alert["time"], 1767225600123);
+  EXPECT_EQ(alert["end_time"], 1767225601123);
+  EXPECT_EQ(alert["message"],
+            "Exploit, then \"shell\" (10.0.0.5): right within 60s of left, 2 events");
+  EXPECT_EQ(alert["metadata"]["tenant_uid"], "acme");
+  EXPECT_EQ(alert["metadata"]["uid"], "00112233445566778899aabbccddeeff:1:2");
+  EXPECT_EQ(alert["metadata"]["labels"], Json({"cve.2099.0001"}));
+  EXPECT_EQ(alert["metadata"]["logged_time"], 1767225660123);
+  const Json& finding = alert["finding_info"];
+  EXPECT_EQ(finding["uid"], "00112233445566778899aabbccddeeff");
+  EXPECT_EQ(finding["title"], "Exploit, then \"shell\"");
+  EXPECT_EQ(finding["desc"], "right within 60s of left, 2 events");
+  EXPECT_EQ(finding["related_events_count"], 2);
+  EXPECT_EQ(finding["data_sources"], Json({"firewall", "endpoint"}));
+  EXPECT_EQ(finding["analytic"]["name"], "inbound-then-shell");
+  ASSERT_EQ(finding["attacks"].size(), 4u);
+  EXPECT_EQ(finding["attacks"][1]["sub_technique"]["uid"], "T1059.001");
+  EXPECT_EQ(finding["attacks"][2]["tactic"]["uid"], "TA0001");
+}
+
+TEST_F(AlertWriterTest, OcsfEvidenceHasTypedObjectsAndCoordinates) {
+  const Json alert = WriteOcsf(MakeIncident());
+  const Json& left = alert["evidences"][0];
+  EXPECT_EQ(left["uid"], "logs.fw/3:17");
+  EXPECT_EQ(left["src_endpoint"], (Json{{"ip", "203.0.113.9"}, {"port", 55123}}));
+  EXPECT_EQ(left["dst_endpoint"], (Json{{"ip", "10.0.0.5"}}));
+  EXPECT_EQ(left["data"]["topic"], "logs.fw");
+  EXPECT_EQ(left["data"]["partition"], 3);
+  EXPECT_EQ(left["data"]["offset"], 17);
+  EXPECT_EQ(left["data"]["time_ns"], "1767225600123456789");
+  EXPECT_EQ(left["data"]["fields"]["alert.signature"], "EXPLOIT attempt");
+  const Json& right = alert["evidences"][1];
+  EXPECT_EQ(right["data"]["file"], "host/a.jsonl");
+  EXPECT_EQ(right["device"],
+            (Json{{"type_id", 0}, {"hostname", "ws-1.corp.example"}, {"ip", "10.0.0.5"}}));
+  EXPECT_EQ(right["process"]["pid"], 4242);
+  EXPECT_EQ(right["process"]["name"], "cmd.exe");
+  EXPECT_EQ(right["process"]["cmd_line"], "cmd /c \"whoami\"");
+  EXPECT_EQ(right["user"], (Json{{"name", "jdoe"}, {"domain", "CORP"}}));
+  EXPECT_EQ(alert["resources"][0]["name"], "ws-1.corp.example");
+  ASSERT_EQ(alert["observables"].size(),
+            5u);  // two addresses, one of them seen twice; host, process, user
+  EXPECT_EQ(alert["observables"][0], (Json{{"type_id", 2},
+                                           {"type", "IP Address"},
+                                           {"name", "evidences[0].src_endpoint.ip"},
+                                           {"value", "203.0.113.9"}}));
+}
+
+TEST_F(AlertWriterTest, OcsfShowsWhatTheCapLeftOut) {
+  Incident incident = MakeIncident(Activity::kUpdate);
+  incident.event_count = 40;
+  incident.evidence_dropped = 38;
+  const Json alert = WriteOcsf(incident);
+  EXPECT_EQ(alert["activity_name"], "Update");
+  EXPECT_EQ(alert["count"], 40);
+  EXPECT_EQ(alert["metadata"]["is_truncated"], true);
+  EXPECT_EQ(alert["unmapped"]["evidence_listed"], 2);
+  EXPECT_EQ(alert["unmapped"]["evidence_dropped"], 38);
+}
+
+TEST_F(AlertWriterTest, OcsfHoldsForEveryActivityAndForMissingEntities) {
+  for (const Activity activity : {Activity::kCreate, Activity::kUpdate, Activity::kClose}) {
+    WriteOcsf(MakeIncident(activity));
+  }
+  SetRight({});
+  EXPECT_FALSE(WriteOcsf(MakeIncident())["evidences"][1].contains("device"));
+  SetRight(
+      {Value::Null(), Value::String("-"), Value::String("C:\\a\\b.exe"), Value::String("none")});
+  const Json no_pid = WriteOcsf(MakeIncident())["evidences"][1];
+  EXPECT_EQ(no_pid["file"]["name"], "b.exe");
+  EXPECT_FALSE(no_pid.contains("process"));
+  EXPECT_FALSE(no_pid.contains("user"));
+  SetRight({Value::String("h"), Value::String("\\"), Value(), Value::String("0x1a4"), Value(),
+            Value::String("not an address")});
+  const Json hex = WriteOcsf(MakeIncident())["evidences"][1];
+  EXPECT_EQ(hex["process"]["pid"], 420);
+  EXPECT_EQ(hex["user"]["name"], "\\");
+  EXPECT_FALSE(hex["device"].contains("ip"));
+}
+
+TEST_F(AlertWriterTest, FilesOnlyMeansNoWallClockInAlerts) {
+  config_.sources[0].topics.clear();
+  config_.sources[0].files = {"fw.jsonl"};
+  EXPECT_FALSE(WriteOcsf(MakeIncident())["metadata"].contains("logged_time"));
+}
+
+TEST_F(AlertWriterTest, HostileValuesDoNotBreakTheJson) {
+  const std::string long_text(3 * kPayloadFieldBytesMax, 'x');
+  const Value items[] = {Value::String("a\"\n"), Value::Number("7"), Value::Null()};
+  SetRight({Value::String("h\u202e\"\\\x01"), Value::String("u\xff"), Value::Number("1.2.3"),
+            Value::Bool(true), Value::String(long_text), Value::Object("{\"a\":\n\"b"),
+            Value::Array(items)});
+  const Json alert = WriteOcsf(MakeIncident());
+  const Json& data = alert["evidences"][1]["data"];
+  EXPECT_EQ(data["fields"]["Image"], "1.2.3");
+  EXPECT_EQ(data["fields"]["host_ip"], "{\"a\":\n\"b");
+  EXPECT_EQ(data["fields"]["Extra"], (Json{"a\"\n", 7, nullptr}));
+  EXPECT_EQ(data["fields"]["Hostname"], "h\u202e\"\\\x01");
+  EXPECT_EQ(data["fields"]["CommandLine"].get<std::string>().size(), kPayloadFieldBytesMax);
+  EXPECT_EQ(data["cut_fields"], Json({"CommandLine"}));
+  config_.alerts.format = AlertFormat::kNative;
+  EXPECT_FALSE(Json::parse(Write(MakeIncident()), nullptr, false).is_discarded());
+}
+
+TEST_F(AlertWriterTest, DeadLettersCarryTheRecordLosslessly) {
+  const PartitionInfo& kafka = partitions_.Get(firewall_);
+  std::string out;
+  WriteDeadLetter(kafka, 17, "invalid_json", "{\"a\": \"b\\u202e", kAlertTime, &out);
+  Json letter = Json::parse(out);
+  EXPECT_EQ(letter["reason"], "invalid_json");
+  EXPECT_EQ(letter["source"], "firewall");
+  EXPECT_EQ(letter["topic"], "logs.fw");
+  EXPECT_EQ(letter["partition"], 3);
+  EXPECT_EQ(letter["offset"], 17);
+  EXPECT_EQ(letter["logged_time"], "2026-01-01T00:00:00.123456789Z");
+  EXPECT_EQ(letter["record"], "{\"a\": \"b\\u202e");
+  EXPECT_FALSE(letter.contains("cut"));
+
+  out.clear();
+  WriteDeadLetter(partitions_.Get(endpoint_), 0, "invalid_json", "\xff\xfe", kAlertTime, &out);
+  letter = Json::parse(out);
+  EXPECT_EQ(letter["file"], "host/a.jsonl");
+  EXPECT_EQ(letter["record_base64"], "//4=");
+
+  out.clear();
+  WriteDeadLetter(kafka, 0, "too_large", std::string(kDeadLetterRecordBytesMax - 1, 'a') + "한",
+                  kAlertTime, &out);
+  letter = Json::parse(out);
+  EXPECT_EQ(letter["cut"], true);
+  EXPECT_EQ(letter["size"], kDeadLetterRecordBytesMax + 2);
+  EXPECT_EQ(letter["record"].get<std::string>().size(), kDeadLetterRecordBytesMax - 1);
+}
+
+TEST_F(AlertWriterTest, LateEventsSayHowLate) {
+  std::string out;
+  WriteLate(partitions_.Get(firewall_), 5,
+            {.reason = "late",
+             .op = "inbound-then-shell",
+             .key = key_,
+             .time = kAlertTime,
+             .behind = 90 * kSecondNs,
+             .watermark = kAlertTime + 90 * kSecondNs},
+            "", R"({"src_ip":"203.0.113.9"})", &out);
+  EXPECT_EQ(
+      out,
+      R"({"reason":"late","operator":"inbound-then-shell","key":"10.0.0.5","source":"firewall",)"
+      R"("topic":"logs.fw","partition":3,"offset":5,"time":"2026-01-01T00:00:00.123456789Z",)"
+      R"("behind_ms":90000,"watermark":"2026-01-01T00:01:30.123456789Z",)"
+      R"("fields":{"src_ip":"203.0.113.9"}})");
+  out.clear();
+  WriteLate(partitions_.Get(endpoint_), 6,
+            {.reason = "future", .time = kAlertTime, .behind = kHourNs}, "{\"x\":1}", "", &out);
+  const Json late = Json::parse(out);
+  EXPECT_EQ(late["ahead_ms"], 3600000);
+  EXPECT_EQ(late["record"], "{\"x\":1}");
+  EXPECT_EQ(late["file"], "host/a.jsonl");
+}
+
+}  // namespace
+}  // namespace bongsu
