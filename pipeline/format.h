@@ -2,11 +2,12 @@
 //
 // A format: how the records of a source are read. Where their event time is, what their fields are
 // called, which Sigma log source they are. Formats are data (YAML): the named ones lie in
-// pipeline/formats/*.yaml and are compiled into the binary; a configuration may write its own in place
-// of a name, or name one and change parts of it.
+// pipeline/formats/*.yaml and are compiled into the binary; a configuration may write its own in
+// place of a name, or name one and change parts of it.
 //
 //   format: suricata-eve
-//   format: {base: ecs, time: [{path: event.created, as: rfc3339}], fields: {Image: process.executable}}
+//   format: {base: ecs, time: [{path: event.created, as: rfc3339}], fields: {Image:
+//   process.executable}}
 //
 // Thread-safety: plain data, immutable once loaded.
 #pragma once
@@ -25,18 +26,22 @@
 namespace bongsu {
 
 enum class TimeEncoding : uint8_t {
-  kRfc3339,      // any fraction; Z, +00:00, +0000
-  kEpochS, kEpochMs, kEpochUs, kEpochNs,   // number or string, fraction allowed
-  kPattern,      // strptime-like, with a declared zone
+  kRfc3339,  // any fraction; Z, +00:00, +0000
+  kEpochS,
+  kEpochMs,
+  kEpochUs,
+  kEpochNs,  // number or string, fraction allowed
+  kPattern,  // strptime-like, with a declared zone
 };
 
 // One place where event time may be; a list of them is tried in order, the first usable one counts.
 struct TimeSpec {
-  std::string path;                  // dotted
+  std::string path;  // dotted
   TimeEncoding encoding = TimeEncoding::kRfc3339;
-  std::string pattern;               // kPattern: %Y-%m-%d %H:%M:%S%f ...; %f = fraction with its dot, optional
-  DurationNs zone_offset = 0;        // kPattern without %z: local time minus UTC
-  // Only for records where the field `when_path` has the text `when_equals` (ASCII case ignored); empty: all.
+  std::string pattern;  // kPattern: %Y-%m-%d %H:%M:%S%f ...; %f = fraction with its dot, optional
+  DurationNs zone_offset = 0;  // kPattern without %z: local time minus UTC
+  // Only for records where the field `when_path` has the text `when_equals` (ASCII case ignored);
+  // empty: all.
   std::string when_path;
   std::string when_equals;
 };
@@ -51,10 +56,12 @@ struct LogSource {
 struct Format {
   std::string name;
   std::vector<TimeSpec> time;
-  // Rule's field name -> path(s) in the record, tried in order. A name that is not here is its own path (a literal flat key wins over the nested path).
+  // Rule's field name -> path(s) in the record, tried in order. A name that is not here is its own
+  // path (a literal flat key wins over the nested path).
   std::map<std::string, std::vector<std::string>> fields;
-  // What a field is to an alert: entity ("host", "host_ip", "user", "src_ip", "src_port", "dst_ip", "dst_port", "process",
-  // "command_line", "parent_process", "pid", "message", "event_id", "signature") -> rule's field names, tried in order.
+  // What a field is to an alert: entity ("host", "host_ip", "user", "src_ip", "src_port", "dst_ip",
+  // "dst_port", "process", "command_line", "parent_process", "pid", "message", "event_id",
+  // "signature") -> rule's field names, tried in order.
   std::map<std::string, std::vector<std::string>> entities;
   LogSource logsource;
 };

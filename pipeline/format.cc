@@ -1,0 +1,260 @@
+#include "pipeline/format.h"
+
+#include <algorithm>
+#include <array>
+#include <span>
+#include <utility>
+
+#include "fmt/format.h"
+#include "pipeline/builtin_formats.h"
+#include "pipeline/event_time.h"
+#include "state/check.h"
+
+namespace bongsu {
+namespace {
+
+constexpr std::array<std::string_view, 14> kEntities = {
+    "host",    "host_ip",      "user",           "src_ip", "src_port", "dst_ip",   "dst_port",
+    "process", "command_line", "parent_process", "pid",    "message",  "event_id", "signature"};
+constexpr std::array<std::pair<std::string_view, TimeEncoding>, 6> kEncodings = {{
+    {"rfc3339", TimeEncoding::kRfc3339},
+    {"epoch_s", TimeEncoding::kEpochS},
+    {"epoch_ms", TimeEncoding::kEpochMs},
+    {"epoch_us", TimeEncoding::kEpochUs},
+    {"epoch_ns", TimeEncoding::kEpochNs},
+    {"pattern", TimeEncoding::kPattern},
+}};
+
+std::string Hint(std::string_view word, std::span<const std::string_view> names) {
+  const std::string nearest = NearestName(word, names);
+  if (!nearest.empty()) return fmt::format("did you mean '{}'?", nearest);
+  return fmt::format("known: {}", fmt::join(names, ", "));
+}
+
+// Calls `read(key, value)` for each entry of a map; reports what is not a map, and unknown keys.
+template <typename Read>
+void ReadMap(const Node& node, std::string_view what, std::span<const std::string_view> keys,
+             Diagnostics& diagnostics, Read read) {
+  if (!node.is_map()) {
+    diagnostics.Error(node.where, fmt::format("'{}' must be a map", what));
+    return;
+  }
+  for (const auto& [key, value] : node.entries) {
+    if (!keys.empty() && std::find(keys.begin(), keys.end(), key.scalar) == keys.end()) {
+      diagnostics.Error(key.where, fmt::format("unknown key '{}' in '{}'", key.scalar, what),
+                        Hint(key.scalar, keys));
+      continue;
+    }
+    read(key, value);
+  }
+}
+
+bool ReadText(const Node& node, std::string_view what, Diagnostics& diagnostics, std::string* out) {
+  if (!node.is_scalar() || node.scalar.empty()) {
+    diagnostics.Error(node.where, fmt::format("'{}' must be a text", what));
+    return false;
+  }
+  *out = node.scalar;
+  return true;
+}
+
+// One text, or a list of them.
+std::vector<std::string> ReadTexts(const Node& node, std::string_view what,
+                                   Diagnostics& diagnostics) {
+  std::vector<std::string> texts;
+  std::string text;
+  if (node.is_scalar()) {
+    if (ReadText(node, what, diagnostics, &text)) texts.push_back(std::move(text));
+    return texts;
+  }
+  if (!node.is_sequence() || node.items.empty()) {
+    diagnostics.Error(node.where, fmt::format("'{}' must be a field name or a list of them", what));
+  }
+  for (const Node& item : node.items) {
+    if (ReadText(item, what, diagnostics, &text)) texts.push_back(text);
+  }
+  return texts;
+}
+
+void ReadEncoding(const Node& node, Diagnostics& diagnostics, TimeEncoding* encoding) {
+  std::array<std::string_view, kEncodings.size()> names;
+  for (size_t i = 0; i < names.size(); ++i) {
+    names[i] = kEncodings[i].first;
+    if (node.is_scalar() && node.scalar == names[i]) {
+      *encoding = kEncodings[i].second;
+      return;
+    }
+  }
+  diagnostics.Error(node.where, fmt::format("unknown time encoding '{}'", node.scalar),
+                    Hint(node.scalar, names));
+}
+
+void ReadWhen(const Node& node, Diagnostics& diagnostics, TimeSpec* spec) {
+  if (!node.is_map() || node.entries.size() != 1 || !node.entries[0].second.is_scalar()) {
+    diagnostics.Error(node.where, "'when' must be one field and its text",
+                      "for example: when: {event_type: flow}");
+    return;
+  }
+  spec->when_path = node.entries[0].first.scalar;
+  spec->when_equals = node.entries[0].second.scalar;
+}
+
+TimeSpec ReadTime(const Node& node, Diagnostics& diagnostics) {
+  static constexpr std::array<std::string_view, 5> kKeys = {"path", "as", "pattern", "zone",
+                                                            "when"};
+  TimeSpec spec;
+  const Node* as = nullptr;
+  const Node* pattern = nullptr;
+  const Node* zone = nullptr;
+  ReadMap(node, "time", kKeys, diagnostics, [&](const Node& key, const Node& value) {
+    if (key.scalar == "path") ReadText(value, "path", diagnostics, &spec.path);
+    if (key.scalar == "as") ReadEncoding(*(as = &value), diagnostics, &spec.encoding);
+    if (key.scalar == "pattern")
+      ReadText(*(pattern = &value), "pattern", diagnostics, &spec.pattern);
+    if (key.scalar == "zone") zone = &value;
+    if (key.scalar == "when") ReadWhen(value, diagnostics, &spec);
+  });
+  if (!node.is_map()) return spec;
+  if (node.Find("path") == nullptr) {
+    diagnostics.Error(node.where, "a time needs 'path', the field that it is read from");
+  }
+  if (pattern != nullptr && as != nullptr && spec.encoding != TimeEncoding::kPattern) {
+    diagnostics.Error(pattern->where,
+                      fmt::format("'pattern' and 'as: {}' contradict each other", as->scalar),
+                      "leave 'as' out");
+  }
+  if (pattern == nullptr && spec.encoding == TimeEncoding::kPattern) {
+    diagnostics.Error(as->where, "'as: pattern' needs 'pattern'",
+                      "for example: '%Y-%m-%d %H:%M:%S%f'");
+  }
+  if (pattern == nullptr && zone != nullptr) {
+    diagnostics.Error(zone->where,
+                      "'zone' belongs to 'pattern': other encodings say their zone themselves");
+  }
+  if (zone != nullptr) {
+    const std::optional<DurationNs> offset =
+        zone->is_scalar() ? ParseZone(zone->scalar) : std::optional<DurationNs>();
+    if (!offset) {
+      diagnostics.Error(zone->where, fmt::format("'{}' is not a zone", zone->scalar),
+                        "UTC, or like '+02:00'");
+    }
+    spec.zone_offset = offset.value_or(0);
+  }
+  if (pattern != nullptr && !spec.pattern.empty()) {
+    spec.encoding = TimeEncoding::kPattern;
+    std::string error;
+    if (!TimePattern::Compile(spec.pattern, spec.zone_offset, &error)) {
+      diagnostics.Error(pattern->where, fmt::format("time pattern '{}': {}", spec.pattern, error));
+    } else if (zone == nullptr && spec.pattern.find("%z") == std::string::npos &&
+               spec.pattern.find("%s") == std::string::npos) {
+      diagnostics.Error(pattern->where,
+                        "the pattern has no %z, so 'zone' must say what zone its times are in",
+                        "zone: UTC, or like '+02:00'");
+    }
+  }
+  return spec;
+}
+
+void ReadTimes(const Node& node, Diagnostics& diagnostics, std::vector<TimeSpec>* out) {
+  out->clear();
+  if (node.is_map()) {
+    out->push_back(ReadTime(node, diagnostics));
+    return;
+  }
+  if (!node.is_sequence() || node.items.empty()) {
+    diagnostics.Error(node.where, "'time' must be a list of {path, as} maps");
+    return;
+  }
+  for (const Node& item : node.items) out->push_back(ReadTime(item, diagnostics));
+}
+
+void ReadLogSource(const Node& node, Diagnostics& diagnostics, LogSource* out) {
+  static constexpr std::array<std::string_view, 3> kKeys = {"category", "product", "service"};
+  ReadMap(node, "logsource", kKeys, diagnostics, [&](const Node& key, const Node& value) {
+    std::string* text = key.scalar == "category"  ? &out->category
+                        : key.scalar == "product" ? &out->product
+                                                  : &out->service;
+    ReadText(value, key.scalar, diagnostics, text);
+  });
+}
+
+using FormatMap = std::map<std::string, Format, std::less<>>;
+
+bool FindFormat(const Node& node, const FormatMap& known, Diagnostics& diagnostics, Format* out) {
+  if (auto it = known.find(node.scalar); node.is_scalar() && it != known.end()) {
+    *out = it->second;
+    return true;
+  }
+  std::vector<std::string_view> names;
+  for (const auto& [name, format] : known) names.push_back(name);
+  diagnostics.Error(node.where, fmt::format("unknown format '{}'", node.scalar),
+                    Hint(node.scalar, names));
+  return false;
+}
+
+std::optional<Format> ReadFormat(const Node& node, const FormatMap& known,
+                                 Diagnostics& diagnostics) {
+  static constexpr std::array<std::string_view, 6> kKeys = {"name",   "base",     "time",
+                                                            "fields", "entities", "logsource"};
+  const int errors = diagnostics.errors();
+  Format format;
+  if (node.is_scalar()) {
+    return FindFormat(node, known, diagnostics, &format) ? std::optional(std::move(format))
+                                                         : std::nullopt;
+  }
+  // The base first, wherever it stands in the map: the other keys change it.
+  if (const Node* base = node.Find("base"); base != nullptr)
+    FindFormat(*base, known, diagnostics, &format);
+  ReadMap(node, "format", kKeys, diagnostics, [&](const Node& key, const Node& value) {
+    if (key.scalar == "name") ReadText(value, "name", diagnostics, &format.name);
+    if (key.scalar == "time") ReadTimes(value, diagnostics, &format.time);
+    if (key.scalar == "logsource") ReadLogSource(value, diagnostics, &format.logsource);
+    if (key.scalar == "fields") {
+      ReadMap(value, "fields", {}, diagnostics, [&](const Node& name, const Node& paths) {
+        format.fields[name.scalar] = ReadTexts(paths, name.scalar, diagnostics);
+      });
+    }
+    if (key.scalar == "entities") {
+      ReadMap(value, "entities", kEntities, diagnostics, [&](const Node& name, const Node& fields) {
+        format.entities[name.scalar] = ReadTexts(fields, name.scalar, diagnostics);
+      });
+    }
+  });
+  if (node.is_map() && format.time.empty() && node.Find("time") == nullptr &&
+      node.Find("base") == nullptr) {
+    diagnostics.Error(node.where, "the format does not say where event time is",
+                      "add time: [{path: ..., as: rfc3339}], or base: with a known format");
+  }
+  if (format.name.empty()) format.name = "custom";
+  if (diagnostics.errors() > errors) return std::nullopt;
+  return format;
+}
+
+FormatMap LoadBuiltinFormats() {
+  FormatMap formats;
+  for (const BuiltinFormatText& text : BuiltinFormatTexts()) {
+    Diagnostics diagnostics;
+    const std::string file = fmt::format("formats/{}.yaml", text.name);
+    const std::vector<Node> documents = ParseYaml(text.yaml, file, YamlLimits{}, diagnostics);
+    std::optional<Format> format;
+    if (documents.size() == 1) format = ReadFormat(documents[0], {}, diagnostics);
+    // They come with the binary: a mistake in them is a mistake of ours, which format_test would
+    // show.
+    BONGSU_CHECK_MSG(format.has_value() && format->name == text.name, diagnostics.Text());
+    formats.emplace(text.name, *std::move(format));
+  }
+  return formats;
+}
+
+}  // namespace
+
+const std::map<std::string, Format, std::less<>>& BuiltinFormats() {
+  static const auto* const formats = new FormatMap(LoadBuiltinFormats());
+  return *formats;
+}
+
+std::optional<Format> ParseFormat(const Node& node, Diagnostics& diagnostics) {
+  return ReadFormat(node, BuiltinFormats(), diagnostics);
+}
+
+}  // namespace bongsu
