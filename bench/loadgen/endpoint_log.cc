@@ -145,15 +145,12 @@ void EndpointLog::Guid(HostId host, Line& line) {
 }
 
 void EndpointLog::Hashes(std::string_view image, Line& line) {
-  uint64_t h = image.size() * 0x9e3779b97f4a7c15u;
-  line.Lit(",\"Hashes\":\"SHA1=").Hex(h *= 31, 16).Hex(h *= 37, 16).Hex(h *= 41, 8).Lit(",MD5=");
-  line.Hex(h *= 43, 16)
-      .Hex(h *= 47, 16)
-      .Lit(",SHA256=")
-      .Hex(h *= 53, 16)
-      .Hex(h *= 59, 16)
-      .Hex(h *= 61, 16);
-  line.Hex(h * 67, 16).Lit(",IMPHASH=").Hex(h * 71, 16).Hex(h * 73, 16).Lit("\"");
+  const uint64_t seed = image.size() * 0x9e3779b97f4a7c15u;
+  const auto part = [seed](uint64_t n) { return seed * (2 * n + 31); };
+  line.Lit(",\"Hashes\":\"SHA1=").Hex(part(1), 16).Hex(part(2), 16).Hex(part(3), 8);
+  line.Lit(",MD5=").Hex(part(4), 16).Hex(part(5), 16);
+  line.Lit(",SHA256=").Hex(part(6), 16).Hex(part(7), 16).Hex(part(8), 16).Hex(part(9), 16);
+  line.Lit(",IMPHASH=").Hex(part(10), 16).Hex(part(11), 16).Lit("\"");
 }
 
 void EndpointLog::User(HostId host, Line& line) {

@@ -53,15 +53,6 @@ uint64_t FirewallLog::Head(const Connection& c, std::string_view type, std::stri
       .Hex(flow_id * 0x9e3779b97f4a7c15u, 16)
       .Lit("\"");
   line.Lit(",\"host\":\"fw-edge-1.corp.example\",\"vlan\":[").Number(10 + c.dst_port % 90).Lit("]");
-  line.Lit(",\"ether\":{\"src_mac\":\"02:00:5e:10:")
-      .Hex(c.src_ip >> 8, 2)
-      .Lit(":")
-      .Hex(c.src_ip, 2);
-  line.Lit("\",\"dest_mac\":\"02:00:5e:20:")
-      .Hex(c.dst_ip >> 8, 2)
-      .Lit(":")
-      .Hex(c.dst_ip, 2)
-      .Lit("\"}");
   return flow_id;
 }
 
@@ -74,15 +65,7 @@ void FirewallLog::Flow(const Connection& c, int64_t start_ns, int64_t end_ns, Li
   line.Lit(",\"bytes_toserver\":").Number(300 + (r >> 16 & 0xffff)).Lit(",\"bytes_toclient\":");
   line.Number(400 + (r >> 32 & 0xfffff)).Lit(",\"start\":\"").Time(start_ns, 'T', 6);
   line.Lit("+0000\",\"end\":\"").Time(end_ns, 'T', 6).Lit("+0000\",\"age\":0,\"state\":\"closed\"");
-  line.Lit(",\"reason\":\"shutdown\",\"alerted\":false,\"src_ip\":\"")
-      .Ip(c.src_ip)
-      .Lit("\",\"dest_ip\":\"")
-      .Ip(c.dst_ip);
-  line.Lit("\",\"src_port\":")
-      .Number(c.src_port)
-      .Lit(",\"dest_port\":")
-      .Number(c.dst_port)
-      .Lit("}");
+  line.Lit(",\"reason\":\"shutdown\",\"alerted\":false}");
 }
 
 void FirewallLog::Traffic(const Connection& c, int64_t time_ns, Line& line) {

@@ -115,8 +115,9 @@ class Generator {
   void FirewallNoise(bool selected, int rule, HostId host, int64_t now) {
     key_.clear();
     if (selected) {
-      WriteLeft(rule, host, LeftConnection(rule, host, hosts_, random_), random_.Below(6), now,
-                firewall_, line_);
+      // Apart: the order in which arguments are evaluated is the compiler's.
+      const Connection attack = LeftConnection(rule, host, hosts_, random_);
+      WriteLeft(rule, attack, random_.Below(6), now, firewall_, line_);
       return;
     }
     const auto port = static_cast<uint16_t>(49152 + random_.Below(16000));
@@ -147,8 +148,8 @@ class Generator {
         firewall_.Traffic(event.connection, event.time_ns, line_);
         break;
       case PlannedEvent::Kind::kAlert:
-        event.id = WriteLeft(story.rule, story.victim, event.connection, event.variant,
-                             event.time_ns, firewall_, line_);
+        event.id =
+            WriteLeft(story.rule, event.connection, event.variant, event.time_ns, firewall_, line_);
         break;
       case PlannedEvent::Kind::kStart:
         event.id = endpoint_.Start(story.victim, RightStart(story.rule, event.variant),

@@ -11,9 +11,18 @@ Line& Line::Time(int64_t time_ns, char separator, int digits) {
     const std::time_t seconds = second;
     std::tm utc{};
     gmtime_r(&seconds, &utc);
-    std::snprintf(cached_text_, sizeof(cached_text_), "%04d-%02d-%02dT%02d:%02d:%02d",
-                  (utc.tm_year + 1900) % 10000, utc.tm_mon % 12 + 1, utc.tm_mday % 32,
-                  utc.tm_hour % 24, utc.tm_min % 60, utc.tm_sec % 61);
+    const auto put = [this](int number, size_t width, size_t at) {
+      for (size_t i = at + width; i > at; --i, number /= 10) {
+        cached_text_[i - 1] = static_cast<char>('0' + number % 10);
+      }
+    };
+    std::memcpy(cached_text_, "0000-00-00T00:00:00", 19);
+    put(utc.tm_year + 1900, 4, 0);
+    put(utc.tm_mon + 1, 2, 5);
+    put(utc.tm_mday, 2, 8);
+    put(utc.tm_hour, 2, 11);
+    put(utc.tm_min, 2, 14);
+    put(utc.tm_sec, 2, 17);
   }
   const size_t at = size_;
   Text({cached_text_, 19});

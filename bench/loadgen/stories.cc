@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "bench/loadgen/endpoint_log.h"
-
 namespace bongsu::loadgen {
 namespace {
 
@@ -114,8 +112,8 @@ Connection LeftConnection(int rule, HostId host, uint32_t hosts, Random& random)
   }
 }
 
-uint64_t WriteLeft(int rule, HostId /*host*/, const Connection& connection, uint64_t variant,
-                   int64_t time_ns, FirewallLog& log, Line& line) {
+uint64_t WriteLeft(int rule, const Connection& connection, uint64_t variant, int64_t time_ns,
+                   FirewallLog& log, Line& line) {
   const Signature& signature = rule == kExploit   ? kExploitSignatures[variant % 3]
                                : rule == kLateral ? kLateralSignatures[variant % 2]
                                                   : kC2Signatures[variant % 2];

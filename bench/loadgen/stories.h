@@ -23,6 +23,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bench/loadgen/endpoint_log.h"
 #include "bench/loadgen/firewall_log.h"
 #include "bench/loadgen/network.h"
 
@@ -42,9 +43,9 @@ inline constexpr int kExploit = 0;
 inline constexpr int kLateral = 1;
 inline constexpr int kC2 = 2;
 
-// A left event of `rule` on `host` in the firewall log; returns its flow_id.
-uint64_t WriteLeft(int rule, HostId host, const Connection& connection, uint64_t variant,
-                   int64_t time_ns, FirewallLog& log, Line& line);
+// A left event of `rule` in the firewall log; returns its flow_id.
+uint64_t WriteLeft(int rule, const Connection& connection, uint64_t variant, int64_t time_ns,
+                   FirewallLog& log, Line& line);
 // The addresses of a left event on `host`.
 Connection LeftConnection(int rule, HostId host, uint32_t hosts, Random& random);
 // The program start that is a right event of `rule`.
