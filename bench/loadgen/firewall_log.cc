@@ -56,7 +56,7 @@ uint64_t FirewallLog::Head(const Connection& c, std::string_view type, std::stri
   return flow_id;
 }
 
-void FirewallLog::Flow(const Connection& c, int64_t start_ns, int64_t end_ns, Line& line) {
+void FirewallLog::Flow(int64_t start_ns, int64_t end_ns, Line& line) {
   const uint64_t r = random_.Next();
   line.Lit(",\"flow\":{\"pkts_toserver\":")
       .Number(4 + (r & 63))
@@ -75,7 +75,7 @@ void FirewallLog::Traffic(const Connection& c, int64_t time_ns, Line& line) {
   if (kind < 55) {
     Head(c, "flow", "TCP", end_ns, line);
     line.Lit(",\"app_proto\":\"tls\"");
-    Flow(c, time_ns, end_ns, line);
+    Flow(time_ns, end_ns, line);
     line.Lit(
         ",\"tcp\":{\"tcp_flags\":\"1b\",\"tcp_flags_ts\":\"1b\",\"tcp_flags_tc\":\"1b\",\"syn\":"
         "true,\"fin\":true,"
@@ -87,7 +87,7 @@ void FirewallLog::Traffic(const Connection& c, int64_t time_ns, Line& line) {
     line.Lit(",\"rrname\":\"app")
         .Number(random_.Below(400))
         .Lit(".svc.example\",\"rrtype\":\"A\",\"tx_id\":0,\"opcode\":0}");
-    Flow(c, time_ns, time_ns, line);
+    Flow(time_ns, time_ns, line);
     line.Lit("}");
   } else if (kind < 85) {
     Head(c, "http", "TCP", time_ns, line);
@@ -101,7 +101,7 @@ void FirewallLog::Traffic(const Connection& c, int64_t time_ns, Line& line) {
             "\"protocol\":\"HTTP/1.1\",\"status\":200,\"length\":")
         .Number(random_.Below(60000))
         .Lit("}");
-    Flow(c, time_ns, time_ns, line);
+    Flow(time_ns, time_ns, line);
     line.Lit("}");
   } else {
     Head(c, "tls", "TCP", time_ns, line);
@@ -116,7 +116,7 @@ void FirewallLog::Traffic(const Connection& c, int64_t time_ns, Line& line) {
         .Lit(
             ".example\",\"version\":\"TLS 1.3\",\"notbefore\":\"2025-11-01T00:00:00\","
             "\"notafter\":\"2027-11-01T00:00:00\"}");
-    Flow(c, time_ns, time_ns, line);
+    Flow(time_ns, time_ns, line);
     line.Lit("}");
   }
 }
@@ -133,7 +133,7 @@ uint64_t FirewallLog::Alert(const Connection& c, const Signature& signature, int
   line.Lit(
       ",\"metadata\":{\"created_at\":[\"2025_10_01\"],\"updated_at\":[\"2025_12_01\"]}},"
       "\"direction\":\"to_server\"");
-  Flow(c, time_ns, time_ns, line);
+  Flow(time_ns, time_ns, line);
   line.Lit("}");
   return flow_id;
 }

@@ -46,7 +46,7 @@ class FirewallLog {
  private:
   uint64_t Head(const Connection& connection, std::string_view type, std::string_view proto,
                 int64_t time_ns, Line& line);
-  void Flow(const Connection& connection, int64_t start_ns, int64_t end_ns, Line& line);
+  void Flow(int64_t start_ns, int64_t end_ns, Line& line);
 
   Random& random_;
   uint64_t flows_ = 0;
