@@ -1,0 +1,540 @@
+#include "pipeline/decoder.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "pipeline/decoder_index.h"
+#include "pipeline/decoder_plan.h"
+#include "pipeline/decoder_text.h"
+#include "pipeline/decoder_validate.h"
+#include "pipeline/event_time.h"
+#include "state/check.h"
+
+namespace bongsu {
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kAlwaysCopy = true;  // the bytes behind a record may be another's, or poisoned
+#else
+constexpr bool kAlwaysCopy = false;
+#endif
+
+// Objects and arrays of objects on needed paths are walked recursively, so that the depth has a
+// hard bound.
+constexpr int kDepthHardMax = 1024;
+constexpr size_t kRecordBytesHardMax = 0xFFFF'FFFF - kJsonPadding;
+// Added to a null's rank: a field's other paths that have a value come before it.
+constexpr uint32_t kNullRank = 0x8000;
+constexpr uint16_t kNoRank = 0xFFFF;
+
+bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [lower](char x, char y) { return lower(x) == lower(y); });
+}
+
+// Members of arrays. Blocks are kept for the next record; a block never moves, so that spans stay
+// valid.
+class ItemArena {
+ public:
+  void Reset() {
+    block_ = 0;
+    used_ = 0;
+  }
+  // `items` has at most kArrayItemsMax members.
+  std::span<const Value> Store(std::span<const Value> items) {
+    if (block_ < blocks_.size() && used_ + items.size() > kBlock) {
+      ++block_;
+      used_ = 0;
+    }
+    if (block_ == blocks_.size()) blocks_.push_back(std::make_unique<std::array<Value, kBlock>>());
+    Value* out = blocks_[block_]->data() + used_;
+    std::copy(items.begin(), items.end(), out);
+    used_ += items.size();
+    return {out, items.size()};
+  }
+
+ private:
+  static constexpr size_t kBlock = 4096;
+  static_assert(kBlock >= kArrayItemsMax);
+  std::vector<std::unique_ptr<std::array<Value, kBlock>>> blocks_;
+  size_t block_ = 0;
+  size_t used_ = 0;
+};
+
+}  // namespace
+
+std::string_view DecodeResultName(DecodeResult result) {
+  switch (result) {
+    case DecodeResult::kOk:
+      return "ok";
+    case DecodeResult::kNoTime:
+      return "no_time";
+    case DecodeResult::kInvalidJson:
+      return "invalid_json";
+    case DecodeResult::kNotAnObject:
+      return "not_an_object";
+    case DecodeResult::kTooLarge:
+      return "too_large";
+    case DecodeResult::kTooDeep:
+      return "too_deep";
+  }
+  return "unknown";
+}
+
+// The walk. Each step takes the number of a structural position and returns the one behind what it
+// read, or 0 after `error_` was set (no step can end at 0: the root's bracket is there).
+//
+// Invariant: `at_[n_]` is the text's size, and a step reads `at_[i + 1]` only where i < n_.
+class Decoder::Impl {
+ public:
+  Impl(const Format& format, const FieldTable& fields, DecoderOptions options)
+      : plan_(format, fields),
+        options_(options),
+        depth_max_(std::clamp(options.depth_max, 1, kDepthHardMax)),
+        bytes_max_(std::min(static_cast<size_t>(std::max<int64_t>(options.record_bytes_max, 0)),
+                            kRecordBytesHardMax)),
+        event_fields_(static_cast<size_t>(fields.size())),
+        values_(plan_.slots()),
+        ranks_(plan_.slots()),
+        open_(static_cast<size_t>(depth_max_) + 1) {}
+
+  DecodeResult Decode(const Record& record, Event* event);
+  const DecoderCounters& counters() const { return counters_; }
+
+ private:
+  DecodeResult Parse(const Record& record);
+  bool BuildIndex(const Record& record);
+  void ClearValues();
+  void FindTime(Event* event) const;
+  std::optional<EventTimeNs> ReadTime(const PlanTime& time) const;
+
+  uint32_t WalkObject(const PlanNode& node, uint32_t i, int depth);
+  uint32_t WalkArray(const PlanNode& node, uint32_t i, int depth);
+  uint32_t ReadInto(const PlanNode& node, uint32_t i, int depth);
+  uint32_t ReadArray(uint32_t i, int depth, Value* value);
+  uint32_t ReadItem(uint32_t i, int depth, Value* value);
+  uint32_t Skip(uint32_t i, int depth);
+  bool ReadText(uint32_t i, Value* value);
+  const PlanNode* FindEscaped(const PlanNode& node, std::string_view key);
+  void Assign(const PlanNode& node, Value value);
+  void AssignRanked(uint32_t slot, uint32_t rank, Value value);
+  void AssignCollected();
+  uint32_t Fail(DecodeResult error) {
+    error_ = error;
+    return 0;
+  }
+  char* Scratch(size_t size);
+
+  // One value that was found inside an array of objects.
+  struct Collected {
+    uint32_t slot;
+    uint32_t rank;
+    uint32_t order;
+    Value value;
+  };
+
+  const DecodePlan plan_;
+  const DecoderOptions options_;
+  const int depth_max_;
+  const size_t bytes_max_;
+  const size_t event_fields_;
+  DecoderCounters counters_;
+
+  // The record at hand.
+  const char* bytes_ = nullptr;
+  size_t size_ = 0;
+  const uint32_t* at_ = nullptr;
+  uint32_t n_ = 0;
+  DecodeResult error_ = DecodeResult::kOk;
+  bool repaired_ = false;
+  int collecting_ = 0;  // how many arrays of objects the walk is in
+
+  // Memory that is kept from record to record; its bound is a few times record_bytes_max.
+  StructuralIndex index_;
+  std::vector<Value> values_;    // by slot
+  std::vector<uint16_t> ranks_;  // of values_
+  std::vector<char> open_;       // brackets that are open, from [1]
+  std::string copy_;             // the record with padding
+  std::string repair_;           // the record with its UTF-8 repaired
+  std::vector<char> scratch_;    // unescaped strings; never grows while a record is decoded
+  size_t scratch_used_ = 0;
+  std::vector<Value> stack_;  // members of the arrays that are being read
+  std::vector<Collected> collected_;
+  ItemArena arena_;
+};
+
+DecodeResult Decoder::Impl::Decode(const Record& record, Event* event) {
+  ++counters_.records;
+  ClearValues();
+  event->fields = std::span<const Value>(values_.data(), event_fields_);
+  event->time = 0;
+  event->has_time = false;
+  event->seq = PackSeq(record.partition, record.offset);
+  event->raw = record.bytes;
+  const DecodeResult result = Parse(record);
+  if (result != DecodeResult::kOk) {
+    ClearValues();  // no half-read record
+    return result;
+  }
+  if (repaired_) ++counters_.repaired_utf8;
+  FindTime(event);
+  return event->has_time ? DecodeResult::kOk : DecodeResult::kNoTime;
+}
+
+void Decoder::Impl::ClearValues() {
+  std::fill(values_.begin(), values_.end(), Value());
+  std::fill(ranks_.begin(), ranks_.end(), kNoRank);
+  arena_.Reset();
+  stack_.clear();
+  collected_.clear();
+  scratch_used_ = 0;
+  collecting_ = 0;
+  repaired_ = false;
+  error_ = DecodeResult::kOk;
+}
+
+bool Decoder::Impl::BuildIndex(const Record& record) {
+  bytes_ = record.bytes.data();
+  size_ = record.bytes.size();
+  if (kAlwaysCopy || record.slack < kJsonPadding) {
+    ++counters_.copied;
+    copy_.assign(record.bytes);
+    copy_.append(kJsonPadding, '\0');
+    bytes_ = copy_.data();
+  }
+  StructuralIndex::Result result = index_.Build(bytes_, size_);
+  if (result == StructuralIndex::Result::kInvalidUtf8) {
+    RepairUtf8(record.bytes, &repair_);
+    size_ = repair_.size();
+    repair_.append(kJsonPadding, '\0');
+    bytes_ = repair_.data();
+    repaired_ = true;
+    result = index_.Build(bytes_, size_);
+  }
+  at_ = index_.positions();
+  n_ = index_.size();
+  return result == StructuralIndex::Result::kOk;
+}
+
+DecodeResult Decoder::Impl::Parse(const Record& record) {
+  if (record.bytes.size() > bytes_max_) return DecodeResult::kTooLarge;
+  if (!BuildIndex(record)) return DecodeResult::kInvalidJson;
+  const bool object = bytes_[at_[0]] == '{';
+  if (!object || options_.validate == Validate::kFull) {
+    const DecodeResult valid = ValidateJson(bytes_, index_, depth_max_, &open_);
+    if (valid != DecodeResult::kOk) return valid;
+    if (!object) return DecodeResult::kNotAnObject;
+  }
+  if (scratch_.size() < size_) scratch_.resize(2 * size_);
+  const uint32_t end = WalkObject(plan_.root(), 0, 1);
+  if (end == 0) return error_;
+  return end == n_ ? DecodeResult::kOk
+                   : DecodeResult::kInvalidJson;  // else something follows the object
+}
+
+// `i` is at the '{'; `depth` counts this object.
+uint32_t Decoder::Impl::WalkObject(const PlanNode& node, uint32_t i, int depth) {
+  if (depth > depth_max_) return Fail(DecodeResult::kTooDeep);
+  const char* const bytes = bytes_;
+  const uint32_t* const at = at_;
+  const uint32_t n = n_;
+  ++i;
+  if (i < n && bytes[at[i]] == '}') return i + 1;
+  for (;;) {
+    // Key, colon, value, and a comma or bracket: four positions at least.
+    if (n - i < 4 || i > n) return Fail(DecodeResult::kInvalidJson);
+    const char* const key = bytes + at[i] + 1;
+    if (key[-1] != '"' || bytes[at[i + 1]] != ':') return Fail(DecodeResult::kInvalidJson);
+    const char* key_end = bytes + at[i + 1] - 1;
+    while (*key_end != '"') --key_end;  // only white space is between the quote and the colon
+    const auto key_size = static_cast<size_t>(key_end - key);
+    const PlanNode* child = plan_.Find(node, KeyText(key, key_size));
+    if (child == nullptr && HasBackslash(key, key_size)) [[unlikely]] {
+      child = FindEscaped(node, {key, key_size});
+      if (error_ != DecodeResult::kOk) return 0;
+    }
+    i += 2;
+    if (child != nullptr) {
+      i = ReadInto(*child, i, depth);
+    } else {
+      i = Skip(i, depth);
+    }
+    if (i == 0) return 0;
+    if (i >= n) return Fail(DecodeResult::kInvalidJson);
+    const char next = bytes[at[i++]];
+    if (next == ',') continue;
+    if (next == '}') return i;
+    return Fail(DecodeResult::kInvalidJson);
+  }
+}
+
+// `i` is at the '[' of an array through which needed paths lead: its objects are walked, and what
+// they have is collected.
+uint32_t Decoder::Impl::WalkArray(const PlanNode& node, uint32_t i, int depth) {
+  if (depth > depth_max_) return Fail(DecodeResult::kTooDeep);
+  ++i;
+  if (i < n_ && bytes_[at_[i]] == ']') return i + 1;
+  ++collecting_;
+  for (;;) {
+    if (i >= n_) return Fail(DecodeResult::kInvalidJson);
+    const char c = bytes_[at_[i]];
+    if (c == '{') {
+      i = WalkObject(node, i, depth + 1);
+    } else if (c == '[') {
+      i = WalkArray(node, i, depth + 1);
+    } else {
+      i = Skip(i, depth);
+    }
+    if (i == 0) return 0;
+    if (i >= n_) return Fail(DecodeResult::kInvalidJson);
+    const char next = bytes_[at_[i++]];
+    if (next == ',') continue;
+    if (next != ']') return Fail(DecodeResult::kInvalidJson);
+    break;
+  }
+  if (--collecting_ == 0) AssignCollected();
+  return i;
+}
+
+// Reads the value at `i`, which is what `node` stands for. `depth` is that of the object around it.
+uint32_t Decoder::Impl::ReadInto(const PlanNode& node, uint32_t i, int depth) {
+  const char c = bytes_[at_[i]];
+  Value value;
+  if (c == '{' && node.has_children) {
+    const uint32_t end = WalkObject(node, i, depth + 1);
+    if (end == 0 || !node.has_targets()) return end;
+    const char* begin = bytes_ + at_[i];
+    Assign(node, Value::Object({begin, static_cast<size_t>(bytes_ + at_[end - 1] + 1 - begin)}));
+    return end;
+  }
+  uint32_t end = 0;
+  if (node.has_targets()) {
+    end = ReadItem(i, depth, &value);
+    if (end == 0) return 0;
+    Assign(node, value);
+    if (c != '[' || !node.has_children) return end;
+  }
+  // A second look at the array for what lies inside its objects.
+  if (c == '[') return WalkArray(node, i, depth + 1);
+  return Skip(i, depth);
+}
+
+// Any value, whole.
+uint32_t Decoder::Impl::ReadItem(uint32_t i, int depth, Value* value) {
+  const char* begin = bytes_ + at_[i];
+  switch (*begin) {
+    case '"':
+      return ReadText(i, value) ? i + 1 : 0;
+    case '[':
+      return ReadArray(i, depth + 1, value);
+    case '{': {
+      const uint32_t end = Skip(i, depth);
+      if (end == 0) return 0;
+      *value = Value::Object({begin, static_cast<size_t>(bytes_ + at_[end - 1] + 1 - begin)});
+      return end;
+    }
+    default:
+      *value = ReadScalar(TrimJsonEnd(begin, bytes_ + at_[i + 1]));
+      return value->is_absent() ? Fail(DecodeResult::kInvalidJson) : i + 1;
+  }
+}
+
+// The string at `i`: a view into the record, or unescaped into scratch memory.
+bool Decoder::Impl::ReadText(uint32_t i, Value* value) {
+  const char* begin = bytes_ + at_[i] + 1;
+  const char* end = bytes_ + at_[i + 1] - 1;
+  while (*end != '"') --end;  // only white space is between the quote and the next position
+  const std::string_view text(begin, static_cast<size_t>(end - begin));
+  if (!HasBackslash(begin, text.size())) {
+    *value = Value::String(text);
+    return true;
+  }
+  char* out = Scratch(text.size());
+  char* out_end = Unescape(text, out, &repaired_);
+  if (out_end == nullptr) return Fail(DecodeResult::kInvalidJson) != 0;
+  scratch_used_ += static_cast<size_t>(out_end - out);
+  *value = Value::String({out, static_cast<size_t>(out_end - out)});
+  return true;
+}
+
+// Room for an unescaped string. Each string of a record is unescaped at most once, and none grows,
+// so that a record's size is enough for all of them.
+char* Decoder::Impl::Scratch(size_t size) {
+  BONGSU_CHECK(size <= scratch_.size() - scratch_used_);
+  return scratch_.data() + scratch_used_;
+}
+
+// `i` is at the '['; `depth` counts this array.
+uint32_t Decoder::Impl::ReadArray(uint32_t i, int depth, Value* value) {
+  if (depth > depth_max_) return Fail(DecodeResult::kTooDeep);
+  const size_t base = stack_.size();
+  ++i;
+  if (i < n_ && bytes_[at_[i]] == ']') {
+    *value = Value::Array({});
+    return i + 1;
+  }
+  for (;;) {
+    if (i >= n_) return Fail(DecodeResult::kInvalidJson);
+    if (stack_.size() - base == kArrayItemsMax) {
+      i = Skip(i, depth);
+    } else {
+      Value item;
+      i = ReadItem(i, depth, &item);
+      stack_.push_back(item);
+    }
+    if (i == 0) return 0;
+    if (i >= n_) return Fail(DecodeResult::kInvalidJson);
+    const char next = bytes_[at_[i++]];
+    if (next == ']') break;
+    if (next != ',') return Fail(DecodeResult::kInvalidJson);
+    if (stack_.size() - base == kArrayItemsMax) ++counters_.array_items_capped;
+  }
+  *value = Value::Array(arena_.Store(std::span<const Value>(stack_).subspan(base)));
+  stack_.resize(base);
+  return i;
+}
+
+// Over one value that nobody asked for. Strings, numbers and literals have one position; of objects
+// and arrays the brackets are checked.
+uint32_t Decoder::Impl::Skip(uint32_t i, int depth) {
+  const char* const bytes = bytes_;
+  const uint32_t* const at = at_;
+  const uint32_t n = n_;
+  char c = bytes[at[i]];
+  if (c == '"') return i + 1;
+  if ((c | 0x20) != '{') {  // neither '{' nor '['
+    if (c == ',' || c == ':' || (c | 0x20) == '}') return Fail(DecodeResult::kInvalidJson);
+    return i + 1;
+  }
+  char* const open = open_.data();
+  int level = depth;
+  for (; i < n; ++i) {
+    c = bytes[at[i]];
+    if ((c | 0x20) == '{') {
+      if (++level > depth_max_) return Fail(DecodeResult::kTooDeep);
+      open[level] = c;
+    } else if ((c | 0x20) == '}') {
+      if (open[level] + 2 != c) return Fail(DecodeResult::kInvalidJson);  // ASCII: '[' + 2 is ']'
+      if (--level == depth) return i + 1;
+    }
+  }
+  return Fail(DecodeResult::kInvalidJson);
+}
+
+// The child for a key with escapes. Sets error_ where one is wrong.
+const PlanNode* Decoder::Impl::FindEscaped(const PlanNode& node, std::string_view key) {
+  std::string plain(key.size() + 8, '\0');
+  bool repaired = false;
+  const char* end = Unescape(key, plain.data(), &repaired);
+  if (end == nullptr) {
+    Fail(DecodeResult::kInvalidJson);
+    return nullptr;
+  }
+  return plan_.Find(node, KeyText(plain.data(), static_cast<size_t>(end - plain.data())));
+}
+
+void Decoder::Impl::AssignRanked(uint32_t slot, uint32_t rank, Value value) {
+  if (value.type() == ValueType::kNull) rank |= kNullRank;
+  if (rank >= ranks_[slot]) return;  // a better path had one, or the same key stood there before
+  ranks_[slot] = static_cast<uint16_t>(rank);
+  values_[slot] = value;
+}
+
+void Decoder::Impl::Assign(const PlanNode& node, Value value) {
+  for (uint32_t t = node.targets_begin; t != node.targets_end; ++t) {
+    const PlanTarget& target = *plan_.target(t);
+    if (collecting_ == 0) {
+      AssignRanked(target.slot, target.rank, value);
+    } else if (value.is_array()) {
+      for (const Value& item : value.items()) {
+        collected_.push_back(
+            {target.slot, target.rank, static_cast<uint32_t>(collected_.size()), item});
+      }
+    } else {
+      collected_.push_back(
+          {target.slot, target.rank, static_cast<uint32_t>(collected_.size()), value});
+    }
+  }
+}
+
+// Behind the outermost array: what its objects had, as one array for each slot, from each slot's
+// best path.
+void Decoder::Impl::AssignCollected() {
+  std::sort(collected_.begin(), collected_.end(), [](const Collected& a, const Collected& b) {
+    return std::tie(a.slot, a.rank, a.order) < std::tie(b.slot, b.rank, b.order);
+  });
+  for (size_t begin = 0; begin < collected_.size();) {
+    const auto [slot, rank] = std::pair(collected_[begin].slot, collected_[begin].rank);
+    stack_.clear();
+    size_t end = begin;
+    for (; end < collected_.size() && collected_[end].slot == slot; ++end) {
+      if (collected_[end].rank != rank) continue;
+      if (stack_.size() < kArrayItemsMax) {
+        stack_.push_back(collected_[end].value);
+      } else {
+        ++counters_.array_items_capped;
+      }
+    }
+    AssignRanked(slot, rank, Value::Array(arena_.Store(stack_)));
+    begin = end;
+  }
+  collected_.clear();
+  stack_.clear();
+}
+
+std::optional<EventTimeNs> Decoder::Impl::ReadTime(const PlanTime& time) const {
+  const Value& value = values_[time.slot];
+  const bool text = value.is_string();
+  if (!text && !value.is_number()) return std::nullopt;
+  switch (time.encoding) {
+    case TimeEncoding::kRfc3339:
+      return text ? ParseRfc3339(value.text()) : std::nullopt;
+    case TimeEncoding::kPattern:
+      return time.pattern->Parse(value.text());
+    case TimeEncoding::kEpochS:
+      return ParseEpoch(value.text(), EpochUnit::kSeconds);
+    case TimeEncoding::kEpochMs:
+      return ParseEpoch(value.text(), EpochUnit::kMillis);
+    case TimeEncoding::kEpochUs:
+      return ParseEpoch(value.text(), EpochUnit::kMicros);
+    case TimeEncoding::kEpochNs:
+      return ParseEpoch(value.text(), EpochUnit::kNanos);
+  }
+  return std::nullopt;
+}
+
+void Decoder::Impl::FindTime(Event* event) const {
+  for (const PlanTime& time : plan_.times()) {
+    if (time.when_slot >= 0 &&
+        !EqualsIgnoringCase(values_[static_cast<size_t>(time.when_slot)].text(),
+                            time.when_equals)) {
+      continue;
+    }
+    if (const std::optional<EventTimeNs> found = ReadTime(time)) {
+      event->time = *found;
+      event->has_time = true;
+      return;
+    }
+  }
+}
+
+Decoder::Decoder(const Format& format, const FieldTable& fields, DecoderOptions options)
+    : impl_(std::make_unique<Impl>(format, fields, options)) {}
+Decoder::~Decoder() = default;
+Decoder::Decoder(Decoder&&) noexcept = default;
+
+DecodeResult Decoder::Decode(const Record& record, Event* event) {
+  return impl_->Decode(record, event);
+}
+const DecoderCounters& Decoder::counters() const { return impl_->counters(); }
+
+}  // namespace bongsu

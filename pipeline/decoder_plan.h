@@ -1,0 +1,120 @@
+// File: pipeline/decoder_plan.h
+//
+// Which keys of a record matter, compiled: a trie over the paths that a source's fields and event
+// times need, whose nodes find a child by its key in a few nanoseconds.
+//
+//   DecodePlan plan(format, fields);
+//   const PlanNode* child = plan.Find(plan.root(), KeyText("alert", 5));
+//
+// A path "a.b.c" may lie in a record as the flat key "a.b.c", nested, or partly both ({"a.b": {"c":
+// ..}}). All of these are in the trie, each with its rank: the lowest rank that a record has is the
+// field's value. Order: the paths of a field as the format lists them; of one path, the form with
+// fewer levels first, so that the flat key wins.
+//
+// Thread-safety: immutable.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "operators/event.h"
+#include "pipeline/event_time.h"
+#include "pipeline/format.h"
+
+namespace bongsu {
+
+// Paths of up to this many segments are found in every mixture of flat and nested; longer ones flat
+// and wholly nested.
+inline constexpr size_t kMixedSegmentsMax = 6;
+
+// A key, and the words by which it is found. Reading them touches up to 7 bytes behind the key.
+struct KeyText {
+  KeyText(const char* p, size_t n) : text(p), size(n) {
+    std::memcpy(&first, p, 8);
+    if (n < 8) {
+      first &= n == 0 ? 0 : ~uint64_t{0} >> (64 - 8 * n);
+    } else {
+      std::memcpy(&last, p + n - 8, 8);
+    }
+  }
+  const char* text;
+  size_t size;
+  uint64_t first = 0;  // the first 8 bytes, zeros behind a shorter key (little endian)
+  uint64_t last = 0;   // the last 8 bytes; 0 for a shorter key
+};
+
+struct PlanTarget {
+  uint32_t slot = 0;
+  uint16_t rank = 0;  // lower wins
+};
+
+struct PlanNode {
+  uint32_t targets_begin = 0;  // what a value here is: plan.targets()
+  uint32_t targets_end = 0;
+  uint32_t table_begin = 0;  // its children's hash table
+  uint32_t table_mask = 0;   // size - 1
+  bool has_children = false;
+  bool has_targets() const { return targets_begin != targets_end; }
+};
+
+// One place of event time, ready to use; the texts are found in the slots.
+struct PlanTime {
+  uint32_t slot = 0;
+  int when_slot = -1;  // -1: no condition
+  std::string when_equals;
+  TimeEncoding encoding = TimeEncoding::kRfc3339;
+  std::optional<TimePattern> pattern;
+};
+
+class DecodePlan {
+ public:
+  DecodePlan(const Format& format, const FieldTable& fields);
+
+  const PlanNode& root() const { return nodes_[0]; }
+  // The child of `node` with this key, or null.
+  const PlanNode* Find(const PlanNode& node, const KeyText& key) const {
+    uint32_t at = Hash(key) & node.table_mask;
+    for (;;) {
+      const Entry& entry = table_[node.table_begin + at];
+      if (entry.node == 0) return nullptr;
+      if (entry.first == key.first && entry.last == key.last && entry.size == key.size &&
+          (key.size <= 16 || std::memcmp(names_.data() + entry.name, key.text, key.size) == 0)) {
+        return &nodes_[entry.node];
+      }
+      at = (at + 1) & node.table_mask;
+    }
+  }
+  const PlanTarget* target(uint32_t index) const { return &targets_[index]; }
+  const std::vector<PlanTime>& times() const { return times_; }
+  // Fields of the table first, then those that only event time needs.
+  uint32_t slots() const { return slots_; }
+
+ private:
+  struct Entry {
+    uint64_t first = 0;
+    uint64_t last = 0;
+    uint32_t size = 0;
+    uint32_t name = 0;  // offset in names_
+    uint32_t node = 0;  // 0: no entry (the root is nobody's child)
+  };
+  struct Builder;
+
+  static uint32_t Hash(const KeyText& key) {
+    // Keys differ at their ends ("SourceIp", "SourcePort") or their beginnings; the length tells
+    // "Ip" from "Ip6".
+    const uint64_t mixed = (key.first ^ (key.last << 23 | key.last >> 41)) + key.size;
+    return static_cast<uint32_t>((mixed * 0x9E37'79B9'7F4A'7C15u) >> 40);
+  }
+
+  std::vector<PlanNode> nodes_;
+  std::vector<PlanTarget> targets_;
+  std::vector<Entry> table_;
+  std::string names_;
+  std::vector<PlanTime> times_;
+  uint32_t slots_ = 0;
+};
+
+}  // namespace bongsu
