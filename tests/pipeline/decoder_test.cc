@@ -1,0 +1,777 @@
+#include "pipeline/decoder.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace bongsu {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// What a Value says, as text for comparison: type letter and contents.
+std::string Show(const Value& value) {
+  switch (value.type()) {
+    case ValueType::kAbsent:
+      return "-";
+    case ValueType::kNull:
+      return "null";
+    case ValueType::kBool:
+      return "b:" + std::string(value.text());
+    case ValueType::kNumber:
+      return "n:" + std::string(value.text());
+    case ValueType::kString:
+      return "s:" + std::string(value.text());
+    case ValueType::kObject:
+      return "o:" + std::string(value.text());
+    case ValueType::kArray:
+      break;
+  }
+  std::string text = "[";
+  for (const Value& item : value.items()) text += (text.size() == 1 ? "" : ", ") + Show(item);
+  return text + "]";
+}
+
+// One decoder over a few fields; records are decoded from a buffer of its own with or without
+// slack.
+class Harness {
+ public:
+  explicit Harness(std::vector<std::string> names, DecoderOptions options = {}, Format format = {})
+      : format_(format) {
+    for (const std::string& name : names) fields_.Slot(name);
+    decoder_ = std::make_unique<Decoder>(format_, fields_, options);
+  }
+  DecodeResult Decode(std::string_view bytes, bool slack = true) {
+    buffer_.assign(bytes);
+    buffer_.append(64, slack ? '"' : '\0');  // what lies behind a record must not matter
+    if (!slack) buffer_.resize(bytes.size());
+    Record record;
+    record.bytes = std::string_view(buffer_).substr(0, bytes.size());
+    record.slack = slack ? 64 : 0;
+    record.partition = 3;
+    record.offset = 77;
+    return decoder_->Decode(record, &event_);
+  }
+  std::string Field(int slot) const { return Show(event_.field(slot)); }
+  const Event& event() const { return event_; }
+  const DecoderCounters& counters() const { return decoder_->counters(); }
+
+ private:
+  Format format_;
+  FieldTable fields_;
+  std::unique_ptr<Decoder> decoder_;
+  std::string buffer_;
+  Event event_;
+};
+
+DecoderOptions Full() { return {.validate = Validate::kFull}; }
+
+// The value of one field in one record. No format has a time here, so that kNoTime is success.
+std::string Read(const std::string& field, std::string_view record, DecoderOptions options = {}) {
+  Harness harness({field}, options);
+  const DecodeResult result = harness.Decode(record);
+  if (result != DecodeResult::kNoTime) return std::string(DecodeResultName(result));
+  return harness.Field(0);
+}
+
+struct FieldCase {
+  const char* field;
+  const char* record;
+  const char* want;
+};
+
+TEST(Decoder, ReadsValuesOfEveryType) {
+  const FieldCase cases[] = {
+      {"a", R"({"a":"x"})", "s:x"},
+      {"a", R"({"a":""})", "s:"},
+      {"a", R"( { "a" : "x" } )", "s:x"},
+      {"a", "\t\r\n{\n\"a\"\t:\r\n\"x\"\n}\n\n", "s:x"},
+      {"a", R"({"b":1,"a":"x"})", "s:x"},
+      {"a", R"({"b":1})", "-"},
+      {"a", R"({})", "-"},
+      {"a", R"({"a":null})", "null"},
+      {"a", R"({"a":true})", "b:true"},
+      {"a", R"({"a": false })", "b:false"},
+      {"a", R"({"a":0})", "n:0"},
+      {"a", R"({"a":-0})", "n:-0"},
+      {"a", R"({"a": 1.50e+10 })", "n:1.50e+10"},
+      {"a", R"({"a":9007199254740993})", "n:9007199254740993"},
+      {"a", R"({"a":-9223372036854775808})", "n:-9223372036854775808"},
+      {"a", R"({"a":123456789012345678901234567890.123456789012345678901234567890})",
+       "n:123456789012345678901234567890.123456789012345678901234567890"},
+      {"a", R"({"a":1e999})", "n:1e999"},
+      {"a", R"({"a":{"b": [1, {}]} , "c":1})", R"(o:{"b": [1, {}]})"},
+      {"a", R"({"a":{}})", "o:{}"},
+      {"a", R"({"a":[]})", "[]"},
+      {"a", R"({"a":[1,"x", null,true , {"b":1}, [2,[3]], []]})",
+       R"([n:1, s:x, null, b:true, o:{"b":1}, [n:2, [n:3]], []])"},
+  };
+  for (const FieldCase& c : cases) {
+    EXPECT_EQ(Read(c.field, c.record), c.want) << c.record;
+    EXPECT_EQ(Read(c.field, c.record, Full()), c.want) << c.record;
+  }
+}
+
+TEST(Decoder, FindsFlatAndNestedKeys) {
+  const FieldCase cases[] = {
+      {"a.b", R"({"a":{"b":1}})", "n:1"},
+      {"a.b", R"({"a.b":1})", "n:1"},
+      {"a.b", R"({"a":{"b":1},"a.b":2})", "n:2"},
+      {"a.b", R"({"a.b":2,"a":{"b":1}})", "n:2"},
+      {"a.b", R"({"a.b":null,"a":{"b":1}})", "n:1"},
+      {"a.b", R"({"a":{"b":1},"a.b":null})", "n:1"},
+      {"a.b", R"({"a.b":null,"a":{"b":null}})", "null"},
+      {"a.b.c", R"({"a":{"b.c":1}})", "n:1"},
+      {"a.b.c", R"({"a.b":{"c":1}})", "n:1"},
+      {"a.b.c", R"({"a":{"b":{"c":1}},"a.b":{"c":2},"a":{"b.c":3}})", "n:2"},
+      {"a.b.c.d.e.f.g", R"({"a":{"b":{"c":{"d":{"e":{"f":{"g":1}}}}}}})", "n:1"},
+      {"a.b.c.d.e.f.g", R"({"a.b.c.d.e.f.g":1})", "n:1"},
+      {"a.b", R"({"a":1})", "-"},
+      {"a.b", R"({"a":"b"})", "-"},
+      {"a.b", R"({"a":{"b":{"c":1}}})", R"(o:{"c":1})"},
+      {"@timestamp", R"({"@timestamp":"t"})", "s:t"},
+      {"a", R"({"a":1,"a":2})", "n:1"},
+      {"a", R"({"b":{"a":1}})", "-"},
+      {"a", R"({"aa":1,"A":2,"a ":3})", "-"},
+      {"a..b", R"({"a":{"":{"b":1}}})", "n:1"},
+      {"abcdefgh", R"({"abcdefghi":1,"abcdefg":2,"abcdefgh":3})", "n:3"},
+      {"an-entirely-long-field-name", R"({"an-entirely-LONG-field-name":1})", "-"},
+      {"an-entirely-long-field-name", R"({"an-entirely-long-field-name":1})", "n:1"},
+      {"", R"({"":1})", "n:1"},
+      // Keys with escapes are compared unescaped.
+      {"a\"b", R"({"a\"b":1})", "n:1"},
+      {"ab", R"({"\u0061b":1})", "n:1"},
+      {"a.b", R"({"a":{"\u0062":1}})", "n:1"},
+      {"x", R"({"a\\":1,"x":2})", "n:2"},
+      {"\xC3\xA9", R"({"\u00e9":1})", "n:1"},
+      {"\xC3\xA9", "{\"\xC3\xA9\":1}", "n:1"},
+  };
+  for (const FieldCase& c : cases) {
+    EXPECT_EQ(Read(c.field, c.record), c.want) << c.field << " of " << c.record;
+    EXPECT_EQ(Read(c.field, c.record, Full()), c.want) << c.field << " of " << c.record;
+  }
+}
+
+TEST(Decoder, CollectsThroughArraysOfObjects) {
+  const FieldCase cases[] = {
+      {"a.b", R"({"a":[{"b":1},{"c":2},{"b":"x"}]})", "[n:1, s:x]"},
+      {"a.b", R"({"a":[{"b":1}]})", "[n:1]"},
+      {"a.b", R"({"a":[{"b":[1,2]},{"b":3},4,[{"b":5}]]})", "[n:1, n:2, n:3, n:5]"},
+      {"a.b", R"({"a":[{"c":1}]})", "-"},
+      {"a.b", R"({"a":[]})", "-"},
+      {"a.b", R"({"a":["b",1,null,[]]})", "-"},
+      {"a.b.c", R"({"a":[{"b":[{"c":1},{"c":2}]},{"b":{"c":3}}]})", "[n:1, n:2, n:3]"},
+      {"a.b", R"({"a":[{"b":1}],"a.b":2})", "n:2"},
+      {"a.b", R"({"a":[{"b":{"c":1}}]})", R"([o:{"c":1}])"},
+  };
+  for (const FieldCase& c : cases) EXPECT_EQ(Read(c.field, c.record), c.want) << c.record;
+}
+
+TEST(Decoder, GivesAnArrayAndItsMembersFields) {
+  Harness harness({"a", "a.b", "a.b.c", "d"});
+  EXPECT_EQ(harness.Decode(R"({"a":["\u0078",{"b":"\u0079"},[{"b":{"c":"\n"}}]],"d":"e"})"),
+            DecodeResult::kNoTime);
+  EXPECT_EQ(harness.Field(0), R"([s:x, o:{"b":"\u0079"}, [o:{"b":{"c":"\n"}}]])");
+  EXPECT_EQ(harness.Field(1), R"([s:y, o:{"c":"\n"}])");
+  EXPECT_EQ(harness.Field(2), "[s:\n]");
+  EXPECT_EQ(harness.Field(3), "s:e");
+  EXPECT_EQ(harness.Decode(R"({"a":{"b":{"c":1} } })"), DecodeResult::kNoTime);
+  EXPECT_EQ(harness.Field(0), R"(o:{"b":{"c":1} })");
+  EXPECT_EQ(harness.Field(1), R"(o:{"c":1})");
+  EXPECT_EQ(harness.Field(2), "n:1");
+  EXPECT_EQ(harness.Field(3), "-");
+}
+
+TEST(Decoder, TriesTheFormatsPathsInOrder) {
+  Format format;
+  format.fields["ip"] = {"source.ip", "SourceIp", "IpAddress"};
+  Harness harness({"ip", "source.ip"}, {}, format);
+  const FieldCase cases[] = {
+      {"", R"({"IpAddress":"3","SourceIp":"2","source":{"ip":"1"}})", "s:1"},
+      {"", R"({"IpAddress":"3","SourceIp":"2"})", "s:2"},
+      {"", R"({"IpAddress":"3"})", "s:3"},
+      {"", R"({"source":{"ip":null},"IpAddress":"3"})", "s:3"},
+      {"", R"({"source":{"ip":null},"IpAddress":null})", "null"},
+      {"", R"({"ip":"4"})", "-"},
+  };
+  for (const FieldCase& c : cases) {
+    EXPECT_EQ(harness.Decode(c.record), DecodeResult::kNoTime);
+    EXPECT_EQ(harness.Field(0), c.want) << c.record;
+  }
+}
+
+TEST(Decoder, ResolvesEscapes) {
+  struct EscapeCase {
+    const char* text;
+    std::string want;
+    bool repaired;
+  };
+  const EscapeCase cases[] = {
+      {R"(\"\\\/\b\f\n\r\t)", "\"\\/\b\f\n\r\t", false},
+      {R"(C:\\Windows\\System32\\cmd.exe)", R"(C:\Windows\System32\cmd.exe)", false},
+      {R"(\u0041\u00e9\u20AC\uD83D\uDE00)", "A\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80", false},
+      {R"(x\u0000y)", std::string("x\0y", 3), false},
+      {R"(\\u0041)", R"(\u0041)", false},
+      {R"(\\)", "\\", false},
+      {R"(0123456789abcdef\n)", "0123456789abcdef\n", false},
+      {R"(a\ud800b)",
+       "a\xEF\xBF\xBD"
+       "b",
+       true},
+      {R"(\udc00)", "\xEF\xBF\xBD", true},
+      {R"(\ud800\ud83d\ude00)", "\xEF\xBF\xBD\xF0\x9F\x98\x80", true},
+      {R"(\ud800\n)", "\xEF\xBF\xBD\n", true},
+      {R"(\ud800\u0041)",
+       "\xEF\xBF\xBD"
+       "A",
+       true},
+  };
+  for (const EscapeCase& c : cases) {
+    for (const bool slack : {false, true}) {
+      Harness harness({"a"}, Full());
+      ASSERT_EQ(harness.Decode("{\"a\":\"" + std::string(c.text) + "\"}", slack),
+                DecodeResult::kNoTime)
+          << c.text;
+      EXPECT_EQ(harness.Field(0), "s:" + c.want) << c.text;
+      EXPECT_EQ(harness.counters().repaired_utf8, c.repaired ? 1u : 0u) << c.text;
+    }
+  }
+  for (const char* wrong : {R"(\x)", R"(\u12)", R"(\u12g4)", R"(\u)", R"(\U0041)", R"(\')",
+                            R"(a\ )", R"(\ud800\u00)"}) {
+    const std::string record = "{\"a\":\"" + std::string(wrong) + "\"}";
+    EXPECT_EQ(Read("a", record), "invalid_json") << record;
+    EXPECT_EQ(Read("b", record), "-") << record;
+    EXPECT_EQ(Read("b", record, Full()), "invalid_json") << record;
+    EXPECT_EQ(Read("b", "{\"" + std::string(wrong) + "\":1}"), "invalid_json") << wrong;
+  }
+}
+
+TEST(Decoder, RefusesWhatIsNotOneJsonObject) {
+  struct BadCase {
+    std::string record;
+    const char* want;
+  };
+  const BadCase cases[] = {
+      {"", "invalid_json"},
+      {" ", "invalid_json"},
+      {"\n", "invalid_json"},
+      {"\xEF\xBB\xBF{\"a\":1}", "invalid_json"},
+      {std::string(3, '\0'), "invalid_json"},
+      {std::string("{\"a\":1}\0", 8), "invalid_json"},
+      {"{\"a\":1}\x0C", "invalid_json"},
+      {"{", "invalid_json"},
+      {"}", "invalid_json"},
+      {"{\"a\"", "invalid_json"},
+      {"{\"a\":", "invalid_json"},
+      {"{\"a\":1", "invalid_json"},
+      {"{\"a\":1,", "invalid_json"},
+      {"{\"a\":1,}", "invalid_json"},
+      {"{\"a\"}", "invalid_json"},
+      {"{\"a\" \"b\"}", "invalid_json"},
+      {"{\"a\":}", "invalid_json"},
+      {"{\"a\":,}", "invalid_json"},
+      {"{:1}", "invalid_json"},
+      {"{1:1}", "invalid_json"},
+      {"{a:1}", "invalid_json"},
+      {"{\"a\":1 \"b\":2}", "invalid_json"},
+      {"{\"a\":1]", "invalid_json"},
+      {"{\"a\":[1}", "invalid_json"},
+      {"{\"b\":[1}", "invalid_json"},
+      {"{\"b\":[{]}}", "invalid_json"},
+      {"{\"a\":1}}", "invalid_json"},
+      {"{\"a\":1}{\"a\":2}", "invalid_json"},
+      {"{\"a\":1}\n{\"a\":2}", "invalid_json"},
+      {"{\"a\":1} x", "invalid_json"},
+      {"{\"a\":1},", "invalid_json"},
+      {"{\"a\":01}", "invalid_json"},
+      {"{\"a\":1.}", "invalid_json"},
+      {"{\"a\":+1}", "invalid_json"},
+      {"{\"a\":-}", "invalid_json"},
+      {"{\"a\":1e}", "invalid_json"},
+      {"{\"a\":NaN}", "invalid_json"},
+      {"{\"a\":nul}", "invalid_json"},
+      {"{\"a\":nulll}", "invalid_json"},
+      {"{\"a\":TRUE}", "invalid_json"},
+      {"{\"a\":1\"b\"}", "invalid_json"},
+      {"{\"a\":\"x\"y}", "invalid_json"},
+      {"{\"a\":\"x\" \"y\"}", "invalid_json"},
+      {"{\"a\":'x'}", "invalid_json"},
+      {"{\"a\":\"x}", "invalid_json"},
+      {"{\"a\":\"\n\"}", "invalid_json"},
+      {std::string("{\"a\":\"\0\"}", 9), "invalid_json"},
+      {"{\"a\":[1,]}", "invalid_json"},
+      {"{\"a\":[,1]}", "invalid_json"},
+      {"{\"a\":[1 2]}", "invalid_json"},
+      {"{\"a\":[1", "invalid_json"},
+      {"{\"a\":{\"b\"}}x", "invalid_json"},
+      {"[]", "not_an_object"},
+      {"[{\"a\":1}]", "not_an_object"},
+      {"\"a\"", "not_an_object"},
+      {" 1 ", "not_an_object"},
+      {"null", "not_an_object"},
+      {"nope", "invalid_json"},
+      {"[1,", "invalid_json"},
+      {"1 2", "invalid_json"},
+  };
+  for (const BadCase& c : cases) {
+    EXPECT_EQ(Read("a", c.record), c.want) << c.record;
+    EXPECT_EQ(Read("a", c.record, Full()), c.want) << c.record;
+  }
+}
+
+TEST(Decoder, FullValidationLooksAtEveryValue) {
+  for (const char* record :
+       {R"({"a":1,"b":01})", R"({"a":1,"b":{"c":}})", R"({"a":1,"b":[1,]})", R"({"a":1,"b":[1 2]})",
+        R"({"a":1,"b":{1:2}})", R"({"a":1,"b":tru})", R"({"a":1,"b":{"c":1,}})"}) {
+    EXPECT_EQ(Read("a", record), "n:1") << record;
+    EXPECT_EQ(Read("a", record, Full()), "invalid_json") << record;
+  }
+}
+
+TEST(Decoder, ABadRecordLeavesNoFields) {
+  Harness harness({"a", "b"});
+  EXPECT_EQ(harness.Decode(R"({"a":1,"b":tru})"), DecodeResult::kInvalidJson);
+  EXPECT_EQ(harness.Field(0), "-");
+  EXPECT_EQ(harness.event().fields.size(), 2u);
+  EXPECT_EQ(harness.event().seq, PackSeq(3, 77));
+  EXPECT_EQ(harness.event().raw, R"({"a":1,"b":tru})");
+  EXPECT_EQ(harness.Decode(R"({"b":2})"), DecodeResult::kNoTime);
+  EXPECT_EQ(harness.Field(0), "-");
+  EXPECT_EQ(harness.Field(1), "n:2");
+}
+
+TEST(Decoder, BoundsSizeAndDepth) {
+  EXPECT_EQ(Read("a", R"({"a":1})", {.record_bytes_max = 7}), "n:1");
+  EXPECT_EQ(Read("a", R"({"a":1})", {.record_bytes_max = 6}), "too_large");
+  const auto nested = [](const std::string& key, int levels) {
+    return "{\"" + key + "\":" + std::string(static_cast<size_t>(levels - 1), '[') + "1" +
+           std::string(static_cast<size_t>(levels - 1), ']') + "}";
+  };
+  for (const Validate validate : {Validate::kRead, Validate::kFull}) {
+    for (const std::string field : {"a", "b", "a.b"}) {
+      const DecoderOptions options{.validate = validate, .depth_max = 8};
+      EXPECT_EQ(Read(field, nested("a", 8), options).substr(0, 4), field == "a" ? "[[[[" : "-");
+      EXPECT_EQ(Read(field, nested("a", 9), options), "too_deep");
+      EXPECT_EQ(Read(field, nested("a", 100'000), options), "too_deep");
+      EXPECT_EQ(Read(field, "[[[[[[[[[1]]]]]]]]]", options), "too_deep");
+    }
+    const DecoderOptions options{.validate = validate, .depth_max = 3};
+    EXPECT_EQ(Read("a.b.c", R"({"a":{"b":{"c":1}}})", options), "n:1");
+    EXPECT_EQ(Read("a.b.c", R"({"a":{"b":{"c":{}}}})", options), "too_deep");
+    EXPECT_EQ(Read("a.b.c.d", R"({"a":{"b":{"c":{"d":1}}}})", options), "too_deep");
+  }
+}
+
+TEST(Decoder, CapsArrays) {
+  std::string record = R"({"a":[0)";
+  for (int i = 1; i < kArrayItemsMax + 5; ++i) record += "," + std::to_string(i);
+  record += R"(],"b":"x"})";
+  Harness harness({"a", "b"});
+  EXPECT_EQ(harness.Decode(record), DecodeResult::kNoTime);
+  ASSERT_EQ(harness.event().field(0).items().size(), static_cast<size_t>(kArrayItemsMax));
+  EXPECT_EQ(harness.event().field(0).items().back().text(), "1023");
+  EXPECT_EQ(harness.Field(1), "s:x");
+  EXPECT_EQ(harness.counters().array_items_capped, 5u);
+}
+
+TEST(Decoder, RepairsInvalidUtf8) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"\xFF", "\xEF\xBF\xBD"},
+      {"a\xC3z", "a\xEF\xBF\xBDz"},
+      {"\xE2\x82", "\xEF\xBF\xBD"},                              // a sequence cut off: one
+      {"\xC0\xAF", "\xEF\xBF\xBD\xEF\xBF\xBD"},                  // overlong: one each
+      {"\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},  // a surrogate
+      {"\xF4\x90\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},  // beyond U+10FFFF
+      {"\xF0\x9F\x98\x80\x80", "\xF0\x9F\x98\x80\xEF\xBF\xBD"},
+      {"\xE2\x82\xAC\xF8", "\xE2\x82\xAC\xEF\xBF\xBD"},
+  };
+  for (const auto& [bad, want] : cases) {
+    Harness harness({"a"}, Full());
+    EXPECT_EQ(harness.Decode("{\"a\":\"" + bad + "\",\"b\":1}"), DecodeResult::kNoTime);
+    EXPECT_EQ(harness.Field(0), "s:" + want);
+    EXPECT_EQ(harness.counters().repaired_utf8, 1u);
+    EXPECT_EQ(harness.Decode(R"({"a":"x"})"), DecodeResult::kNoTime);
+    EXPECT_EQ(harness.counters().repaired_utf8, 1u);
+  }
+  // In a value that nobody reads, it does not cost the record either; outside strings it is no
+  // JSON.
+  EXPECT_EQ(Read("a", "{\"a\":1,\"b\":\"\xFF\"}"), "n:1");
+  EXPECT_EQ(Read("a", "{\"a\":\xFF}"), "invalid_json");
+  EXPECT_EQ(Read("a", "\xFF"), "invalid_json");
+}
+
+TEST(Decoder, TakesTheFirstUsableTime) {
+  Format format;
+  format.time.push_back({.path = "flow.start", .when_path = "event_type", .when_equals = "flow"});
+  format.time.push_back(
+      {.path = "utc", .encoding = TimeEncoding::kPattern, .pattern = "%Y-%m-%d %H:%M:%S%f"});
+  format.time.push_back({.path = "ms", .encoding = TimeEncoding::kEpochMs});
+  Harness harness({"a", "ms"}, {}, format);
+  struct TimeCase {
+    const char* record;
+    std::optional<EventTimeNs> want;
+  };
+  const TimeCase cases[] = {
+      {R"({"event_type":"flow","flow":{"start":"1970-01-01T00:00:01.5+0000"},"ms":7})",
+       1'500'000'000},
+      {R"({"event_type":"FLOW","flow.start":"1970-01-01T00:00:01Z"})", kSecondNs},
+      {R"({"event_type":"alert","flow":{"start":"1970-01-01T00:00:01.5+0000"},"ms":7})", 7'000'000},
+      {R"({"flow":{"start":"1970-01-01T00:00:01.5+0000"},"ms":7})", 7'000'000},
+      {R"({"utc":"1970-01-01 00:00:02.25","ms":7})", 2'250'000'000},
+      {R"({"utc":"1970-01-01T00:00:02.25","ms":"7.5"})", 7'500'000},
+      {R"({"ms":9007199254740.993})", 9'007'199'254'740'993'000},
+      {R"({"ms":null})", std::nullopt},
+      {R"({"ms":[7]})", std::nullopt},
+      {R"({"ms":true})", std::nullopt},
+      {R"({"ms":1e30})", std::nullopt},
+      {R"({"utc":"","ms":""})", std::nullopt},
+      {R"({"event_type":"flow","flow":{"start":5}})", std::nullopt},
+      {R"({})", std::nullopt},
+  };
+  for (const TimeCase& c : cases) {
+    EXPECT_EQ(harness.Decode(c.record), c.want ? DecodeResult::kOk : DecodeResult::kNoTime)
+        << c.record;
+    EXPECT_EQ(harness.event().has_time, c.want.has_value()) << c.record;
+    EXPECT_EQ(harness.event().fields.size(), 2u);
+    if (c.want) {
+      EXPECT_EQ(harness.event().time, *c.want) << c.record;
+    }
+  }
+  EXPECT_EQ(harness.Decode(R"({"a":"kept"})"), DecodeResult::kNoTime);
+  EXPECT_EQ(harness.Field(0), "s:kept");
+}
+
+// --- Against a DOM
+// ---------------------------------------------------------------------------------------------------
+
+class Documents {
+ public:
+  explicit Documents(uint64_t seed) : random_(seed) {}
+  size_t Below(size_t n) { return std::uniform_int_distribution<size_t>(0, n - 1)(random_); }
+  std::string Key() {
+    static const char* const kKeys[] = {"a",
+                                        "b",
+                                        "c",
+                                        "a.b",
+                                        "b.c",
+                                        "a.b.c",
+                                        "Image",
+                                        "ParentImage",
+                                        "SourcePortName",
+                                        "DestinationHostname",
+                                        "k\"q",
+                                        "k\\",
+                                        "\xC3\xA4",
+                                        "",
+                                        " ",
+                                        "x.y.z"};
+    return kKeys[Below(std::size(kKeys))];
+  }
+  std::string Text() {
+    static const char* const kParts[] = {
+        "\\", "\"", "/", "\n", "\x01", "a", "Windows", "\xE2\x82\xAC",    "\xF0\x9F\x98\x80",
+        " ",  "{",  "}", "[",  "]",    ":", ",",       "0123456789abcdef"};
+    std::string text;
+    for (size_t n = Below(8); n > 0; --n) text += kParts[Below(std::size(kParts))];
+    return text;
+  }
+  Json Object(int depth) {
+    Json object = Json::object();
+    for (size_t n = Below(6); n > 0; --n) object[Key()] = Any(depth);
+    return object;
+  }
+  Json Any(int depth) {
+    switch (Below(depth > 0 ? 9 : 6)) {
+      case 0:
+        return nullptr;
+      case 1:
+        return Below(2) == 0;
+      case 2:
+        return static_cast<int64_t>(random_());
+      case 3:
+        return static_cast<uint64_t>(random_());
+      case 4:
+      case 5:
+        return Text();
+      case 6:
+      case 7:
+        return Object(depth - 1);
+      default: {
+        Json array = Json::array();
+        for (size_t n = Below(4); n > 0; --n) array.push_back(Any(depth - 1));
+        return array;
+      }
+    }
+  }
+  // The document's text, with or without white space and unnecessary escapes.
+  std::string Write(const Json& json) {
+    const bool ascii = Below(2) == 0;
+    switch (Below(3)) {
+      case 0:
+        return json.dump(-1, ' ', ascii);
+      case 1:
+        return json.dump(1, '\t', ascii) + "\n";
+      default:
+        return " " + json.dump(3, ' ', ascii) + " \r\n";
+    }
+  }
+
+ private:
+  std::mt19937_64 random_;
+};
+
+std::string ShowJson(const Json& json) {
+  if (json.is_null()) return "null";
+  if (json.is_string()) return "s:" + json.get<std::string>();
+  if (json.is_boolean()) return "b:" + json.dump();
+  if (json.is_number()) return "n:" + json.dump();
+  if (json.is_object()) return "o:" + json.dump();
+  std::string text = "[";
+  for (const Json& item : json) text += (text.size() == 1 ? "" : ", ") + ShowJson(item);
+  return text + "]";
+}
+
+// Object texts keep the record's white space and escapes: both sides are compared parsed and
+// written anew.
+std::string Normal(const Value& value) {
+  if (value.type() == ValueType::kObject) return "o:" + Json::parse(value.text()).dump();
+  if (value.type() != ValueType::kArray) return Show(value);
+  std::string text = "[";
+  for (const Value& item : value.items()) text += (text.size() == 1 ? "" : ", ") + Normal(item);
+  return text + "]";
+}
+
+// One form of a path, looked up the slow way. `inside`: an array was on the way, so that values are
+// collected.
+void LookUp(const Json& json, const std::vector<std::string>& keys, size_t at, bool inside,
+            std::vector<Json>* found) {
+  if (at == keys.size()) {
+    if (inside && json.is_array()) {
+      found->insert(found->end(), json.begin(), json.end());
+    } else {
+      found->push_back(json);
+    }
+    return;
+  }
+  if (json.is_object() && json.contains(keys[at])) {
+    const Json& child = json[keys[at]];
+    const bool last = at + 1 == keys.size();
+    if (child.is_array() && !last) {
+      std::vector<const Json*> stack{&child};
+      // Arrays in arrays, in document order.
+      const auto each = [&](const auto& self, const Json& array) -> void {
+        for (const Json& item : array) {
+          if (item.is_array()) self(self, item);
+          if (item.is_object()) LookUp(item, keys, at + 1, true, found);
+        }
+      };
+      each(each, child);
+    } else {
+      LookUp(child, keys, at + 1, inside, found);
+    }
+  }
+}
+
+bool PassesArray(const Json& json, const std::vector<std::string>& keys) {
+  const Json* at = &json;
+  for (size_t i = 0; i + 1 < keys.size(); ++i) {
+    if (!at->is_object() || !at->contains(keys[i])) return false;
+    at = &(*at)[keys[i]];
+    if (at->is_array()) return true;
+  }
+  return false;
+}
+
+// All ways to cut "a.b.c" into keys; fewer keys first, then the longer first key.
+std::vector<std::vector<std::string>> Cuts(const std::string& path) {
+  std::vector<std::vector<std::string>> cuts{{path}};
+  for (size_t dot = path.find('.'); dot != std::string::npos; dot = path.find('.', dot + 1)) {
+    for (std::vector<std::string> rest : Cuts(path.substr(dot + 1))) {
+      rest.insert(rest.begin(), path.substr(0, dot));
+      cuts.push_back(std::move(rest));
+    }
+  }
+  std::stable_sort(cuts.begin(), cuts.end(), [](const auto& a, const auto& b) {
+    return a.size() != b.size() ? a.size() < b.size() : a[0].size() > b[0].size();
+  });
+  return cuts;
+}
+
+std::string Oracle(const Json& document, const std::string& path) {
+  std::string null_answer = "-";
+  for (const std::vector<std::string>& keys : Cuts(path)) {
+    std::vector<Json> found;
+    LookUp(document, keys, 0, false, &found);
+    if (found.empty()) continue;
+    if (PassesArray(document, keys)) return ShowJson(Json(found));
+    if (!found[0].is_null()) return ShowJson(found[0]);
+    null_answer = "null";
+  }
+  return null_answer;
+}
+
+TEST(DecoderRandom, AgreesWithADomParser) {
+  const uint64_t seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Documents documents(seed);
+  int found = 0;
+  for (int round = 0; round < 400; ++round) {
+    std::vector<std::string> names;
+    for (size_t n = 1 + documents.Below(8); n > 0; --n) {
+      std::string name = documents.Key();
+      for (size_t more = documents.Below(3); more > 0; --more) name += "." + documents.Key();
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+    Harness harness(names, {.validate = round % 2 == 0 ? Validate::kRead : Validate::kFull});
+    for (int i = 0; i < 20; ++i) {
+      const Json document = documents.Object(4);
+      const std::string text = documents.Write(document);
+      ASSERT_EQ(harness.Decode(text, i % 3 != 0), DecodeResult::kNoTime) << text;
+      for (size_t slot = 0; slot < names.size(); ++slot) {
+        const std::string got = Normal(harness.event().field(static_cast<int>(slot)));
+        ASSERT_EQ(got, Oracle(document, names[slot])) << names[slot] << " of " << text;
+        found += got != "-";
+      }
+    }
+  }
+  EXPECT_GT(found, 1000);
+}
+
+// Whatever bytes come: no crash, and with full validation exactly what the DOM parser takes.
+TEST(DecoderRandom, AgreesWithADomParserOnDamagedRecords) {
+  const uint64_t seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Documents documents(seed);
+  Harness read({"a", "b.c", "Image", "x.y.z"});
+  Harness full({"a", "b.c", "Image", "x.y.z"}, Full());
+  int valid = 0;
+  int invalid = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    std::string text = documents.Write(documents.Object(3));
+    for (size_t n = 1 + documents.Below(3); n > 0; --n) {
+      const size_t at = documents.Below(text.size());
+      // No 'e': what is too large for a double the DOM parser refuses, which is its own rule.
+      static constexpr std::string_view kBytes("{}[]:,\"\\ 0-.\n\tntfu\0\x0C\x80\xFF\xE2", 23);
+      switch (documents.Below(4)) {
+        case 0:
+          text[at] = kBytes[documents.Below(kBytes.size())];
+          break;
+        case 1:
+          text.insert(at, 1, kBytes[documents.Below(kBytes.size())]);
+          break;
+        case 2:
+          text.erase(at, 1 + documents.Below(4));
+          break;
+        default:
+          text.resize(at);
+          break;
+      }
+      if (text.empty()) text = " ";
+    }
+    const bool slack = i % 2 == 0;
+    const DecodeResult got = full.Decode(text, slack);
+    const bool repaired = full.counters().repaired_utf8 > 0;
+    const DecodeResult lax = read.Decode(text, slack);
+    if (repaired) {  // the DOM parser refuses these: compared without them
+      full = Harness({"a", "b.c", "Image", "x.y.z"}, Full());
+      continue;
+    }
+    if (text.find('\0') != std::string::npos) {  // the DOM parser takes a NUL for the end
+      ASSERT_NE(got, DecodeResult::kNoTime) << text;
+      continue;
+    }
+    const Json document = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (text.find("\\u") != std::string::npos && document.is_discarded())
+      continue;  // halves of surrogate pairs
+    const DecodeResult want = document.is_discarded() ? DecodeResult::kInvalidJson
+                              : document.is_object()  ? DecodeResult::kNoTime
+                                                      : DecodeResult::kNotAnObject;
+    if (text.starts_with("\xEF\xBB\xBF")) continue;  // a byte order mark: the DOM parser takes it
+    ASSERT_EQ(got, want) << text;
+    if (want == DecodeResult::kNoTime) {
+      ASSERT_EQ(lax, want) << text;
+      for (int slot = 0; slot < 4; ++slot) ASSERT_EQ(read.Field(slot), full.Field(slot)) << text;
+    }
+    ++(document.is_discarded() ? invalid : valid);
+  }
+  EXPECT_GT(valid, 1000);
+  EXPECT_GT(invalid, 1000);
+}
+
+// In place means: nothing behind the 64 bytes of slack is read. A page that may not be read begins
+// there.
+TEST(Decoder, ReadsNothingBehindTheSlack) {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  char* memory = static_cast<char*>(
+      mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(memory, MAP_FAILED);
+  ASSERT_EQ(mprotect(memory + page, page, PROT_NONE), 0);
+  FieldTable fields;
+  fields.Slot("a");
+  const Format format;
+  Decoder decoder(format, fields, {});
+  for (size_t pad = 0; pad < 130; ++pad) {
+    for (const uint32_t slack : {0u, 64u}) {
+      const std::string text = "{\"a\":\"" + std::string(pad, 'x') + "\"}";
+      char* place = memory + page - slack - text.size();
+      std::memcpy(place, text.data(), text.size());
+      Record record;
+      record.bytes = {place, text.size()};
+      record.slack = slack;
+      Event event;
+      ASSERT_EQ(decoder.Decode(record, &event), DecodeResult::kNoTime);
+      ASSERT_EQ(event.field(0).text(), std::string(pad, 'x'));
+    }
+  }
+  munmap(memory, 2 * page);
+}
+
+TEST(Decoder, TreatsTheJsonTestSuiteAsItsNamesSay) {
+  const char* shared = std::getenv("BONGSU_SHARED");
+  if (shared == nullptr)
+    GTEST_SKIP() << "BONGSU_SHARED is not set: the JSON test suite is not there";
+  const std::filesystem::path archive =
+      std::filesystem::path(shared) / "data/json-bad/jsontestsuite.tar.zst";
+  std::string folder = (std::filesystem::temp_directory_path() / "bongsu_json_XXXXXX").string();
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const std::string command = "zstd -dcq '" + archive.string() + "' | tar -x -C '" + folder + "'";
+  ASSERT_EQ(std::system(command.c_str()), 0) << command;
+  int files = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file() || entry.path().extension() != ".json") continue;
+    std::stringstream content;
+    content << std::ifstream(entry.path(), std::ios::binary).rdbuf();
+    const std::string text = content.str();
+    const std::string name = entry.path().filename().string();
+    Harness read({"a", "a.b", "asd"});
+    Harness full({"a", "a.b", "asd"}, Full());
+    for (const bool slack : {false, true}) {
+      read.Decode(text, slack);
+      const DecodeResult result = full.Decode(text, slack);
+      const bool object = text.find_first_not_of(" \t\r\n") != std::string::npos &&
+                          text[text.find_first_not_of(" \t\r\n")] == '{';
+      if (name.starts_with("y_")) {
+        EXPECT_EQ(result, object ? DecodeResult::kNoTime : DecodeResult::kNotAnObject) << name;
+      }
+      if (name.starts_with("n_")) {
+        EXPECT_TRUE(result == DecodeResult::kInvalidJson || result == DecodeResult::kTooDeep)
+            << name;
+      }
+    }
+    ++files;
+  }
+  EXPECT_GT(files, 100);
+  std::filesystem::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace bongsu

@@ -1,0 +1,136 @@
+#include "pipeline/format.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "operators/config/node.h"
+#include "pipeline/builtin_formats.h"
+
+namespace bongsu {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+struct Parsed {
+  std::optional<Format> format;
+  std::string errors;
+};
+
+Parsed Parse(std::string_view yaml) {
+  Diagnostics diagnostics;
+  const std::vector<Node> documents = ParseYaml(yaml, "test.yaml", YamlLimits{}, diagnostics);
+  Parsed parsed;
+  if (documents.size() == 1) parsed.format = ParseFormat(documents[0], diagnostics);
+  parsed.errors = diagnostics.Text();
+  return parsed;
+}
+
+TEST(BuiltinFormats, AreAllReadable) {
+  EXPECT_EQ(BuiltinFormats().size(), BuiltinFormatTexts().size());
+  for (const char* name : {"suricata-eve", "sysmon-nxlog", "ecs"}) {
+    ASSERT_TRUE(BuiltinFormats().contains(name)) << name;
+    const Format& format = BuiltinFormats().find(name)->second;
+    EXPECT_EQ(format.name, name);
+    EXPECT_FALSE(format.time.empty());
+    EXPECT_TRUE(format.entities.contains("src_ip"));
+    EXPECT_TRUE(format.entities.contains("event_id"));
+  }
+}
+
+TEST(BuiltinFormats, SayWhereEventTimeIs) {
+  const Format& suricata = BuiltinFormats().find("suricata-eve")->second;
+  EXPECT_EQ(suricata.time[0].path, "flow.start");
+  EXPECT_EQ(suricata.time[0].when_path, "event_type");
+  EXPECT_EQ(suricata.time[0].when_equals, "flow");
+  EXPECT_EQ(suricata.time.back().path, "timestamp");
+  EXPECT_EQ(suricata.time.back().when_path, "");
+  EXPECT_THAT(suricata.fields.at("dst_ip"), ElementsAre("dest_ip"));
+  const Format& sysmon = BuiltinFormats().find("sysmon-nxlog")->second;
+  EXPECT_EQ(sysmon.time[0].path, "UtcTime");
+  EXPECT_EQ(sysmon.time[0].encoding, TimeEncoding::kPattern);
+  EXPECT_EQ(sysmon.time[0].when_equals, "Microsoft-Windows-Sysmon/Operational");
+  EXPECT_EQ(sysmon.time[1].path, "@timestamp");
+  EXPECT_EQ(sysmon.logsource.product, "windows");
+}
+
+TEST(ParseFormat, TakesANameOrAMap) {
+  EXPECT_EQ(Parse("ecs").format->name, "ecs");
+  const Parsed parsed = Parse(R"(
+name: ours
+time:
+  - {path: ts, as: epoch_ms}
+  - {path: when, pattern: '%Y-%m-%d %H:%M:%S', zone: '-04:00', when: {kind: late}}
+fields: {src_ip: [a.ip, b.ip], user: who}
+entities: {host: h}
+logsource: {category: firewall, service: x}
+)");
+  ASSERT_TRUE(parsed.format.has_value()) << parsed.errors;
+  const Format& format = *parsed.format;
+  EXPECT_EQ(format.name, "ours");
+  ASSERT_EQ(format.time.size(), 2u);
+  EXPECT_EQ(format.time[0].encoding, TimeEncoding::kEpochMs);
+  EXPECT_EQ(format.time[1].encoding, TimeEncoding::kPattern);
+  EXPECT_EQ(format.time[1].zone_offset, -4 * kHourNs);
+  EXPECT_EQ(format.time[1].when_path, "kind");
+  EXPECT_THAT(format.fields.at("src_ip"), ElementsAre("a.ip", "b.ip"));
+  EXPECT_THAT(format.fields.at("user"), ElementsAre("who"));
+  EXPECT_THAT(format.entities.at("host"), ElementsAre("h"));
+  EXPECT_EQ(format.logsource.category, "firewall");
+}
+
+TEST(ParseFormat, ChangesPartsOfABase) {
+  const Parsed parsed = Parse("{fields: {Image: exe, mine: x}, time: {path: t}, base: ecs}");
+  ASSERT_TRUE(parsed.format.has_value()) << parsed.errors;
+  EXPECT_EQ(parsed.format->name, "ecs");
+  EXPECT_THAT(parsed.format->fields.at("Image"), ElementsAre("exe"));
+  EXPECT_THAT(parsed.format->fields.at("mine"), ElementsAre("x"));
+  EXPECT_THAT(parsed.format->fields.at("src_ip"), ElementsAre("source.ip"));
+  ASSERT_EQ(parsed.format->time.size(), 1u);
+  EXPECT_EQ(parsed.format->time[0].path, "t");
+  EXPECT_EQ(parsed.format->time[0].encoding, TimeEncoding::kRfc3339);
+}
+
+TEST(ParseFormat, ReportsEveryMistakeWithItsPlace) {
+  struct WrongCase {
+    const char* yaml;
+    const char* error;
+  };
+  const WrongCase cases[] = {
+      {"suricata-evee", "did you mean 'suricata-eve'?"},
+      {"[ecs]", "'format' must be a map"},
+      {"{}", "does not say where event time is"},
+      {"{base: exs}", "unknown format 'exs'"},
+      {"{base: ecs, tme: []}", "unknown key 'tme'"},
+      {"{time: []}", "'time' must be a list"},
+      {"{time: [{as: rfc3339}]}", "needs 'path'"},
+      {"{time: [{path: t, as: rfc3340}]}", "did you mean 'rfc3339'?"},
+      {"{time: [{path: t, as: pattern}]}", "needs 'pattern'"},
+      {"{time: [{path: t, pattern: '%Y-%m', zone: UTC}]}", "must fix a date"},
+      {"{time: [{path: t, pattern: '%F %T'}]}", "'zone' must say"},
+      {"{time: [{path: t, pattern: '%F %T', zone: CEST}]}", "'CEST' is not a zone"},
+      {"{time: [{path: t, pattern: '%F %T %z', as: epoch_s}]}", "contradict"},
+      {"{time: [{path: t, zone: UTC}]}", "'zone' belongs to 'pattern'"},
+      {"{time: [{path: t, when: x}]}", "'when' must be one field"},
+      {"{base: ecs, fields: {a: {b: c}}}", "'a' must be a field name or a list"},
+      {"{base: ecs, fields: [a]}", "'fields' must be a map"},
+      {"{base: ecs, entities: {hots: a}}", "did you mean 'host'?"},
+      {"{base: ecs, logsource: {produkt: a}}", "did you mean 'product'?"},
+      {"{base: ecs, name: [a]}", "'name' must be a text"},
+  };
+  for (const WrongCase& c : cases) {
+    const Parsed parsed = Parse(c.yaml);
+    EXPECT_FALSE(parsed.format.has_value()) << c.yaml;
+    EXPECT_THAT(parsed.errors, HasSubstr(c.error)) << c.yaml;
+    EXPECT_THAT(parsed.errors, HasSubstr("test.yaml:1:")) << c.yaml;
+  }
+  const Parsed many = Parse("{time: [{path: t, as: x}], fields: {a: []}, entities: {b: c}}");
+  EXPECT_THAT(many.errors, HasSubstr("unknown time encoding 'x'"));
+  EXPECT_THAT(many.errors, HasSubstr("'a' must be"));
+  EXPECT_THAT(many.errors, HasSubstr("unknown key 'b' in 'entities'"));
+}
+
+}  // namespace
+}  // namespace bongsu
