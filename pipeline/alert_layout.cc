@@ -10,7 +10,7 @@
 namespace bongsu {
 namespace {
 
-constexpr std::array<std::string_view, kEntities> kEntityNames = {
+constexpr std::array<std::string_view, kEntityCount> kEntityNames = {
     "host",     "host_ip", "user",         "src_ip",         "src_port", "dst_ip",
     "dst_port", "process", "command_line", "parent_process", "pid",      "process_uid"};
 
@@ -247,7 +247,7 @@ PortLayout AlertLayout::MakePort(const InputSpec& input) const {
   const auto source = std::find_if(config_.sources.begin(), config_.sources.end(),
                                    [&](const SourceConfig& s) { return s.name == input.source; });
   if (source == config_.sources.end()) return port;
-  for (size_t e = 0; e < kEntities; ++e) {
+  for (size_t e = 0; e < kEntityCount; ++e) {
     const auto names = source->format.entities.find(std::string(kEntityNames[e]));
     if (names == source->format.entities.end()) continue;
     for (const std::string& name : names->second) {

@@ -43,7 +43,7 @@ enum class Entity : uint8_t {
   kPid,
   kProcessUid,
 };
-inline constexpr size_t kEntities = 12;
+inline constexpr size_t kEntityCount = 12;
 // "host", "host_ip", "user", ...
 std::string_view EntityName(Entity entity);
 
@@ -52,7 +52,7 @@ struct PortLayout {
   std::vector<std::string> field_json;  // "Image": for each field of the payload (quoted, colon)
   std::vector<bool> chosen;             // a native alert carries it
   // Positions of the fields that may hold an entity, in the order in which they are tried.
-  std::array<std::vector<uint16_t>, kEntities> entities;
+  std::array<std::vector<uint16_t>, kEntityCount> entities;
 };
 
 struct RuleLayout {

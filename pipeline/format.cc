@@ -13,9 +13,10 @@
 namespace bongsu {
 namespace {
 
-constexpr std::array<std::string_view, 14> kEntities = {
-    "host",    "host_ip",      "user",           "src_ip", "src_port", "dst_ip",   "dst_port",
-    "process", "command_line", "parent_process", "pid",    "message",  "event_id", "signature"};
+constexpr std::array<std::string_view, 15> kEntities = {
+    "host",   "host_ip",     "user",    "src_ip",       "src_port",
+    "dst_ip", "dst_port",    "process", "command_line", "parent_process",
+    "pid",    "process_uid", "message", "event_id",     "signature"};
 constexpr std::array<std::pair<std::string_view, TimeEncoding>, 6> kEncodings = {{
     {"rfc3339", TimeEncoding::kRfc3339},
     {"epoch_s", TimeEncoding::kEpochS},

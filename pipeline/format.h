@@ -60,8 +60,8 @@ struct Format {
   // path (a literal flat key wins over the nested path).
   std::map<std::string, std::vector<std::string>> fields;
   // What a field is to an alert: entity ("host", "host_ip", "user", "src_ip", "src_port", "dst_ip",
-  // "dst_port", "process", "command_line", "parent_process", "pid", "message", "event_id",
-  // "signature") -> rule's field names, tried in order.
+  // "dst_port", "process", "command_line", "parent_process", "pid", "process_uid", "message",
+  // "event_id", "signature") -> rule's field names, tried in order.
   std::map<std::string, std::vector<std::string>> entities;
   LogSource logsource;
 };
