@@ -629,8 +629,10 @@ TEST(DecoderRandom, AgreesWithADomParser) {
     for (size_t n = 1 + documents.Below(8); n > 0; --n) {
       std::string name = documents.Key();
       for (size_t more = documents.Below(3); more > 0; --more) name += "." + documents.Key();
+      if (std::count(name.begin(), name.end(), '.') >= 6) continue;  // kMixedSegmentsMax
       if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
     }
+    if (names.empty()) continue;
     Harness harness(names, {.validate = round % 2 == 0 ? Validate::kRead : Validate::kFull});
     for (int i = 0; i < 20; ++i) {
       const Json document = documents.Object(4);
