@@ -34,14 +34,14 @@ std::string FirewallRecord(std::mt19937& random) {
   const std::string destination = Ip(random);
   const auto port = 1024 + random() % 60'000;
   return fmt::format(
-      R"({{"timestamp":"2026-03-02T09:{:02}:{:02}.{:06}+0000","flow_id":{},"in_iface":"eth1","event_type":"alert",)"
-      R"("src_ip":"{}","src_port":{},"dest_ip":"{}","dest_port":443,"proto":"TCP","pkt_src":"wire/pcap",)"
-      R"("metadata":{{"flowbits":["tls.seen","http.dottedquadhost"]}},"alert":{{"action":"allowed","gid":1,)"
-      R"("signature_id":{},"rev":4,"signature":"Suspicious connection to a host without a name, rule {}",)"
-      R"("category":"Potentially Bad Traffic","severity":2,"metadata":{{"created_at":["2024_07_30"],)"
-      R"("updated_at":["2025_07_30"]}}}},"app_proto":"tls","direction":"to_server","flow":{{"pkts_toserver":{},)"
-      R"("pkts_toclient":3,"bytes_toserver":{},"bytes_toclient":1054,"start":"2026-03-02T09:00:00.000000+0000",)"
-      R"("src_ip":"{}","dest_ip":"{}","src_port":{},"dest_port":443}}}})",
+      R"_({{"timestamp":"2026-03-02T09:{:02}:{:02}.{:06}+0000","flow_id":{},"in_iface":"eth1","event_type":"alert",)_"
+      R"_("src_ip":"{}","src_port":{},"dest_ip":"{}","dest_port":443,"proto":"TCP","pkt_src":"wire/pcap",)_"
+      R"_("metadata":{{"flowbits":["tls.seen","http.dottedquadhost"]}},"alert":{{"action":"allowed","gid":1,)_"
+      R"_("signature_id":{},"rev":4,"signature":"Suspicious connection to a host without a name, rule {}",)_"
+      R"_("category":"Potentially Bad Traffic","severity":2,"metadata":{{"created_at":["2024_07_30"],)_"
+      R"_("updated_at":["2025_07_30"]}}}},"app_proto":"tls","direction":"to_server","flow":{{"pkts_toserver":{},)_"
+      R"_("pkts_toclient":3,"bytes_toserver":{},"bytes_toclient":1054,"start":"2026-03-02T09:00:00.000000+0000",)_"
+      R"_("src_ip":"{}","dest_ip":"{}","src_port":{},"dest_port":443}}}})_",
       random() % 60, random() % 60, random() % 1'000'000, random(), source, port, destination,
       2'000'000 + random() % 9999, random() % 100, random() % 50, random() % 100'000, source,
       destination, port);
@@ -57,24 +57,25 @@ std::string EndpointRecord(std::mt19937& random) {
     command += fmt::format(R"( /arg{}:\"C:\\ProgramData\\app{}\\file{}.dat\")", i, random() % 9,
                            random() % 99);
   return fmt::format(
-      R"({{"SeverityValue":2,"EventReceivedTime":"2026-03-02 09:00:00","EventID":1,)"
-      R"("ProviderGuid":"{{5770385F-C22A-43E0-BF4C-06F5698FFBD9}}","ExecutionProcessID":3392,)"
-      R"("Channel":"Microsoft-Windows-Sysmon/Operational","host":"collector.example.net","AccountType":"User",)"
-      R"("ProcessGuid":"{{d273d0f0-e8f0-5f64-ff00-{:012}}}","ParentImage":"C:\\Windows\\System32\\{}",)"
-      R"("LogonGuid":"{{d273d0f0-e865-5f64-e703-000000000000}}","Opcode":"Info","EventTime":"2026-03-02 05:00:00",)"
-      R"("SourceModuleType":"im_msvistalog","AccountName":"SYSTEM","CommandLine":"C:\\Windows\\System32\\{}{}",)"
-      R"("Domain":"NT AUTHORITY","@version":"1","OpcodeValue":0,"Severity":"INFO","User":"EXAMPLE\\user{}",)"
-      R"("Hashes":"SHA1={:040X},MD5={:032X},SHA256={:064X},IMPHASH={:032X}","SourceName":"Microsoft-Windows-Sysmon",)"
-      R"("CurrentDirectory":"C:\\Windows\\system32\\","Description":"A program that came with the system",)"
-      R"("Category":"Process Create (rule: ProcessCreate)","Company":"Example Corporation","Keywords":-9223372036854775808,)"
-      R"("FileVersion":"10.0.18362.1 (WinBuild.160101.0800)","IntegrityLevel":"System","UserID":"S-1-5-18",)"
-      R"("TerminalSessionId":"0","ThreadID":5552,"EventType":"INFO","ParentProcessGuid":"{{d273d0f0-e865-5f64-0b00-000000000800}}",)"
-      R"("@timestamp":"2026-03-02T09:00:01.058Z","port":64545,"ParentCommandLine":"C:\\Windows\\system32\\{} -k netsvcs",)"
-      R"("RecordNumber":{},"Task":1,"ParentProcessId":"704","SourceModuleName":"eventlog","LogonId":"0x3e7","Version":5,)"
-      R"("Product":"Example Operating System","Image":"C:\\Windows\\System32\\{}","OriginalFileName":"{}",)"
-      R"("UtcTime":"2026-03-02 09:{:02}:{:02}.{:03}","Hostname":"WORKSTATION{}.example.net","RuleName":"-","tags":["sample"]}})",
-      random(), parent, image, command, random() % 500, random(), random(), random(), random(), parent, random(), image, image,
-      random() % 60, random() % 60, random() % 1000, random() % 200);
+      R"_({{"SeverityValue":2,"EventReceivedTime":"2026-03-02 09:00:00","EventID":1,)_"
+      R"_("ProviderGuid":"{{5770385F-C22A-43E0-BF4C-06F5698FFBD9}}","ExecutionProcessID":3392,)_"
+      R"_("Channel":"Microsoft-Windows-Sysmon/Operational","host":"collector.example.net","AccountType":"User",)_"
+      R"_("ProcessGuid":"{{d273d0f0-e8f0-5f64-ff00-{:012}}}","ParentImage":"C:\\Windows\\System32\\{}",)_"
+      R"_("LogonGuid":"{{d273d0f0-e865-5f64-e703-000000000000}}","Opcode":"Info","EventTime":"2026-03-02 05:00:00",)_"
+      R"_("SourceModuleType":"im_msvistalog","AccountName":"SYSTEM","CommandLine":"C:\\Windows\\System32\\{}{}",)_"
+      R"_("Domain":"NT AUTHORITY","@version":"1","OpcodeValue":0,"Severity":"INFO","User":"EXAMPLE\\user{}",)_"
+      R"_("Hashes":"SHA1={:040X},MD5={:032X},SHA256={:064X},IMPHASH={:032X}","SourceName":"Microsoft-Windows-Sysmon",)_"
+      R"_("CurrentDirectory":"C:\\Windows\\system32\\","Description":"A program that came with the system",)_"
+      R"_("Category":"Process Create (rule: ProcessCreate)","Company":"Example Corporation","Keywords":-9223372036854775808,)_"
+      R"_("FileVersion":"10.0.18362.1 (WinBuild.160101.0800)","IntegrityLevel":"System","UserID":"S-1-5-18",)_"
+      R"_("TerminalSessionId":"0","ThreadID":5552,"EventType":"INFO","ParentProcessGuid":"{{d273d0f0-e865-5f64-0b00-000000000800}}",)_"
+      R"_("@timestamp":"2026-03-02T09:00:01.058Z","port":64545,"ParentCommandLine":"C:\\Windows\\system32\\{} -k netsvcs",)_"
+      R"_("RecordNumber":{},"Task":1,"ParentProcessId":"704","SourceModuleName":"eventlog","LogonId":"0x3e7","Version":5,)_"
+      R"_("Product":"Example Operating System","Image":"C:\\Windows\\System32\\{}","OriginalFileName":"{}",)_"
+      R"_("UtcTime":"2026-03-02 09:{:02}:{:02}.{:03}","Hostname":"WORKSTATION{}.example.net","RuleName":"-","tags":["sample"]}})_",
+      random(), parent, image, command, random() % 500, random(), random(), random(), random(),
+      parent, random(), image, image, random() % 60, random() % 60, random() % 1000,
+      random() % 200);
 }
 
 enum Mix : int64_t { kFirewall, kEndpoint, kMixed };
