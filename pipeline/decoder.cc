@@ -123,6 +123,7 @@ class Decoder::Impl {
   uint32_t ReadArray(uint32_t i, int depth, Value* value);
   uint32_t ReadItem(uint32_t i, int depth, Value* value);
   uint32_t Skip(uint32_t i, int depth);
+  uint32_t ReadOnlyText(const PlanNode& node, uint32_t i);
   bool ReadText(uint32_t i, Value* value);
   const PlanNode* FindEscaped(const PlanNode& node, std::string_view key);
   void Assign(const PlanNode& node, Value value);
@@ -241,6 +242,41 @@ DecodeResult Decoder::Impl::Parse(const Record& record) {
                    : DecodeResult::kInvalidJson;  // else something follows the object
 }
 
+// ReadInto for the usual case, a string for one slot. The value is built where it stays: building
+// it elsewhere and copying it stalls the processor, which cannot forward several small stores to
+// one larger load.
+inline uint32_t Decoder::Impl::ReadOnlyText(const PlanNode& node, uint32_t i) {
+  const auto slot = static_cast<size_t>(node.only_slot);
+  if (node.only_rank >= ranks_[slot]) return i + 1;
+  ranks_[slot] = node.only_rank;
+  return ReadText(i, &values_[slot]) ? i + 1 : 0;
+}
+
+// The string at `i`: a view into the record, or unescaped into scratch memory.
+inline bool Decoder::Impl::ReadText(uint32_t i, Value* value) {
+  const char* begin = bytes_ + at_[i] + 1;
+  const char* end = bytes_ + at_[i + 1] - 1;
+  while (*end != '"') --end;  // only white space is between the quote and the next position
+  const std::string_view text(begin, static_cast<size_t>(end - begin));
+  if (!HasBackslash(begin, text.size())) {
+    *value = Value::String(text);
+    return true;
+  }
+  char* out = Scratch(text.size());
+  char* out_end = Unescape(text, out, &repaired_);
+  if (out_end == nullptr) return Fail(DecodeResult::kInvalidJson) != 0;
+  scratch_used_ += static_cast<size_t>(out_end - out);
+  *value = Value::String({out, static_cast<size_t>(out_end - out)});
+  return true;
+}
+
+// Room for an unescaped string. Each string of a record is unescaped at most once, and none grows,
+// so that a record's size is enough for all of them.
+char* Decoder::Impl::Scratch(size_t size) {
+  BONGSU_CHECK(size <= scratch_.size() - scratch_used_);
+  return scratch_.data() + scratch_used_;
+}
+
 // `i` is at the '{'; `depth` counts this object.
 uint32_t Decoder::Impl::WalkObject(const PlanNode& node, uint32_t i, int depth) {
   if (depth > depth_max_) return Fail(DecodeResult::kTooDeep);
@@ -263,10 +299,15 @@ uint32_t Decoder::Impl::WalkObject(const PlanNode& node, uint32_t i, int depth) 
       if (error_ != DecodeResult::kOk) return 0;
     }
     i += 2;
-    if (child != nullptr) {
-      i = ReadInto(*child, i, depth);
-    } else {
+    const char first = bytes[at[i]];
+    if (child == nullptr && first == '"') {
+      ++i;
+    } else if (child == nullptr) {
       i = Skip(i, depth);
+    } else if (first == '"' && child->only_slot >= 0 && collecting_ == 0) {
+      i = ReadOnlyText(*child, i);
+    } else {
+      i = ReadInto(*child, i, depth);
     }
     if (i == 0) return 0;
     if (i >= n) return Fail(DecodeResult::kInvalidJson);
@@ -308,6 +349,13 @@ uint32_t Decoder::Impl::WalkArray(const PlanNode& node, uint32_t i, int depth) {
 // Reads the value at `i`, which is what `node` stands for. `depth` is that of the object around it.
 uint32_t Decoder::Impl::ReadInto(const PlanNode& node, uint32_t i, int depth) {
   const char c = bytes_[at_[i]];
+  if (node.only_slot >= 0 && collecting_ == 0 && (c == '-' || (c >= '0' && c <= '9'))) {
+    const auto slot = static_cast<size_t>(node.only_slot);
+    if (node.only_rank >= ranks_[slot]) return i + 1;
+    ranks_[slot] = node.only_rank;
+    values_[slot] = ReadScalar(TrimJsonEnd(bytes_ + at_[i], bytes_ + at_[i + 1]));
+    return values_[slot].is_absent() ? Fail(DecodeResult::kInvalidJson) : i + 1;
+  }
   Value value;
   if (c == '{' && node.has_children) {
     const uint32_t end = WalkObject(node, i, depth + 1);
@@ -346,31 +394,6 @@ uint32_t Decoder::Impl::ReadItem(uint32_t i, int depth, Value* value) {
       *value = ReadScalar(TrimJsonEnd(begin, bytes_ + at_[i + 1]));
       return value->is_absent() ? Fail(DecodeResult::kInvalidJson) : i + 1;
   }
-}
-
-// The string at `i`: a view into the record, or unescaped into scratch memory.
-bool Decoder::Impl::ReadText(uint32_t i, Value* value) {
-  const char* begin = bytes_ + at_[i] + 1;
-  const char* end = bytes_ + at_[i + 1] - 1;
-  while (*end != '"') --end;  // only white space is between the quote and the next position
-  const std::string_view text(begin, static_cast<size_t>(end - begin));
-  if (!HasBackslash(begin, text.size())) {
-    *value = Value::String(text);
-    return true;
-  }
-  char* out = Scratch(text.size());
-  char* out_end = Unescape(text, out, &repaired_);
-  if (out_end == nullptr) return Fail(DecodeResult::kInvalidJson) != 0;
-  scratch_used_ += static_cast<size_t>(out_end - out);
-  *value = Value::String({out, static_cast<size_t>(out_end - out)});
-  return true;
-}
-
-// Room for an unescaped string. Each string of a record is unescaped at most once, and none grows,
-// so that a record's size is enough for all of them.
-char* Decoder::Impl::Scratch(size_t size) {
-  BONGSU_CHECK(size <= scratch_.size() - scratch_used_);
-  return scratch_.data() + scratch_used_;
 }
 
 // `i` is at the '['; `depth` counts this array.

@@ -83,11 +83,14 @@ struct DecodePlan::Builder {
 
 DecodePlan::DecodePlan(const Format& format, const FieldTable& fields) {
   Builder builder;
+  // Where a time's path can be read. A field with that path alone serves.
+  std::map<std::string, uint32_t> time_slots;
   for (const std::string& name : fields.names()) {
     const auto it = format.fields.find(name);
-    builder.Add(it == format.fields.end() ? std::vector<std::string>{name} : it->second, slots_++);
+    const auto paths = it == format.fields.end() ? std::vector<std::string>{name} : it->second;
+    if (paths.size() == 1) time_slots.emplace(paths[0], slots_);
+    builder.Add(paths, slots_++);
   }
-  std::map<std::string, uint32_t> time_slots;
   const auto slot_of = [&](const std::string& path) {
     const auto [it, added] = time_slots.try_emplace(path, slots_);
     if (added) builder.Add({path}, slots_++);
@@ -110,6 +113,10 @@ DecodePlan::DecodePlan(const Format& format, const FieldTable& fields) {
     targets_.insert(targets_.end(), grown.targets.begin(), grown.targets.end());
     node.targets_end = static_cast<uint32_t>(targets_.size());
     node.has_children = !grown.children.empty();
+    if (!node.has_children && grown.targets.size() == 1) {
+      node.only_slot = static_cast<int32_t>(grown.targets[0].slot);
+      node.only_rank = grown.targets[0].rank;
+    }
     // At most a quarter full: most keys that nobody needs meet an empty entry at once.
     const size_t size = std::bit_ceil(4 * grown.children.size() + 1);
     node.table_begin = static_cast<uint32_t>(table_.size());

@@ -57,6 +57,9 @@ struct PlanNode {
   uint32_t table_begin = 0;  // its children's hash table
   uint32_t table_mask = 0;   // size - 1
   bool has_children = false;
+  // Nearly all needed keys: one target, no children. -1 for the others.
+  int32_t only_slot = -1;
+  uint16_t only_rank = 0;
   bool has_targets() const { return targets_begin != targets_end; }
 };
 
