@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "pipeline/decoder_guess.h"
 #include "pipeline/decoder_index.h"
 #include "pipeline/decoder_plan.h"
 #include "pipeline/decoder_text.h"
@@ -103,6 +104,7 @@ class Decoder::Impl {
         bytes_max_(std::min(static_cast<size_t>(std::max<int64_t>(options.record_bytes_max, 0)),
                             kRecordBytesHardMax)),
         event_fields_(static_cast<size_t>(fields.size())),
+        guesses_(plan_),
         values_(plan_.slots()),
         ranks_(plan_.slots()),
         open_(static_cast<size_t>(depth_max_) + 1) {}
@@ -125,7 +127,7 @@ class Decoder::Impl {
   uint32_t Skip(uint32_t i, int depth);
   uint32_t ReadOnlyText(const PlanNode& node, uint32_t i);
   bool ReadText(uint32_t i, Value* value);
-  const PlanNode* FindEscaped(const PlanNode& node, std::string_view key);
+  const PlanNode* FindChild(const PlanNode& node, std::string_view key, uint32_t* link);
   void Assign(const PlanNode& node, Value value);
   void AssignRanked(uint32_t slot, uint32_t rank, Value value);
   void AssignCollected();
@@ -161,6 +163,7 @@ class Decoder::Impl {
 
   // Memory that is kept from record to record; its bound is a few times record_bytes_max.
   StructuralIndex index_;
+  KeyGuesses guesses_;
   std::vector<Value> values_;    // by slot
   std::vector<uint16_t> ranks_;  // of values_
   std::vector<char> open_;       // brackets that are open, from [1]
@@ -285,19 +288,23 @@ uint32_t Decoder::Impl::WalkObject(const PlanNode& node, uint32_t i, int depth) 
   const uint32_t n = n_;
   ++i;
   if (i < n && bytes[at[i]] == '}') return i + 1;
+  uint32_t* link = guesses_.First(node);
   for (;;) {
     // Key, colon, value, and a comma or bracket: four positions at least.
     if (n - i < 4 || i > n) return Fail(DecodeResult::kInvalidJson);
     const char* const key = bytes + at[i] + 1;
     if (key[-1] != '"' || bytes[at[i + 1]] != ':') return Fail(DecodeResult::kInvalidJson);
-    const char* key_end = bytes + at[i + 1] - 1;
-    while (*key_end != '"') --key_end;  // only white space is between the quote and the colon
-    const auto key_size = static_cast<size_t>(key_end - key);
-    const PlanNode* child = plan_.Find(node, KeyText(key, key_size));
-    if (child == nullptr && HasBackslash(key, key_size)) [[unlikely]] {
-      child = FindEscaped(node, {key, key_size});
+    const KnownKey* known = &guesses_.at(*link);
+    const PlanNode* child = nullptr;
+    if (known->Matches(key)) [[likely]] {
+      child = known->child;
+    } else {
+      const char* key_end = bytes + at[i + 1] - 1;
+      while (*key_end != '"') --key_end;  // only white space is between the quote and the colon
+      child = FindChild(node, {key, static_cast<size_t>(key_end - key)}, link);
       if (error_ != DecodeResult::kOk) return 0;
     }
+    link = guesses_.After(node, *link);
     i += 2;
     const char first = bytes[at[i]];
     if (child == nullptr && first == '"') {
@@ -453,8 +460,17 @@ uint32_t Decoder::Impl::Skip(uint32_t i, int depth) {
   return Fail(DecodeResult::kInvalidJson);
 }
 
-// The child for a key with escapes. Sets error_ where one is wrong.
-const PlanNode* Decoder::Impl::FindEscaped(const PlanNode& node, std::string_view key) {
+// The child for a key that was not guessed; the guess at `*link` becomes this key. Sets error_
+// where an escape in it is wrong.
+const PlanNode* Decoder::Impl::FindChild(const PlanNode& node, std::string_view key,
+                                         uint32_t* link) {
+  if (!HasBackslash(key.data(), key.size())) {
+    const KeyText text(key.data(), key.size());
+    const PlanNode* child = plan_.Find(node, text);
+    *link = guesses_.Learn(node, text, child);
+    return child;
+  }
+  *link = 0;
   std::string plain(key.size() + 8, '\0');
   bool repaired = false;
   const char* end = Unescape(key, plain.data(), &repaired);

@@ -92,6 +92,13 @@ class DecodePlan {
   }
   const PlanTarget* target(uint32_t index) const { return &targets_[index]; }
   const std::vector<PlanTime>& times() const { return times_; }
+  size_t nodes() const { return nodes_.size(); }
+  static uint32_t Hash(const KeyText& key) {
+    // Keys differ at their ends ("SourceIp", "SourcePort") or their beginnings; the length tells
+    // "Ip" from "Ip6".
+    const uint64_t mixed = (key.first ^ (key.last << 23 | key.last >> 41)) + key.size;
+    return static_cast<uint32_t>((mixed * 0x9E37'79B9'7F4A'7C15u) >> 40);
+  }
   // Fields of the table first, then those that only event time needs.
   uint32_t slots() const { return slots_; }
 
@@ -104,13 +111,6 @@ class DecodePlan {
     uint32_t node = 0;  // 0: no entry (the root is nobody's child)
   };
   struct Builder;
-
-  static uint32_t Hash(const KeyText& key) {
-    // Keys differ at their ends ("SourceIp", "SourcePort") or their beginnings; the length tells
-    // "Ip" from "Ip6".
-    const uint64_t mixed = (key.first ^ (key.last << 23 | key.last >> 41)) + key.size;
-    return static_cast<uint32_t>((mixed * 0x9E37'79B9'7F4A'7C15u) >> 40);
-  }
 
   std::vector<PlanNode> nodes_;
   std::vector<PlanTarget> targets_;
