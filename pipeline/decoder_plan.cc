@@ -15,7 +15,7 @@ static_assert(std::endian::native == std::endian::little,
 namespace {
 
 // The forms in which a dotted path may lie in a record, the one with the fewest levels first; of
-// equals, the one whose first key is longest.
+// equals, the one whose first key is longest, then whose second is.
 std::vector<std::vector<std::string>> Forms(const std::string& path) {
   std::vector<std::string> segments(1);
   for (const char c : path) {
@@ -29,12 +29,14 @@ std::vector<std::vector<std::string>> Forms(const std::string& path) {
   std::vector<uint32_t> cuts;  // bit d: the path is cut at its d-th dot
   if (segments.size() <= kMixedSegmentsMax) {
     for (uint32_t cut = 0; cut < (1u << dots); ++cut) cuts.push_back(cut);
-    std::sort(cuts.begin(), cuts.end(), [](uint32_t a, uint32_t b) {
-      const auto order = [](uint32_t cut) {
-        return std::pair(std::popcount(cut), -std::countr_zero(cut));
-      };
-      return order(a) != order(b) ? order(a) < order(b) : a < b;
-    });
+    // Mirrored, a later first cut is the smaller number.
+    const auto order = [dots](uint32_t cut) {
+      uint32_t mirrored = 0;
+      for (size_t d = 0; d < dots; ++d) mirrored |= (cut >> d & 1) << (dots - 1 - d);
+      return std::pair(std::popcount(cut), mirrored);
+    };
+    std::sort(cuts.begin(), cuts.end(),
+              [order](uint32_t a, uint32_t b) { return order(a) < order(b); });
   }
   std::vector<std::vector<std::string>> forms;
   for (const uint32_t cut : cuts) {
