@@ -27,6 +27,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "state/types.h"
@@ -89,6 +90,14 @@ class Store {
 
   // Writes the checkpoint atomically and durably. Epochs only grow.
   [[nodiscard]] virtual absl::Status Commit(Checkpoint checkpoint) = 0;
+
+  // Reads for the shards' handles (state/shard_state.h); nobody else needs them.
+  // Visits the rows of `family` with from <= key < to in order, until `visit` returns false.
+  [[nodiscard]] virtual absl::Status Read(uint8_t family, std::string_view from, std::string_view to,
+                                          absl::FunctionRef<bool(std::string_view key, std::string_view value)> visit) = 0;
+  // As Read, for the rows of one key of one list: a Bloom filter answers for keys that have none.
+  [[nodiscard]] virtual absl::Status ReadKey(std::string_view prefix,
+                                             absl::FunctionRef<bool(std::string_view key, std::string_view value)> visit) = 0;
 
   struct Counters {
     uint64_t commits = 0;

@@ -1,0 +1,45 @@
+// File: state/arena.h
+//
+// Bytes that are freed all at once: keys and values of one segment of a time bucket.
+//
+// Lifetime: views are valid until the arena goes. Thread-safety: none.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+namespace bongsu {
+
+class Arena {
+ public:
+  std::string_view Copy(std::string_view bytes) {
+    if (bytes.size() > left_) Grow(bytes.size());
+    char* to = at_;
+    if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());
+    at_ += bytes.size();
+    left_ -= bytes.size();
+    return {to, bytes.size()};
+  }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  // Small at first, because a bucket may hold a few keys only; doubling, because it may hold millions.
+  static constexpr size_t kFirstBytes = 512;
+  static constexpr size_t kMostBytes = size_t{256} << 10;
+  void Grow(size_t need) {
+    const size_t size = std::max(need, std::min(kMostBytes, kFirstBytes << std::min<size_t>(chunks_.size(), 20)));
+    chunks_.push_back(std::make_unique_for_overwrite<char[]>(size));
+    at_ = chunks_.back().get();
+    left_ = size;
+    bytes_ += size;
+  }
+  std::vector<std::unique_ptr<char[]>> chunks_;
+  char* at_ = nullptr;
+  size_t left_ = 0;
+  size_t bytes_ = 0;
+};
+
+}  // namespace bongsu

@@ -1,0 +1,294 @@
+#include "state/time_list.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "state/check.h"
+#include "state/key_encoding.h"
+#include "state/status_macros.h"
+
+namespace bongsu {
+namespace {
+
+// What a list keeps of itself: bucket width and expiry point.
+constexpr char kListMeta = 'L';
+
+bool Before(EventTimeNs a_time, RecordSeq a_seq, EventTimeNs b_time, RecordSeq b_seq) {
+  return a_time != b_time ? a_time < b_time : a_seq < b_seq;
+}
+
+}  // namespace
+
+TimeListImpl::TimeListImpl(Store& store, std::string prefix, DurationNs bucket_ns,
+                           ShardState::Counters& counters)
+    : store_(store), prefix_(std::move(prefix)), width_(bucket_ns), counters_(counters) {
+  BONGSU_CHECK(width_ > 0);
+}
+
+TimeListImpl::~TimeListImpl() = default;
+
+absl::Status TimeListImpl::Restore() {
+  const std::string meta = kListMeta + prefix_;
+  absl::Status bad;
+  BONGSU_RETURN_IF_ERROR(store_.Read(kMetaFamily, meta, PrefixEnd(meta), [&](std::string_view, std::string_view value) {
+    if (value.size() != 16) {
+      bad = absl::DataLossError("a list's record has the wrong size");
+    } else if (ReadTime(value) != width_) {
+      bad = absl::FailedPreconditionError("the state's buckets have another width");
+    } else {
+      expired_ = ReadTime(value.substr(8));
+      width_stored_ = true;
+    }
+    return false;
+  }));
+  BONGSU_RETURN_IF_ERROR(bad);
+  // One seek finds the next bucket that has rows.
+  std::string from = prefix_;
+  const std::string end = PrefixEnd(prefix_);
+  while (true) {
+    bool found = false;
+    int64_t index = 0;
+    BONGSU_RETURN_IF_ERROR(store_.Read(kListFamily, from, end, [&](std::string_view key, std::string_view) {
+      found = key.size() >= kListHeadBytes;
+      if (found) index = ReadTime(key.substr(kRowPrefixBytes));
+      return false;
+    }));
+    if (!found) return absl::OkStatus();
+    Bucket& bucket = buckets_[index];
+    bucket.on_disk = true;
+    for (auto& segment : bucket.segments) {
+      segment = std::make_unique<Segment>();
+      segment->on_disk = true;
+    }
+    if (index == std::numeric_limits<int64_t>::max()) return absl::OkStatus();
+    from = prefix_;
+    AppendTime(index + 1, &from);
+  }
+}
+
+int64_t TimeListImpl::BucketOf(EventTimeNs time) const {
+  const int64_t quotient = time / width_;
+  return time % width_ < 0 ? quotient - 1 : quotient;
+}
+
+TimeListImpl::Segment& TimeListImpl::SegmentOf(Bucket& bucket, size_t hash) {
+  std::unique_ptr<Segment>& segment = bucket.segments[hash >> 60];
+  if (segment == nullptr) segment = std::make_unique<Segment>();
+  segment->last_use = ++use_;
+  return *segment;
+}
+
+std::string TimeListImpl::RowKey(int64_t bucket, std::string_view key) const {
+  BONGSU_CHECK_MSG(key.size() <= 0xffff, "a key longer than 64 KiB");
+  std::string row = prefix_;
+  AppendTime(bucket, &row);
+  AppendU16(static_cast<uint16_t>(key.size()), &row);
+  row += key;
+  return row;
+}
+
+void TimeListImpl::Charge(Bucket& bucket, Segment& segment, size_t bytes) {
+  segment.bytes += bytes;
+  bucket.bytes += bytes;
+  memory_bytes_ += bytes;
+}
+
+// The key's chunk of a bucket, loaded where the disk may know more; null when there is none and none is to be made.
+absl::StatusOr<TimeListImpl::Chunk*> TimeListImpl::Find(int64_t index, Bucket& bucket, std::string_view key,
+                                                        bool make) {
+  const size_t hash = StringViewHash()(key);
+  Segment& segment = SegmentOf(bucket, hash);
+  auto it = segment.chunks.find(key, hash);
+  if (it == segment.chunks.end()) {
+    if (!make && !segment.on_disk) return nullptr;
+    const std::string_view kept = segment.arena.Copy(key);
+    it = segment.chunks.emplace(kept, Chunk{}).first;
+    it->second.complete = !segment.on_disk;
+    Charge(bucket, segment, sizeof(Chunk) + sizeof(std::string_view) + key.size() + 8);
+  }
+  Chunk& chunk = it->second;
+  if (!chunk.complete) BONGSU_RETURN_IF_ERROR(Load(index, bucket, segment, key, chunk));
+  return &chunk;
+}
+
+absl::Status TimeListImpl::Load(int64_t index, Bucket& bucket, Segment& segment, std::string_view key,
+                                Chunk& chunk) {
+  ++counters_.disk_seeks;
+  const std::string row = RowKey(index, key);
+  absl::Status bad;
+  BONGSU_RETURN_IF_ERROR(store_.ReadKey(row, [&](std::string_view stored, std::string_view value) {
+    if (stored.size() != row.size() + kListTailBytes || value.empty()) {
+      bad = absl::DataLossError("a list's row has the wrong size");
+      return false;
+    }
+    const std::string_view bytes = segment.arena.Copy(value.substr(1));
+    // Rows come in order, and a chunk is loaded before anything is put into it.
+    chunk.entries.push_back({ReadTime(stored.substr(row.size())), ReadU64(stored.substr(row.size() + 8)),
+                             bytes.data(), static_cast<uint32_t>(bytes.size()), static_cast<uint8_t>(value[0]),
+                             false});
+    Charge(bucket, segment, sizeof(Entry) + bytes.size());
+    return true;
+  }));
+  BONGSU_RETURN_IF_ERROR(bad);
+  chunk.complete = true;
+  return absl::OkStatus();
+}
+
+void TimeListImpl::MarkDirty(Bucket& bucket, Segment& segment, std::string_view arena_key, Chunk& chunk,
+                             Entry& entry) {
+  if (!chunk.listed) {
+    chunk.listed = true;
+    segment.dirty.push_back(arena_key);
+  }
+  if (entry.dirty) return;
+  entry.dirty = true;
+  ++bucket.entries_dirty;
+  const size_t bytes = sizeof(Entry) + entry.size + arena_key.size();
+  bucket.dirty_bytes += bytes;
+  dirty_bytes_ += bytes;
+}
+
+absl::Status TimeListImpl::Put(std::string_view key, EntryId id, std::string_view value, uint8_t mark) {
+  if (id.time < expired_) return absl::OkStatus();
+  ++counters_.entries_put;
+  const int64_t index = BucketOf(id.time);
+  Bucket& bucket = buckets_[index];
+  BONGSU_ASSIGN_OR_RETURN(Chunk * chunk, Find(index, bucket, key, /*make=*/true));
+  Segment& segment = SegmentOf(bucket, StringViewHash()(key));
+  auto& entries = chunk->entries;
+  // Usually the newest of its key: look from the end.
+  size_t at = entries.size();
+  while (at > 0 && Before(id.time, id.seq, entries[at - 1].time, entries[at - 1].seq)) --at;
+  const std::string_view bytes = segment.arena.Copy(value);
+  const bool same = at > 0 && entries[at - 1].time == id.time && entries[at - 1].seq == id.seq;
+  if (same) {
+    --at;
+    Entry& entry = entries[at];
+    entry.data = bytes.data();
+    entry.size = static_cast<uint32_t>(bytes.size());
+    entry.mark = mark;
+  } else {
+    entries.insert(entries.begin() + static_cast<std::ptrdiff_t>(at),
+                   Entry{id.time, id.seq, bytes.data(), static_cast<uint32_t>(bytes.size()), mark, false});
+  }
+  Charge(bucket, segment, sizeof(Entry) + value.size());
+  const auto it = segment.chunks.find(key);
+  MarkDirty(bucket, segment, it->first, *chunk, entries[at]);
+  return absl::OkStatus();
+}
+
+absl::Status TimeListImpl::Scan(std::string_view key, EventTimeNs from, EventTimeNs to,
+                                absl::FunctionRef<bool(TimeListCursor&)> visit) {
+  from = std::max(from, expired_);
+  if (from > to) return absl::OkStatus();
+  for (auto it = buckets_.lower_bound(BucketOf(from)); it != buckets_.end() && it->first <= BucketOf(to); ++it) {
+    BONGSU_ASSIGN_OR_RETURN(Chunk * chunk, Find(it->first, it->second, key, /*make=*/false));
+    if (chunk == nullptr) continue;
+    auto& entries = chunk->entries;
+    const auto first = std::lower_bound(entries.begin(), entries.end(), from,
+                                        [](const Entry& entry, EventTimeNs time) { return entry.time < time; });
+    for (auto entry = first; entry != entries.end() && entry->time <= to; ++entry) {
+      TimeListCursor cursor;
+      cursor.id_ = {entry->time, entry->seq};
+      cursor.value_ = {entry->data, entry->size};
+      cursor.mark_ = entry->mark;
+      const bool more = visit(cursor);
+      if (cursor.changed_ && cursor.new_mark_ != entry->mark) {
+        entry->mark = cursor.new_mark_;
+        Segment& segment = SegmentOf(it->second, StringViewHash()(key));
+        MarkDirty(it->second, segment, segment.chunks.find(key)->first, *chunk, *entry);
+      }
+      if (!more) return absl::OkStatus();
+    }
+  }
+  return absl::OkStatus();
+}
+
+void TimeListImpl::Drop(std::map<int64_t, Bucket>::iterator it) {
+  Bucket& bucket = it->second;
+  counters_.entries_expired_unwritten += bucket.entries_dirty;
+  memory_bytes_ -= bucket.bytes;
+  dirty_bytes_ -= bucket.dirty_bytes;
+  delete_from_disk_ = delete_from_disk_ || bucket.on_disk;
+  buckets_.erase(it);
+}
+
+void TimeListImpl::ExpireBefore(EventTimeNs time) {
+  if (time <= expired_) return;
+  expired_ = time;
+  expired_changed_ = true;
+  // A bucket is dead when its last nanosecond is: when the next one begins at or before `time`.
+  const int64_t alive = BucketOf(time);
+  while (!buckets_.empty() && (buckets_.begin()->first < alive || time == kMaxEventTime)) Drop(buckets_.begin());
+}
+
+void TimeListImpl::Freeze(EpochId epoch, FrozenShard* frozen) {
+  if (delete_from_disk_) {
+    std::string end = prefix_;
+    AppendTime(BucketOf(expired_), &end);
+    if (expired_ == kMaxEventTime) end = PrefixEnd(prefix_);
+    frozen->writes.push_back({kListFamily, kDeleteRange, prefix_, std::move(end)});
+    delete_from_disk_ = false;
+  }
+  if (expired_changed_ || !width_stored_) {
+    std::string value;
+    AppendTime(width_, &value);
+    AppendTime(expired_, &value);
+    frozen->writes.push_back({kMetaFamily, kPut, kListMeta + prefix_, std::move(value)});
+    expired_changed_ = false;
+    width_stored_ = true;
+  }
+  for (auto& [index, bucket] : buckets_) {
+    if (bucket.entries_dirty == 0) continue;
+    bucket.on_disk = true;
+    for (auto& segment : bucket.segments) {
+      if (segment == nullptr || segment->dirty.empty()) continue;
+      for (std::string_view key : segment->dirty) {
+        Chunk& chunk = segment->chunks.find(key)->second;
+        chunk.listed = false;
+        const std::string row = RowKey(index, key);
+        for (Entry& entry : chunk.entries) {
+          if (!entry.dirty) continue;
+          entry.dirty = false;
+          std::string stored = row;
+          AppendTime(entry.time, &stored);
+          AppendU64(entry.seq, &stored);
+          std::string value(1, static_cast<char>(entry.mark));
+          value.append(entry.data, entry.size);
+          frozen->writes.push_back({kListFamily, kPut, std::move(stored), std::move(value)});
+          ++counters_.entries_frozen;
+        }
+      }
+      segment->dirty.clear();
+      segment->frozen = epoch;
+    }
+    dirty_bytes_ -= bucket.dirty_bytes;
+    bucket.dirty_bytes = 0;
+    bucket.entries_dirty = 0;
+  }
+}
+
+void TimeListImpl::AddEvictable(std::vector<Evictable>* out) {
+  for (auto& [index, bucket] : buckets_) {
+    for (int i = 0; i < kSegments; ++i) {
+      const auto& segment = bucket.segments[static_cast<size_t>(i)];
+      if (segment == nullptr || segment->bytes == 0 || !segment->dirty.empty() || segment->frozen > persisted_) continue;
+      out->push_back({segment->last_use, segment->bytes, this, index, i});
+    }
+  }
+}
+
+void TimeListImpl::Evict(const Evictable& which) {
+  Bucket& bucket = buckets_.find(which.bucket)->second;
+  std::unique_ptr<Segment>& segment = bucket.segments[static_cast<size_t>(which.segment)];
+  memory_bytes_ -= segment->bytes;
+  bucket.bytes -= segment->bytes;
+  const uint64_t last_use = segment->last_use;
+  segment = std::make_unique<Segment>();
+  segment->last_use = last_use;
+  segment->on_disk = true;
+  ++counters_.segments_evicted;
+}
+
+}  // namespace bongsu
