@@ -6,7 +6,7 @@
 // Identity. `IncidentId` is the first 128 bits of SHA-256 over tenant and canonical key, the rule's
 // semantic hash, and the anchor event's source, partition (topic and number, or path), offset and
 // time. It does not hang on arrival order, process, instance or wall clock: replaying the same topics
-// gives the same ids (../README.md explains why readers may fold by it).
+// gives the same ids (deploy/ALERTS.md tells readers how to fold by it).
 //
 // Lifetime: everything that an Incident points at is valid until Emit returns.
 #pragma once
@@ -62,5 +62,8 @@ struct IncidentAnchor {
   EventTimeNs second_time = 0;
 };
 IncidentId MakeIncidentId(const IncidentAnchor& anchor);
+
+// SHA-256 in hexadecimal: what OperatorSpec::semantic_hash is made with.
+std::string Sha256Hex(std::string_view text);
 
 }  // namespace bongsu

@@ -38,6 +38,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "operators/config/option.h"
 #include "operators/event.h"
 #include "operators/incident.h"
 #include "operators/sigma/selection.h"
@@ -79,7 +80,7 @@ struct RuleInfo {
 class OperatorContext;
 class Operator;
 
-// Thrown-free sorted timers: what fell due.
+// A timer that fell due.
 struct DueTimer {
   EventTimeNs time = 0;
   std::string_view key;         // as it was set
@@ -105,6 +106,11 @@ class OperatorSpec {
   virtual std::unique_ptr<Operator> NewInstance() const = 0;
 
  protected:
+  // The operator's own table with the keys that all operators have in front.
+  static std::vector<OptionDef> WithCommonOptions(std::vector<OptionDef> own);
+  // Reads those common keys (name, title, description, level, tags, alerts).
+  void ReadCommon(const OptionReader& reader);
+
   RuleInfo rule_;
   std::vector<InputSpec> inputs_;
   std::string semantic_hash_;
@@ -132,6 +138,8 @@ class OperatorContext {
   virtual ShardState& state() = 0;
   // The operator's number within the store, for ShardState's calls.
   virtual uint16_t operator_id() const = 0;
+  // This operator's timers in this shard; they come back through OnTimer.
+  virtual TimerSet& timers() = 0;
 
   // "No window that ends before this can still change": the operator's watermark (minimum over its
   // sources) minus the largest allowed lateness of its sources.

@@ -12,6 +12,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "operators/config/diagnostics.h"
 #include "operators/config/node.h"
@@ -37,6 +39,8 @@ struct OperatorType {
   std::string name;                       // "interval_join"
   std::string doc;                        // one paragraph, for deploy/CONFIG.md
   std::vector<OptionDef> options;         // its keys, beside those all operators have (name, type, level, ...)
+  // Maps within it, for the page: key and table.
+  std::vector<std::pair<std::string, std::vector<OptionDef>>> sections;
   // Builds the spec from the operator's map. Null after errors, all of which are in `diagnostics`.
   std::function<std::unique_ptr<OperatorSpec>(const Node& node, OperatorBuildContext& context,
                                               Diagnostics& diagnostics)>
@@ -52,6 +56,9 @@ class OperatorRegistry {
  private:
   std::map<std::string, OperatorType, std::less<>> types_;
 };
+
+// The keys that every operator has, with their docs.
+const std::vector<OptionDef>& CommonOperatorOptions();
 
 // Every operator that was added with add_operator().
 void RegisterAllOperators(OperatorRegistry& registry);

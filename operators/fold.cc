@@ -1,0 +1,55 @@
+#include "operators/fold.h"
+
+#include <utf8proc.h>
+
+#include <cstdint>
+#include <cstring>
+
+namespace bongsu {
+
+bool IsAscii(std::string_view text) {
+  size_t i = 0;
+  for (; i + 8 <= text.size(); i += 8) {
+    uint64_t word = 0;
+    std::memcpy(&word, text.data() + i, 8);
+    if ((word & 0x8080808080808080u) != 0) return false;
+  }
+  for (; i < text.size(); ++i) {
+    if ((static_cast<uint8_t>(text[i]) & 0x80) != 0) return false;
+  }
+  return true;
+}
+
+void AppendFolded(std::string_view text, std::string* out) {
+  if (IsAscii(text)) {
+    const size_t start = out->size();
+    out->append(text);
+    for (size_t i = start; i < out->size(); ++i) (*out)[i] = FoldAscii((*out)[i]);
+    return;
+  }
+  while (!text.empty()) {
+    utf8proc_int32_t point = -1;
+    const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
+    const utf8proc_ssize_t size = utf8proc_iterate(bytes, static_cast<utf8proc_ssize_t>(text.size()), &point);
+    if (size <= 0) {
+      out->push_back(text.front());
+      text.remove_prefix(1);
+      continue;
+    }
+    utf8proc_uint8_t folded[4];
+    // Simple folding maps one code point to one; lower case of upper case is it for all but a few
+    // letters whose own lower case is not what their upper case leads to.
+    const utf8proc_ssize_t folded_size =
+        utf8proc_encode_char(utf8proc_tolower(utf8proc_toupper(point)), folded);
+    out->append(reinterpret_cast<const char*>(folded), static_cast<size_t>(folded_size));
+    text.remove_prefix(static_cast<size_t>(size));
+  }
+}
+
+std::string Folded(std::string_view text) {
+  std::string out;
+  AppendFolded(text, &out);
+  return out;
+}
+
+}  // namespace bongsu

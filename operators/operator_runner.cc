@@ -1,0 +1,118 @@
+#include "operators/operator_runner.h"
+
+#include <algorithm>
+
+#include "state/check.h"
+#include "state/status_macros.h"
+
+namespace bongsu {
+
+absl::Status Operator::OnTimer(const DueTimer&, OperatorContext&) { return absl::OkStatus(); }
+absl::Status Operator::OnWatermark(OperatorContext&) { return absl::OkStatus(); }
+
+class OperatorRunner::Impl : public OperatorContext {
+ public:
+  Impl(const OperatorSpec& spec, ShardState& state, uint16_t operator_id,
+       std::vector<DurationNs> allowed_lateness, OperatorOutput& output, const PartitionNames& partitions)
+      : spec_(spec),
+        state_(state),
+        operator_id_(operator_id),
+        allowed_lateness_(std::move(allowed_lateness)),
+        output_(output),
+        partitions_(partitions),
+        has_readers_(output.HasReaders(spec)),
+        operator_(spec.NewInstance()),
+        ports_(spec.inputs().size(), kMinEventTime) {
+    BONGSU_CHECK(allowed_lateness_.size() == ports_.size());
+    for (DurationNs lateness : allowed_lateness_) lateness_max_ = std::max(lateness_max_, lateness);
+  }
+
+  absl::Status Open() {
+    BONGSU_ASSIGN_OR_RETURN(timers_, state_.OpenTimers(operator_id_));
+    return operator_->Open(*this);
+  }
+
+  absl::Status Process(std::span<const Input> batch) {
+    on_time_.clear();
+    for (const Input& input : batch) {
+      BONGSU_CHECK(input.port < ports_.size());
+      const EventTimeNs oldest = AddTime(watermark_, -allowed_lateness_[input.port]);
+      if (input.time < oldest) {
+        output_.Late(spec_, input, watermark_ == kMaxEventTime ? kMaxEventTime - input.time : watermark_ - input.time);
+      } else {
+        on_time_.push_back(input);
+      }
+    }
+    return on_time_.empty() ? absl::OkStatus() : operator_->Process(on_time_, *this);
+  }
+
+  absl::Status AdvanceWatermark(std::span<const EventTimeNs> port_watermarks) {
+    BONGSU_CHECK(port_watermarks.size() == ports_.size());
+    for (size_t i = 0; i < ports_.size(); ++i) ports_[i] = std::max(ports_[i], port_watermarks[i]);
+    const EventTimeNs lowest = *std::min_element(ports_.begin(), ports_.end());
+    if (lowest <= watermark_) return absl::OkStatus();
+    watermark_ = lowest;
+    const auto fire = [this](EventTimeNs time, std::string_view key, std::string_view data) {
+      return operator_->OnTimer({time, key, data}, *this);
+    };
+    BONGSU_RETURN_IF_ERROR(timers_->PopBefore(closing_time(), fire));
+    return operator_->OnWatermark(*this);
+  }
+
+  void Restore(std::span<const EventTimeNs> port_watermarks) {
+    BONGSU_CHECK(port_watermarks.size() == ports_.size());
+    std::copy(port_watermarks.begin(), port_watermarks.end(), ports_.begin());
+    watermark_ = *std::min_element(ports_.begin(), ports_.end());
+  }
+
+  ShardState& state() override { return state_; }
+  uint16_t operator_id() const override { return operator_id_; }
+  EventTimeNs watermark() const { return watermark_; }
+  EventTimeNs closing_time() const override { return AddTime(watermark_, -lateness_max_); }
+  EventTimeNs result_watermark() const { return AddTime(closing_time(), -spec_.result_delay()); }
+  std::span<const EventTimeNs> ports() const { return ports_; }
+  std::string_view origin(RecordSeq seq) const override { return partitions_.Origin(SeqPartition(seq)); }
+  void Emit(const Incident& incident) override { output_.Alert(spec_, incident); }
+  void Forward(const Incident& incident, EventTimeNs time) override {
+    if (has_readers_) output_.Forward(spec_, incident, time);
+  }
+  bool has_readers() const override { return has_readers_; }
+  TimerSet& timers() override { return *timers_; }
+  void Count(const char* name, uint64_t n) override { output_.Count(spec_, name, n); }
+
+ private:
+  const OperatorSpec& spec_;
+  ShardState& state_;
+  const uint16_t operator_id_;
+  const std::vector<DurationNs> allowed_lateness_;
+  DurationNs lateness_max_ = 0;
+  OperatorOutput& output_;
+  const PartitionNames& partitions_;
+  const bool has_readers_;
+  std::unique_ptr<Operator> operator_;
+  TimerSet* timers_ = nullptr;
+  std::vector<EventTimeNs> ports_;
+  EventTimeNs watermark_ = kMinEventTime;
+  std::vector<Input> on_time_;   // scratch
+};
+
+OperatorRunner::OperatorRunner(const OperatorSpec& spec, ShardState& state, uint16_t operator_id,
+                               std::vector<DurationNs> allowed_lateness, OperatorOutput& output,
+                               const PartitionNames& partitions)
+    : impl_(std::make_unique<Impl>(spec, state, operator_id, std::move(allowed_lateness), output, partitions)) {}
+OperatorRunner::~OperatorRunner() = default;
+OperatorRunner::OperatorRunner(OperatorRunner&&) noexcept = default;
+
+absl::Status OperatorRunner::Open() { return impl_->Open(); }
+absl::Status OperatorRunner::Process(std::span<const Input> batch) { return impl_->Process(batch); }
+absl::Status OperatorRunner::AdvanceWatermark(std::span<const EventTimeNs> port_watermarks) {
+  return impl_->AdvanceWatermark(port_watermarks);
+}
+EventTimeNs OperatorRunner::watermark() const { return impl_->watermark(); }
+EventTimeNs OperatorRunner::closing_time() const { return impl_->closing_time(); }
+EventTimeNs OperatorRunner::result_watermark() const { return impl_->result_watermark(); }
+void OperatorRunner::RestoreWatermark(std::span<const EventTimeNs> port_watermarks) { impl_->Restore(port_watermarks); }
+std::span<const EventTimeNs> OperatorRunner::port_watermarks() const { return impl_->ports(); }
+uint16_t OperatorRunner::operator_id() const { return impl_->operator_id(); }
+
+}  // namespace bongsu
