@@ -89,6 +89,8 @@ struct Config {
   Delivery delivery = Delivery::kAtLeastOnce;
   DurationNs epoch = 250 * kMillisecondNs;
   int threads = 0;                   // 0: one for each core
+  bool logging_json = false;
+  std::string logging_level = "info";
 
   bool uses_kafka_sources() const;
   bool uses_kafka() const;

@@ -1,0 +1,431 @@
+#include "pipeline/config.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "pipeline/config_options.h"
+#include "state/check.h"
+
+namespace bongsu {
+namespace {
+
+namespace fs = std::filesystem;
+
+// `${NAME}` in every scalar of the tree.
+void Substitute(Node& node, Diagnostics& diagnostics) {
+  for (Node& item : node.items) Substitute(item, diagnostics);
+  for (auto& [key, value] : node.entries) Substitute(value, diagnostics);
+  if (!node.is_scalar() || node.scalar.find('$') == std::string::npos) return;
+  std::string out;
+  const std::string& text = node.scalar;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '$' && i + 1 < text.size() && text[i + 1] == '$') {
+      out.push_back('$');
+      ++i;
+    } else if (text[i] == '$' && i + 1 < text.size() && text[i + 1] == '{') {
+      const size_t end = text.find('}', i);
+      if (end == std::string::npos) {
+        diagnostics.Error(node.where, "'${' is not closed", "write ${NAME}, or $$ for a dollar sign");
+        return;
+      }
+      const std::string name = text.substr(i + 2, end - i - 2);
+      const char* value = std::getenv(name.c_str());
+      if (value == nullptr) {
+        diagnostics.Error(node.where, fmt::format("the environment has no variable '{}'", name), "set it, or write the value");
+        return;
+      }
+      out += value;
+      i = end;
+    } else {
+      out.push_back(text[i]);
+    }
+  }
+  node.scalar = std::move(out);
+}
+
+class Loader : public OperatorBuildContext {
+ public:
+  Loader(const std::string& file, const OperatorRegistry& registry, Diagnostics& diagnostics)
+      : registry_(registry), diagnostics_(diagnostics) {
+    config_.file = file;
+    folder_ = fs::path(file).parent_path();
+  }
+
+  std::optional<Config> Load(const Node& root) {
+    const OptionReader top(root, ConfigOptions(""), diagnostics_);
+    config_.application = top.String("application");
+    CheckName(config_.application, top.where("application"));
+    config_.instance = top.String("instance");
+    if (!top.has("instance")) {
+      char host[256] = "bongsu";
+      gethostname(host, sizeof(host) - 1);
+      config_.instance = host;
+    }
+    config_.epoch = top.Duration("epoch");
+    config_.threads = static_cast<int>(top.Int("threads"));
+    if (top.String("exchange") == "kafka") {
+      diagnostics_.Error(top.where("exchange"), "'exchange: kafka' is not supported yet", "use in_process, with one instance");
+    }
+    Kafka(top);
+    Sources(top);
+    Sinks(top);
+    Operators(top);
+    State(top);
+    DeliveryMode(top);
+    if (const Node* logging = top.node("logging"); logging != nullptr) {
+      const OptionReader reader(*logging, ConfigOptions("logging"), diagnostics_);
+      config_.logging_json = reader.String("format") == "json";
+      config_.logging_level = reader.String("level");
+    }
+    if (diagnostics_.has_errors()) return std::nullopt;
+    return std::move(config_);
+  }
+
+  // OperatorBuildContext.
+  FieldTable* Fields(std::string_view source, const SourceLocation& where) override {
+    for (SourceConfig& one : config_.sources) {
+      if (one.name == source) return &one.fields;
+    }
+    for (size_t i = 0; i < config_.operators.size(); ++i) {
+      if (config_.operators[i]->rule().name == source) return &config_.result_fields[i];
+    }
+    std::vector<std::string_view> names;
+    for (const SourceConfig& one : config_.sources) names.push_back(one.name);
+    for (const auto& [name, node] : operator_nodes_) names.push_back(name);
+    const std::string nearest = NearestName(source, names);
+    diagnostics_.Error(where, fmt::format("there is no source '{}'", source),
+                       nearest.empty() ? fmt::format("there are: {}", fmt::join(names, ", "))
+                                       : fmt::format("did you mean '{}'?", nearest));
+    return nullptr;
+  }
+  bool IsOperator(std::string_view source) const override {
+    return std::any_of(operator_nodes_.begin(), operator_nodes_.end(),
+                       [&](const auto& one) { return one.first == source; }) &&
+           std::none_of(config_.sources.begin(), config_.sources.end(),
+                        [&](const SourceConfig& one) { return one.name == source; });
+  }
+  std::vector<std::string> DefaultFields(std::string_view source) const override {
+    std::vector<std::string> fields;
+    // Compact alerts that name their fields carry nothing else.
+    if (config_.alerts.format == AlertFormat::kNative && !config_.alerts.fields.empty()) return fields;
+    for (const SourceConfig& one : config_.sources) {
+      if (one.name != source) continue;
+      for (const auto& [entity, names] : one.format.entities) fields.insert(fields.end(), names.begin(), names.end());
+    }
+    return fields;
+  }
+
+ private:
+  // Names go into topic names, paths and tables.
+  void CheckName(const std::string& name, const SourceLocation& where) {
+    if (name.empty()) return;   // reported as missing
+    const bool good = name.size() <= 200 && std::all_of(name.begin(), name.end(), [](char c) {
+                        return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
+                      });
+    if (!good) diagnostics_.Error(where, fmt::format("'{}' cannot be a name", name), "letters, digits, '.', '_' and '-', at most 200");
+  }
+
+  std::string Path(const std::string& path) const {
+    return fs::path(path).is_absolute() ? path : (folder_ / path).string();
+  }
+
+  void Kafka(const OptionReader& top) {
+    const Node* kafka = top.node("kafka");
+    if (kafka == nullptr || !kafka->is_map()) return;
+    for (const auto& [key, value] : kafka->entries) {
+      const auto& reserved = ReservedKafkaProperties();
+      const auto one = std::find_if(reserved.begin(), reserved.end(),
+                                    [&](const ReservedProperty& property) { return property.name == key.scalar; });
+      if (one != reserved.end()) {
+        diagnostics_.Error(key.where, fmt::format("bongsu sets '{}' itself", key.scalar), one->hint);
+      } else if (value.is_scalar()) {
+        config_.kafka[key.scalar] = value.scalar;
+      } else if (const Node* file = value.Find("file"); file != nullptr && value.entries.size() == 1 && file->is_scalar()) {
+        std::ifstream in(Path(file->scalar), std::ios::binary);
+        std::ostringstream content;
+        content << in.rdbuf();
+        if (!in) {
+          diagnostics_.Error(file->where, fmt::format("cannot read the file for '{}'", key.scalar), Path(file->scalar));
+          continue;
+        }
+        std::string secret = content.str();
+        while (!secret.empty() && (secret.back() == '\n' || secret.back() == '\r')) secret.pop_back();
+        config_.kafka[key.scalar] = std::move(secret);
+      } else {
+        diagnostics_.Error(value.where, fmt::format("'{}' must be a value or {{file: path}}", key.scalar), "");
+      }
+    }
+  }
+
+  void Sources(const OptionReader& top) {
+    const Node* sources = top.node("sources");
+    if (sources == nullptr || !sources->is_sequence()) return;
+    std::set<std::string> names;
+    for (const Node& node : sources->items) {
+      if (!node.is_map()) continue;
+      Source(node);
+      const SourceConfig& source = config_.sources.back();
+      if (!source.name.empty() && !names.insert(source.name).second) {
+        diagnostics_.Error(source.where, fmt::format("two sources are called '{}'", source.name), "");
+      }
+    }
+  }
+
+  void Source(const Node& node) {
+    const OptionReader reader(node, ConfigOptions("sources[]"), diagnostics_);
+    SourceConfig& source = config_.sources.emplace_back();
+    source.where = reader.where("name");
+    source.name = reader.String("name");
+    CheckName(source.name, source.where);
+    source.topics = reader.StringList("topics");
+    for (const std::string& file : reader.StringList("files")) source.files.push_back(Path(file));
+    if (source.topics.empty() == source.files.empty()) {
+      diagnostics_.Error(node.where, "a source reads either topics or files", "give one of the two");
+    }
+    if (const Node* format = reader.node("format"); format != nullptr) {
+      if (auto parsed = ParseFormat(*format, diagnostics_); parsed.has_value()) source.format = *std::move(parsed);
+    }
+    source.tenant = reader.String("tenant");
+    source.validate = reader.String("validate") == "full" ? Validate::kFull : Validate::kRead;
+    source.on_idle = reader.String("on_idle") == "wall_clock" ? OnIdle::kWallClock : OnIdle::kHold;
+    source.until = reader.String("until") == "end" ? Until::kEnd : Until::kForever;
+    for (const char* key : {"until", "on_idle"}) {
+      if (!source.files.empty() && reader.has(key)) {
+        diagnostics_.Error(reader.where(key), fmt::format("'{}' is for topics", key), "files are always read to their end");
+      }
+    }
+    source.record_bytes_max = reader.Bytes("record_bytes_max");
+    source.depth_max = static_cast<int>(reader.Int("depth_max"));
+    const Node none;
+    const Node* time = reader.node("time");
+    const OptionReader clock(time != nullptr ? *time : none, ConfigOptions("sources[].time"), diagnostics_);
+    source.out_of_orderness = clock.Duration("out_of_orderness");
+    source.allowed_lateness = clock.Duration("allowed_lateness");
+    source.max_future_skew = clock.Duration("max_future_skew");
+    source.idle_timeout = clock.Duration("idle_timeout");
+    source.live_bound = clock.Duration("live_bound");
+  }
+
+  void Sink(const OptionReader& sinks, const char* name, SinkConfig* sink) {
+    const Node* node = sinks.node(name);
+    if (node == nullptr || !node->is_map()) return;
+    const OptionReader reader(*node, ConfigOptions(std::string("sinks.") + name), diagnostics_);
+    sink->where = node->where;
+    sink->topic = reader.String("topic");
+    if (reader.has("file")) sink->file = Path(reader.String("file"));
+    if (sink->topic.empty() == sink->file.empty()) {
+      diagnostics_.Error(node->where, fmt::format("'{}' goes either to a topic or to a file", name), "give one of the two");
+    }
+    if (std::string_view(name) != "alerts") return;
+    sink->format = reader.String("format") == "native" ? AlertFormat::kNative : AlertFormat::kOcsf;
+    sink->fields = reader.StringList("fields");
+    if (sink->format == AlertFormat::kOcsf && reader.has("fields")) {
+      diagnostics_.Error(reader.where("fields"), "'fields' is for format: native", "an operator's side names the fields that OCSF alerts carry");
+    }
+  }
+
+  void Sinks(const OptionReader& top) {
+    const Node* node = top.node("sinks");
+    if (node == nullptr || !node->is_map()) return;
+    const OptionReader sinks(*node, ConfigOptions("sinks"), diagnostics_);
+    Sink(sinks, "alerts", &config_.alerts);
+    Sink(sinks, "late", &config_.late);
+    Sink(sinks, "dead_letter", &config_.dead_letter);
+    Beside("late", &config_.late);
+    Beside("dead-letter", &config_.dead_letter);
+    std::set<std::string> outputs;
+    for (const SinkConfig* sink : {&config_.alerts, &config_.late, &config_.dead_letter}) {
+      const std::string output = sink->file.empty() ? "topic " + sink->topic : "file " + sink->file;
+      if (sink->file.empty() && sink->topic.empty()) continue;
+      if (!outputs.insert(output).second) diagnostics_.Error(sink->where, fmt::format("two sinks write to {}", output), "");
+    }
+  }
+
+  // Nothing is dropped silently: what is not configured goes beside the alerts.
+  void Beside(const char* what, SinkConfig* sink) {
+    if (!sink->topic.empty() || !sink->file.empty()) return;
+    sink->where = config_.alerts.where;
+    if (!config_.alerts.file.empty()) {
+      sink->file = fs::path(config_.alerts.file).replace_extension().string() + "." + what + ".jsonl";
+    } else if (!config_.alerts.topic.empty()) {
+      sink->topic = config_.application + "." + what;
+    }
+  }
+
+  void Operators(const OptionReader& top) {
+    const Node* operators = top.node("operators");
+    if (operators == nullptr || !operators->is_sequence()) return;
+    for (const Node& node : operators->items) {
+      if (!node.is_map()) continue;
+      const Node* name = node.Find("name");
+      const std::string text = name != nullptr && name->is_scalar() ? name->scalar : "";
+      if (!text.empty()) {
+        CheckName(text, name->where);
+        const auto same = [&](const auto& one) { return one.first == text; };
+        if (std::any_of(operator_nodes_.begin(), operator_nodes_.end(), same)) {
+          diagnostics_.Error(name->where, fmt::format("two operators are called '{}'", text), "");
+        }
+        for (const SourceConfig& source : config_.sources) {
+          if (source.name == text) diagnostics_.Error(name->where, fmt::format("a source is called '{}' too", text), "");
+        }
+      }
+      operator_nodes_.emplace_back(text, &node);
+    }
+    // Those whose inputs are known first, until nothing moves: what is left reads in a circle.
+    std::vector<bool> built(operator_nodes_.size(), false);
+    bool moved = true;
+    while (moved) {
+      moved = false;
+      for (size_t i = 0; i < operator_nodes_.size(); ++i) {
+        if (built[i] || !Ready(*operator_nodes_[i].second)) continue;
+        built[i] = moved = true;
+        Build(*operator_nodes_[i].second);
+      }
+    }
+    for (size_t i = 0; i < operator_nodes_.size(); ++i) {
+      if (!built[i]) diagnostics_.Error(operator_nodes_[i].second->where, fmt::format("operator '{}' reads its own results, through others", operator_nodes_[i].first), "operators form levels");
+    }
+  }
+
+  // Every operator that a side of `node` reads has been built (or has failed to).
+  bool Ready(const Node& node) const {
+    for (const auto& [key, value] : node.entries) {
+      const Node* source = value.is_map() ? value.Find("source") : nullptr;
+      if (source == nullptr || !IsOperator(source->scalar)) continue;
+      if (!failed_operators_.contains(source->scalar) && Index(source->scalar) < 0) return false;
+    }
+    return true;
+  }
+
+  int Index(std::string_view name) const {
+    for (size_t i = 0; i < config_.operators.size(); ++i) {
+      if (config_.operators[i]->rule().name == name) return static_cast<int>(i);
+    }
+    return -1;
+  }
+
+  void Build(const Node& node) {
+    const Node* type = node.Find("type");
+    const Node* name = node.Find("name");
+    const std::string label = name != nullptr ? name->scalar : "";
+    std::vector<std::string_view> types;
+    for (const auto& [known, unused] : registry_.all()) types.push_back(known);
+    if (type == nullptr || !type->is_scalar()) {
+      diagnostics_.Error(node.where, "'type' is missing", fmt::format("one of: {}", fmt::join(types, ", ")));
+      failed_operators_.insert(label);
+      return;
+    }
+    const OperatorType* found = registry_.Find(type->scalar);
+    if (found == nullptr) {
+      const std::string nearest = NearestName(type->scalar, types);
+      diagnostics_.Error(type->where, fmt::format("unknown operator type '{}'", type->scalar),
+                         nearest.empty() ? fmt::format("one of: {}", fmt::join(types, ", "))
+                                         : fmt::format("did you mean '{}'?", nearest));
+      failed_operators_.insert(label);
+      return;
+    }
+    auto spec = found->create(node, *this, diagnostics_);
+    if (spec == nullptr) {
+      failed_operators_.insert(label);
+      return;
+    }
+    int level = 0;
+    FieldTable results;
+    for (const InputSpec& input : spec->inputs()) {
+      if (input.from_operator) level = std::max(level, config_.operator_levels[static_cast<size_t>(Index(input.source))] + 1);
+      for (const std::string& field : input.fields) results.Slot(input.name + "." + field);
+    }
+    for (const char* field : {"rule", "level", "key"}) results.Slot(field);
+    config_.operators.push_back(std::move(spec));
+    config_.operator_levels.push_back(level);
+    config_.result_fields.push_back(std::move(results));
+  }
+
+  void State(const OptionReader& top) {
+    const Node none;
+    const Node* node = top.node("state");
+    const OptionReader reader(node != nullptr ? *node : none, ConfigOptions("state"), diagnostics_);
+    config_.state.memory_bytes = reader.Bytes("memory");
+    config_.state.shards = static_cast<uint16_t>(reader.Int("shards"));
+    config_.state.checkpoint_interval = reader.Duration("checkpoint_interval");
+    config_.state.checkpoint_bytes = reader.Bytes("checkpoint_bytes");
+    if (reader.has("path")) {
+      config_.state.path = Path(reader.String("path"));
+    } else if (config_.uses_kafka()) {
+      diagnostics_.Error(node != nullptr ? node->where : top.where("state"), "'state.path' is missing", "for example state: {path: /var/lib/bongsu}");
+    } else {
+      config_.state.path = Path(".bongsu/" + config_.application);
+    }
+  }
+
+  void DeliveryMode(const OptionReader& top) {
+    const bool all_files = !config_.uses_kafka();
+    const std::string asked = top.String("delivery");
+    config_.delivery = all_files ? Delivery::kExactlyOnce : Delivery::kAtLeastOnce;
+    if (asked == "at_least_once") config_.delivery = Delivery::kAtLeastOnce;
+    if (asked == "exactly_once" && !all_files) {
+      diagnostics_.Error(top.where("delivery"), "'delivery: exactly_once' is not supported yet with Kafka",
+                         "write at_least_once: alerts may repeat after a crash, with the same ids");
+    }
+    if (config_.uses_kafka() && !config_.kafka.contains("bootstrap.servers") && !config_.kafka.contains("metadata.broker.list")) {
+      diagnostics_.Error(top.where("kafka"), "'bootstrap.servers' is missing under 'kafka'", "for example kafka: {bootstrap.servers: kafka-1:9092}");
+    }
+  }
+
+  const OperatorRegistry& registry_;
+  Diagnostics& diagnostics_;
+  fs::path folder_;
+  Config config_;
+  std::vector<std::pair<std::string, const Node*>> operator_nodes_;
+  std::set<std::string> failed_operators_;
+};
+
+}  // namespace
+
+bool Config::uses_kafka_sources() const {
+  return std::any_of(sources.begin(), sources.end(), [](const SourceConfig& source) { return !source.topics.empty(); });
+}
+
+bool Config::uses_kafka() const {
+  return uses_kafka_sources() || !alerts.topic.empty() || !late.topic.empty() || !dead_letter.topic.empty();
+}
+
+const SourceConfig* Config::FindSource(std::string_view name) const {
+  for (const SourceConfig& source : sources) {
+    if (source.name == name) return &source;
+  }
+  return nullptr;
+}
+
+std::optional<Config> ParseConfig(std::string_view text, const std::string& file, const OperatorRegistry& registry,
+                                  Diagnostics& diagnostics) {
+  std::vector<Node> documents = ParseYaml(text, file, YamlLimits{}, diagnostics);
+  if (documents.size() != 1) {
+    if (!diagnostics.has_errors()) {
+      diagnostics.Error({file, 0, 0}, documents.empty() ? "the file is empty" : "more than one YAML document", "");
+    }
+    return std::nullopt;
+  }
+  Substitute(documents[0], diagnostics);
+  return Loader(file, registry, diagnostics).Load(documents[0]);
+}
+
+std::optional<Config> LoadConfig(const std::string& file, const OperatorRegistry& registry, Diagnostics& diagnostics) {
+  std::ifstream in(file, std::ios::binary);
+  std::ostringstream content;
+  if (in) content << in.rdbuf();
+  if (!in) {
+    diagnostics.Error({file, 0, 0}, "cannot read the configuration", "");
+    return std::nullopt;
+  }
+  return ParseConfig(content.str(), file, registry, diagnostics);
+}
+
+}  // namespace bongsu
