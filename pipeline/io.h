@@ -112,6 +112,9 @@ class Sink {
   [[nodiscard]] virtual absl::Status Flush() = 0;
   // Bytes written so far: kept in the checkpoint. Files: the length. Kafka: 0.
   virtual int64_t length() const { return 0; }
+  // Before Recover: the checkpoint names this very output, so that what lies behind its length is our own
+  // half-written epoch.
+  virtual void SetResumed(bool /*resumed*/) {}
   // Cuts a file back to a checkpoint's length before anything is written; an output shorter than that
   // is FailedPrecondition. Kafka: nothing to do.
   [[nodiscard]] virtual absl::Status Recover(int64_t /*length*/) { return absl::OkStatus(); }

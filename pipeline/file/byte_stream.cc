@@ -1,0 +1,121 @@
+#include "pipeline/file/byte_stream.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+namespace bongsu {
+namespace {
+
+absl::Status FromErrno(const std::string& path, const char* what) {
+  const int error = errno;
+  const std::string message = fmt::format("cannot {} {}: {}", what, path, std::strerror(error));
+  if (error == ENOENT) return absl::NotFoundError(message);
+  if (error == EACCES || error == EPERM) return absl::PermissionDeniedError(message);
+  return absl::UnavailableError(message);
+}
+
+class PlainStream : public ByteStream {
+ public:
+  PlainStream(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  ~PlainStream() override { close(fd_); }
+  absl::StatusOr<size_t> Read(char* to, size_t size) override {
+    ssize_t n = 0;
+    do {
+      n = read(fd_, to, size);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) return FromErrno(path_, "read");
+    return static_cast<size_t>(n);
+  }
+
+ private:
+  std::string path_;
+  int fd_;
+};
+
+class GzipStream : public ByteStream {
+ public:
+  GzipStream(std::string path, int fd) : path_(std::move(path)), file_(gzdopen(fd, "rb")) {}
+  ~GzipStream() override { gzclose(file_); }
+  absl::StatusOr<size_t> Read(char* to, size_t size) override {
+    const int n = gzread(file_, to, static_cast<unsigned>(size));
+    int error = Z_OK;
+    const char* message = gzerror(file_, &error);
+    // A file that is cut off reads as if it ended, but says so.
+    if (n <= 0 && error != Z_OK && error != Z_STREAM_END) {
+      return absl::DataLossError(fmt::format("{}: damaged gzip after {} bytes of content: {}", path_,
+                                             static_cast<int64_t>(gztell(file_)), message));
+    }
+    return static_cast<size_t>(n < 0 ? 0 : n);
+  }
+
+ private:
+  std::string path_;
+  gzFile file_;
+};
+
+class ZstdStream : public ByteStream {
+ public:
+  ZstdStream(std::string path, int fd)
+      : path_(path), in_(std::move(path), fd), context_(ZSTD_createDCtx()), buffer_(ZSTD_DStreamInSize()) {}
+  ~ZstdStream() override { ZSTD_freeDCtx(context_); }
+  absl::StatusOr<size_t> Read(char* to, size_t size) override {
+    ZSTD_outBuffer out = {to, size, 0};
+    while (out.pos == 0) {
+      if (input_.pos == input_.size) {
+        absl::StatusOr<size_t> n = in_.Read(buffer_.data(), buffer_.size());
+        if (!n.ok()) return n.status();
+        if (*n == 0) {
+          if (within_frame_) return Damaged("it is cut off");
+          return size_t{0};
+        }
+        input_ = {buffer_.data(), *n, 0};
+      }
+      const size_t left = ZSTD_decompressStream(context_, &out, &input_);
+      if (ZSTD_isError(left) != 0) return Damaged(ZSTD_getErrorName(left));
+      within_frame_ = left != 0;
+    }
+    total_ += out.pos;
+    return out.pos;
+  }
+
+ private:
+  absl::Status Damaged(const char* why) const {
+    return absl::DataLossError(fmt::format("{}: damaged zstd after {} bytes of content: {}", path_, total_, why));
+  }
+  std::string path_;
+  PlainStream in_;
+  ZSTD_DCtx* context_;
+  std::vector<char> buffer_;
+  ZSTD_inBuffer input_ = {nullptr, 0, 0};
+  bool within_frame_ = false;
+  uint64_t total_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ByteStream>> OpenByteStream(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return FromErrno(path, "open");
+  struct stat status {};
+  unsigned char magic[4] = {};
+  if (fstat(fd, &status) == 0 && S_ISDIR(status.st_mode)) {
+    close(fd);
+    return absl::InvalidArgumentError(fmt::format("{} is a folder, not a file", path));
+  }
+  const ssize_t n = pread(fd, magic, sizeof(magic), 0);
+  if (n >= 2 && magic[0] == 0x1f && magic[1] == 0x8b) return std::make_unique<GzipStream>(path, fd);
+  if (n == 4 && magic[0] == 0x28 && magic[1] == 0xb5 && magic[2] == 0x2f && magic[3] == 0xfd) {
+    return std::make_unique<ZstdStream>(path, fd);
+  }
+  return std::make_unique<PlainStream>(path, fd);
+}
+
+}  // namespace bongsu

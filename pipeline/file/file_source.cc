@@ -1,0 +1,319 @@
+#include "pipeline/file/file_source.h"
+
+#include <fmt/format.h>
+#include <glob.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "pipeline/decoder.h"
+#include "pipeline/file/byte_stream.h"
+#include "state/check.h"
+#include "state/status_macros.h"
+
+namespace bongsu {
+namespace {
+
+constexpr size_t kChunkBytesMax = size_t{256} << 10;
+constexpr size_t kChunkBytesMin = size_t{16} << 10;
+constexpr size_t kAllChunksBytesMax = size_t{64} << 20;
+constexpr size_t kReadBytes = size_t{64} << 10;
+constexpr size_t kSlackBytes = 64;
+// Lines looked at for a chunk's first event time; a chunk without one goes first.
+constexpr int kHeadLinesMax = 16;
+
+struct Chunk : BatchHolder {
+  std::string bytes;                        // lines, and kSlackBytes behind them
+  std::vector<std::pair<size_t, Record>> records;   // where in `bytes`; views are set when it is handed out
+  int64_t next_offset = 0;
+  EventTimeNs head = kMinEventTime;
+  bool last = false;
+};
+
+bool IsBlank(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
+
+// One file, read chunk by chunk.
+class File {
+ public:
+  File(PartitionId partition, std::string path, size_t record_bytes_max)
+      : partition_(partition), path_(std::move(path)), record_bytes_max_(record_bytes_max) {}
+
+  absl::Status Start(int64_t offset, size_t chunk_bytes) {
+    chunk_bytes_ = chunk_bytes;
+    BONGSU_ASSIGN_OR_RETURN(stream_, OpenByteStream(path_));
+    // Compressed files cannot be entered in the middle; plain ones are skipped the same way, once a start.
+    while (offset_ < offset) {
+      char buffer[kReadBytes];
+      const auto want = static_cast<size_t>(std::min<int64_t>(offset - offset_, sizeof(buffer)));
+      BONGSU_ASSIGN_OR_RETURN(const size_t n, stream_->Read(buffer, want));
+      if (n == 0) {
+        return absl::FailedPreconditionError(fmt::format(
+            "{} has {} bytes of content, but {} were read before: it was cut or replaced; restore it, or give the new "
+            "run its own state.path and outputs", path_, offset_, offset));
+      }
+      offset_ += static_cast<int64_t>(n);
+    }
+    return absl::OkStatus();
+  }
+
+  // The next chunk; its records may be none at the end of the file.
+  absl::Status Next(std::unique_ptr<Chunk>* out) {
+    auto chunk = std::make_unique<Chunk>();
+    size_t line = 0;   // beginning of the line in pending_
+    absl::Status failure;
+    while (true) {
+      const size_t end = pending_.find('\n', line);
+      if (end != std::string::npos) {
+        if (end - line > record_bytes_max_) {
+          if (line > 0) break;   // a chunk of its own
+          AddLong(std::string_view(pending_).substr(0, end), chunk.get());
+          line = end + 1;
+          break;
+        }
+        Add(line, end, chunk.get());
+        line = end + 1;
+        if (chunk->records.size() >= kBatchRecordsMax || line >= chunk_bytes_) break;
+      } else if (at_end_) {
+        if (line < pending_.size()) Add(line, pending_.size(), chunk.get());
+        line = pending_.size();
+        chunk->last = true;
+        break;
+      } else if (pending_.size() - line > record_bytes_max_) {
+        if (line == 0) failure = SkipLong(chunk.get());
+        break;
+      } else if (failure = Fill(); !failure.ok()) {
+        break;   // what was complete before the damage is handed out first
+      }
+    }
+    if (chunk->bytes.empty()) chunk->bytes.assign(pending_, 0, line);
+    chunk->bytes.append(kSlackBytes, '\0');
+    pending_.erase(0, line);
+    offset_ += static_cast<int64_t>(line);
+    chunk->next_offset = offset_;
+    failure_ = failure;
+    if (!failure.ok()) chunk->last = true;
+    *out = std::move(chunk);
+    return absl::OkStatus();
+  }
+
+  // Why the file could not be read to its end.
+  const absl::Status& failure() const { return failure_; }
+  PartitionId partition() const { return partition_; }
+  int64_t offset() const { return offset_; }
+
+ private:
+  absl::Status Fill() {
+    const size_t size = pending_.size();
+    pending_.resize(size + kReadBytes);
+    absl::StatusOr<size_t> n = stream_->Read(pending_.data() + size, kReadBytes);
+    pending_.resize(size + (n.ok() ? *n : 0));
+    if (!n.ok()) return n.status();
+    at_end_ = *n == 0;
+    return absl::OkStatus();
+  }
+
+  void Add(size_t begin, size_t end, Chunk* chunk) {
+    const std::string_view line = std::string_view(pending_).substr(begin, end - begin);
+    if (IsBlank(line)) return;
+    Record record;
+    record.bytes = line;   // for its size; moved to the chunk's own bytes later
+    record.partition = partition_;
+    record.offset = offset_ + static_cast<int64_t>(begin);
+    chunk->records.emplace_back(begin, record);
+  }
+
+  void AddLong(std::string_view line, Chunk* chunk) {
+    chunk->bytes = line.substr(0, record_bytes_max_ + 1);
+    Record record;
+    record.bytes = chunk->bytes;
+    record.partition = partition_;
+    record.offset = offset_;
+    chunk->records.emplace_back(0, record);
+  }
+
+  // A line longer than any that will be decoded: its beginning is kept, the rest is read over.
+  absl::Status SkipLong(Chunk* chunk) {
+    AddLong(pending_, chunk);
+    while (true) {
+      const size_t end = pending_.find('\n');
+      const size_t read = end == std::string::npos ? pending_.size() : end + 1;
+      offset_ += static_cast<int64_t>(read);
+      pending_.erase(0, read);
+      if (end != std::string::npos) return absl::OkStatus();
+      BONGSU_RETURN_IF_ERROR(Fill());
+      chunk->last = at_end_;
+      if (at_end_) return absl::OkStatus();
+    }
+  }
+
+  const PartitionId partition_;
+  const std::string path_;
+  const size_t record_bytes_max_;
+  size_t chunk_bytes_ = kChunkBytesMax;
+  std::unique_ptr<ByteStream> stream_;
+  std::string pending_;    // bytes from offset_ on
+  int64_t offset_ = 0;
+  bool at_end_ = false;
+  absl::Status failure_;
+};
+
+class FileSource : public RecordSource {
+ public:
+  explicit FileSource(const Config& config) : config_(config) {}
+
+  absl::Status Open(PartitionTable& partitions) override;
+  absl::Status Start(const std::vector<Position>& positions) override;
+  absl::Status Poll(DurationNs wait, Batch* batch) override;
+  bool finished() const override { return open_ == 0; }
+  std::vector<Position> positions() const override;
+  absl::Status Committed(const std::vector<Position>&) override { return absl::OkStatus(); }
+  absl::Status SetBackpressure(bool) override { return absl::OkStatus(); }   // nothing is read ahead of Poll
+  absl::Status Close() override { return absl::OkStatus(); }
+
+ private:
+  struct Entry {
+    size_t source = 0;
+    Position position;
+    std::unique_ptr<File> file;
+    std::unique_ptr<Chunk> next;
+  };
+  absl::Status Prepare(Entry& entry);
+  EventTimeNs Head(size_t source, const Chunk& chunk);
+
+  const Config& config_;
+  const FieldTable no_fields_;
+  std::vector<std::unique_ptr<Decoder>> clocks_;   // by source: reads event times only
+  std::vector<Entry> entries_;
+  size_t open_ = 0;
+  absl::Status failure_;
+};
+
+absl::Status FileSource::Open(PartitionTable& partitions) {
+  std::string failures;
+  const auto fail = [&](std::string_view message) {
+    if (!failures.empty()) failures += "\n";
+    failures += message;
+  };
+  for (size_t i = 0; i < config_.sources.size(); ++i) {
+    const SourceConfig& source = config_.sources[i];
+    DecoderOptions options;
+    options.record_bytes_max = source.record_bytes_max;
+    options.depth_max = source.depth_max;
+    clocks_.push_back(std::make_unique<Decoder>(source.format, no_fields_, options));
+    for (const std::string& pattern : source.files) {
+      glob_t found{};
+      const int result = glob(pattern.c_str(), GLOB_MARK, nullptr, &found);
+      if (result == GLOB_NOMATCH) fail(fmt::format("source '{}': no file matches {}", source.name, pattern));
+      else if (result != 0) fail(fmt::format("source '{}': cannot look for {}", source.name, pattern));
+      for (size_t j = 0; result == 0 && j < found.gl_pathc; ++j) {
+        const std::string path = found.gl_pathv[j];
+        if (path.back() == '/') {
+          fail(fmt::format("source '{}': {} is a folder, not a file", source.name, path));
+          continue;
+        }
+        if (auto stream = OpenByteStream(path); !stream.ok()) {
+          fail(fmt::format("source '{}': {}", source.name, std::string(stream.status().message())));
+          continue;
+        }
+        PartitionInfo info;
+        info.source = source.name;
+        info.source_index = static_cast<uint16_t>(i);
+        info.path = path;
+        info.identity = source.name + std::string(1, '\0') + path;
+        BONGSU_ASSIGN_OR_RETURN(const PartitionId id, partitions.Add(std::move(info)));
+        const bool twice = std::any_of(entries_.begin(), entries_.end(),
+                                       [&](const Entry& entry) { return entry.position.partition == id; });
+        if (twice) continue;   // two patterns of one source name it
+        Entry& entry = entries_.emplace_back();
+        entry.source = i;
+        entry.position.partition = id;
+        entry.file = std::make_unique<File>(id, path, static_cast<size_t>(source.record_bytes_max));
+      }
+      globfree(&found);
+    }
+  }
+  return failures.empty() ? absl::OkStatus() : absl::NotFoundError(failures);
+}
+
+absl::Status FileSource::Start(const std::vector<Position>& positions) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);   // best effort: opening says what failed
+  }
+  const size_t chunk_bytes = std::clamp(kAllChunksBytesMax / std::max<size_t>(entries_.size(), 1), kChunkBytesMin, kChunkBytesMax);
+  for (Entry& entry : entries_) {
+    for (const Position& position : positions) {
+      if (position.partition == entry.position.partition) entry.position = position;
+    }
+    if (entry.position.ended) continue;
+    BONGSU_RETURN_IF_ERROR(entry.file->Start(entry.position.next_offset, chunk_bytes));
+    BONGSU_RETURN_IF_ERROR(Prepare(entry));
+    ++open_;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FileSource::Prepare(Entry& entry) {
+  BONGSU_RETURN_IF_ERROR(entry.file->Next(&entry.next));
+  Chunk& chunk = *entry.next;
+  size_t slack = chunk.bytes.size();
+  for (auto& [at, record] : chunk.records) {
+    record.bytes = std::string_view(chunk.bytes).substr(at, record.bytes.size());
+    record.slack = static_cast<uint32_t>(std::min<size_t>(slack - at - record.bytes.size(), 1 << 20));
+  }
+  chunk.head = Head(entry.source, chunk);
+  return absl::OkStatus();
+}
+
+EventTimeNs FileSource::Head(size_t source, const Chunk& chunk) {
+  int lines = 0;
+  for (const auto& [at, record] : chunk.records) {
+    Event event;
+    if (clocks_[source]->Decode(record, &event) == DecodeResult::kOk && event.has_time) return event.time;
+    if (++lines >= kHeadLinesMax) break;
+  }
+  return kMinEventTime;
+}
+
+absl::Status FileSource::Poll(DurationNs, Batch* batch) {
+  if (!failure_.ok()) return failure_;
+  Entry* lowest = nullptr;
+  for (Entry& entry : entries_) {
+    if (entry.next == nullptr) continue;
+    if (lowest == nullptr || entry.next->head < lowest->next->head) lowest = &entry;
+  }
+  if (lowest == nullptr) return absl::OkStatus();
+  std::unique_ptr<Chunk> chunk = std::move(lowest->next);
+  for (const auto& [at, record] : chunk->records) batch->records.push_back(record);
+  lowest->position.next_offset = chunk->next_offset;
+  const bool last = chunk->last;
+  batch->holder = std::move(chunk);
+  if (!lowest->file->failure().ok()) {
+    // Its records up to the damage are in this batch; it does not count as read to its end.
+    failure_ = lowest->file->failure();
+    --open_;
+    return failure_;
+  }
+  if (last) {
+    lowest->position.ended = true;
+    batch->marks.push_back({PartitionMark::Kind::kEnded, lowest->position.partition, 0});
+    lowest->file.reset();
+    --open_;
+    return absl::OkStatus();
+  }
+  return Prepare(*lowest);
+}
+
+std::vector<Position> FileSource::positions() const {
+  std::vector<Position> positions;
+  for (const Entry& entry : entries_) positions.push_back(entry.position);
+  return positions;
+}
+
+}  // namespace
+
+std::unique_ptr<RecordSource> MakeFileSource(const Config& config) { return std::make_unique<FileSource>(config); }
+
+}  // namespace bongsu

@@ -1,0 +1,106 @@
+#include "pipeline/kafka/kafka_client.h"
+
+#include <fmt/format.h>
+#include <syslog.h>
+
+#include "pipeline/logging.h"
+
+namespace bongsu {
+namespace {
+
+void OnLog(const rd_kafka_t*, int level, const char* facility, const char* text) {
+  const std::string message = fmt::format("kafka {}: {}", facility, text);
+  if (level <= LOG_ERR) LogError(message);
+  else if (level <= LOG_WARNING) LogWarning(message);
+  else LogDebug(message);
+}
+
+// Connection errors come in floods and heal themselves; fatal ones reach the caller by the poll.
+void OnError(rd_kafka_t*, int error, const char* reason, void*) {
+  LogWarning(fmt::format("kafka {}: {}", rd_kafka_err2name(static_cast<rd_kafka_resp_err_t>(error)), reason));
+}
+
+absl::Status Set(rd_kafka_conf_t* conf, const std::string& name, const std::string& value) {
+  char reason[512];
+  const rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, name.c_str(), value.c_str(), reason, sizeof(reason));
+  if (result == RD_KAFKA_CONF_OK) return absl::OkStatus();
+  // The library's text may quote the value, which may be a secret.
+  return absl::InvalidArgumentError(result == RD_KAFKA_CONF_UNKNOWN
+                                        ? fmt::format("librdkafka knows no property '{}'", name)
+                                        : fmt::format("librdkafka refuses the value of '{}'", name));
+}
+
+}  // namespace
+
+absl::Status KafkaError(rd_kafka_resp_err_t error, const std::string& what) {
+  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return absl::OkStatus();
+  const std::string message = fmt::format("{}: {} ({})", what, rd_kafka_err2str(error), rd_kafka_err2name(error));
+  switch (error) {
+    case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
+      return absl::FailedPreconditionError(message + ": fenced: another process runs under the same `instance`");
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+      return absl::NotFoundError(message);
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+      return absl::PermissionDeniedError(message);
+    default:
+      return absl::UnavailableError(message);
+  }
+}
+
+absl::StatusOr<KafkaHandle> MakeHandle(rd_kafka_type_t type, const Config& config,
+                                       const std::map<std::string, std::string>& defaults,
+                                       const std::map<std::string, std::string>& fixed,
+                                       const KafkaCallbacks& callbacks) {
+  rd_kafka_conf_t* conf = rd_kafka_conf_new();
+  std::map<std::string, std::string> properties = defaults;
+  for (const auto& [name, value] : config.kafka) properties[name] = value;
+  for (const auto& [name, value] : fixed) properties[name] = value;
+  std::string failures;
+  for (const auto& [name, value] : properties) {
+    const absl::Status status = Set(conf, name, value);
+    if (status.ok()) continue;
+    if (!failures.empty()) failures += "\n";
+    failures += std::string(status.message());
+  }
+  if (!failures.empty()) {
+    rd_kafka_conf_destroy(conf);
+    return absl::InvalidArgumentError(failures);
+  }
+  rd_kafka_conf_set_opaque(conf, callbacks.opaque);
+  rd_kafka_conf_set_log_cb(conf, OnLog);
+  rd_kafka_conf_set_error_cb(conf, OnError);
+  if (callbacks.rebalance != nullptr) rd_kafka_conf_set_rebalance_cb(conf, callbacks.rebalance);
+  if (callbacks.delivery != nullptr) rd_kafka_conf_set_dr_msg_cb(conf, callbacks.delivery);
+  char reason[512];
+  rd_kafka_t* handle = rd_kafka_new(type, conf, reason, sizeof(reason));
+  if (handle == nullptr) {
+    rd_kafka_conf_destroy(conf);
+    return absl::InvalidArgumentError(fmt::format("librdkafka does not start: {}", reason));
+  }
+  return KafkaHandle(handle);
+}
+
+absl::StatusOr<int> TopicPartitions(rd_kafka_t* handle, const std::string& topic) {
+  rd_kafka_topic_t* named = rd_kafka_topic_new(handle, topic.c_str(), nullptr);
+  const rd_kafka_metadata_t* metadata = nullptr;
+  const rd_kafka_resp_err_t error = rd_kafka_metadata(handle, 0, named, &metadata, kKafkaRequestTimeoutMs);
+  rd_kafka_topic_destroy(named);
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return KafkaError(error, fmt::format("cannot ask the brokers for topic '{}'", topic));
+  absl::StatusOr<int> result = absl::NotFoundError(fmt::format("topic '{}' does not exist", topic));
+  for (int i = 0; i < metadata->topic_cnt; ++i) {
+    const rd_kafka_metadata_topic_t& one = metadata->topics[i];
+    if (topic != one.topic) continue;
+    if (one.err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) break;
+    if (one.err != RD_KAFKA_RESP_ERR_NO_ERROR) result = KafkaError(one.err, fmt::format("topic '{}'", topic));
+    else if (one.partition_cnt > 0) result = one.partition_cnt;
+  }
+  rd_kafka_metadata_destroy(metadata);
+  return result;
+}
+
+}  // namespace bongsu

@@ -1,0 +1,487 @@
+#include "pipeline/kafka/kafka_source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "pipeline/kafka/kafka_client.h"
+#include "pipeline/logging.h"
+#include "state/check.h"
+#include "state/status_macros.h"
+
+namespace bongsu {
+namespace {
+
+constexpr DurationNs kAskAgainNs = kSecondNs;          // for the group's other member
+constexpr DurationNs kRemindNs = 30 * kSecondNs;       // that we are waiting
+constexpr DurationNs kCloseDeadlineNs = 10 * kSecondNs;
+constexpr uint32_t kSlackBytes = 64;
+constexpr uintptr_t kPageBytes = 4096;
+
+// Reading a little past a message is safe as long as it stays on the message's last page.
+uint32_t Slack(const rd_kafka_message_t& message) {
+  if (message.len == 0) return 0;
+  const auto last = reinterpret_cast<uintptr_t>(message.payload) + message.len - 1;
+  return (last & (kPageBytes - 1)) + kSlackBytes < kPageBytes ? kSlackBytes : 0;
+}
+
+struct Messages : BatchHolder {
+  std::vector<rd_kafka_message_t*> messages;
+  ~Messages() override {
+    for (rd_kafka_message_t* message : messages) rd_kafka_message_destroy(message);
+  }
+};
+
+class KafkaSource : public RecordSource {
+ public:
+  KafkaSource(const Config& config, const Clock& clock) : config_(config), clock_(clock) {}
+  ~KafkaSource() override { (void)Close(); }
+
+  absl::Status Open(PartitionTable& partitions) override;
+  absl::Status Start(const std::vector<Position>& positions) override;
+  absl::Status Poll(DurationNs wait, Batch* batch) override;
+  bool finished() const override { return started_ && unfinished_ == 0; }
+  std::vector<Position> positions() const override;
+  absl::Status Committed(const std::vector<Position>& positions) override;
+  absl::Status SetBackpressure(bool on) override;
+  absl::Status Close() override;
+
+ private:
+  struct Partition {
+    PartitionId id = 0;
+    size_t source = 0;
+    std::string topic;
+    int32_t number = 0;
+    int64_t next_offset = 0;      // of the next record to hand out
+    bool fresh = false;           // the next record is the first after an assignment
+    bool at_end = false;
+    bool idle = false;
+    bool ended = false;           // until: end
+    int64_t end_offset = -1;      // until: end
+    int64_t last_record_ns = 0;   // monotonic
+  };
+  enum class State { kWaiting, kJoining, kOwning };
+
+  static void OnRebalance(rd_kafka_t* handle, rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t* list,
+                          void* opaque) {
+    auto* self = static_cast<KafkaSource*>(opaque);
+    if (self->closed_) rd_kafka_assign(handle, nullptr);   // leaving: on the closing thread
+    else self->Rebalance(error, list);
+  }
+  void Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t* list);
+  absl::Status Place(Partition& partition, const Position* stored);
+  absl::Status CheckCommitted();
+  absl::Status Join();
+  bool OthersInGroup(std::string* who);
+  KafkaList AllPartitions(bool with_offsets) const;
+  Partition* Find(const rd_kafka_message_t& message);
+  absl::Status Take(rd_kafka_message_t* message, Messages* messages, Batch* batch);
+  absl::Status OnError(const rd_kafka_message_t& message);
+  void End(Partition& partition, Batch* batch);
+  void MarkIdle(Batch* batch);
+
+  const Config& config_;
+  const Clock& clock_;
+  KafkaHandle handle_;
+  std::vector<std::string> topics_;
+  std::vector<Partition> partitions_;
+  std::map<std::pair<std::string, int32_t>, size_t> index_;
+  const Partition* last_found_ = nullptr;
+  State state_ = State::kWaiting;
+  bool contended_ = false;       // assigned a part only, and not the one that decides
+  bool paused_ = false;
+  bool started_ = false;
+  bool closed_ = false;
+  size_t unfinished_ = 0;
+  uint64_t gaps_ = 0;            // offsets skipped by compaction or transactions
+  int64_t ask_again_ns_ = 0;
+  int64_t remind_ns_ = 0;
+};
+
+absl::Status KafkaSource::Open(PartitionTable& partitions) {
+  KafkaCallbacks callbacks;
+  callbacks.opaque = this;
+  callbacks.rebalance = OnRebalance;
+  BONGSU_ASSIGN_OR_RETURN(
+      handle_, MakeHandle(RD_KAFKA_CONSUMER, config_,
+                          {{"session.timeout.ms", "10000"}, {"isolation.level", "read_committed"},
+                           {"queued.max.messages.kbytes", "16384"}, {"allow.auto.create.topics", "false"},
+                           {"auto.offset.reset", "error"}, {"fetch.wait.max.ms", "100"},
+                           {"client.id", config_.application + "-" + config_.instance}},
+                          {{"group.id", config_.application}, {"group.instance.id", config_.instance},
+                           {"enable.auto.commit", "false"}, {"enable.auto.offset.store", "false"},
+                           {"enable.partition.eof", "true"}, {"partition.assignment.strategy", "range"}},
+                          callbacks));
+  rd_kafka_poll_set_consumer(handle_.get());
+  std::string failures;
+  absl::StatusCode code = absl::StatusCode::kOk;
+  for (size_t i = 0; i < config_.sources.size(); ++i) {
+    for (const std::string& topic : config_.sources[i].topics) {
+      if (std::find(topics_.begin(), topics_.end(), topic) != topics_.end()) continue;
+      const absl::StatusOr<int> count = TopicPartitions(handle_.get(), topic);
+      if (!count.ok()) {
+        if (code == absl::StatusCode::kOk) code = count.status().code();
+        failures += (failures.empty() ? "" : "\n") + fmt::format("source '{}': {}", config_.sources[i].name, std::string(count.status().message()));
+        if (absl::IsUnavailable(count.status())) return absl::Status(code, failures);   // the others would wait as long
+        continue;
+      }
+      topics_.push_back(topic);
+      for (int32_t number = 0; number < *count; ++number) {
+        PartitionInfo info;
+        info.source = config_.sources[i].name;
+        info.source_index = static_cast<uint16_t>(i);
+        info.topic = topic;
+        info.partition = number;
+        info.identity = info.source + std::string(1, '\0') + topic + std::string(1, '\0') + std::to_string(number);
+        Partition partition;
+        BONGSU_ASSIGN_OR_RETURN(partition.id, partitions.Add(std::move(info)));
+        partition.source = i;
+        partition.topic = topic;
+        partition.number = number;
+        index_[{topic, number}] = partitions_.size();
+        partitions_.push_back(std::move(partition));
+      }
+    }
+  }
+  return failures.empty() ? absl::OkStatus() : absl::Status(code, failures);
+}
+
+// Where reading of a partition begins, checked against its log.
+absl::Status KafkaSource::Place(Partition& partition, const Position* stored) {
+  int64_t low = 0;
+  int64_t high = 0;
+  const std::string name = fmt::format("{}[{}]", partition.topic, partition.number);
+  BONGSU_RETURN_IF_ERROR(KafkaError(rd_kafka_query_watermark_offsets(handle_.get(), partition.topic.c_str(), partition.number,
+                                                                     &low, &high, kKafkaRequestTimeoutMs),
+                                    fmt::format("cannot ask for the log of {}", name)));
+  if (stored == nullptr) {
+    const auto reset = config_.kafka.find("auto.offset.reset");
+    const bool latest = reset != config_.kafka.end() && (reset->second == "latest" || reset->second == "largest" || reset->second == "end");
+    partition.next_offset = latest ? high : low;
+  } else {
+    partition.next_offset = stored->next_offset;
+    if (stored->next_offset < low) {
+      return absl::FailedPreconditionError(fmt::format(
+          "{} begins at offset {}, but the state stands at {}: the records between are gone from the topic. Longer retention "
+          "prevents this; to go on without them, start with another state.path and application", name, low, stored->next_offset));
+    }
+    if (stored->next_offset > high) {
+      return absl::FailedPreconditionError(fmt::format(
+          "{} ends at offset {}, but the state stands at {}: the topic was made anew or truncated. Start with another state.path "
+          "and application", name, high, stored->next_offset));
+    }
+  }
+  if (config_.sources[partition.source].until == Until::kEnd) partition.end_offset = high;
+  return absl::OkStatus();
+}
+
+absl::Status KafkaSource::CheckCommitted() {
+  const KafkaList list = AllPartitions(/*with_offsets=*/false);
+  const rd_kafka_resp_err_t error = rd_kafka_committed(handle_.get(), list.get(), kKafkaRequestTimeoutMs);
+  BONGSU_RETURN_IF_ERROR(KafkaError(error, "cannot read the group's committed offsets"));
+  for (int i = 0; i < list->cnt; ++i) {
+    if (list->elems[i].offset < 0) continue;
+    return absl::FailedPreconditionError(fmt::format(
+        "group '{}' has committed offsets, but the state in {} is empty: the windows that were open are not here. Use the state "
+        "folder of the earlier run, or start anew with another application name", config_.application, config_.state.path));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KafkaSource::Start(const std::vector<Position>& positions) {
+  const bool have_positions = std::any_of(positions.begin(), positions.end(), [this](const Position& position) {
+    return std::any_of(partitions_.begin(), partitions_.end(), [&](const Partition& one) { return one.id == position.partition; });
+  });
+  if (!have_positions) BONGSU_RETURN_IF_ERROR(CheckCommitted());
+  const int64_t now = clock_.MonotonicNs();
+  for (Partition& partition : partitions_) {
+    const auto stored = std::find_if(positions.begin(), positions.end(),
+                                     [&](const Position& position) { return position.partition == partition.id; });
+    BONGSU_RETURN_IF_ERROR(Place(partition, stored == positions.end() ? nullptr : &*stored));
+    partition.last_record_ns = now;
+    ++unfinished_;
+  }
+  started_ = true;
+  return absl::OkStatus();
+}
+
+// Another member, alive or not yet known to be dead. Ourselves of before (same static id) do not count.
+bool KafkaSource::OthersInGroup(std::string* who) {
+  rd_kafka_queue_t* queue = rd_kafka_queue_new(handle_.get());
+  const char* group = config_.application.c_str();
+  rd_kafka_DescribeConsumerGroups(handle_.get(), &group, 1, nullptr, queue);
+  rd_kafka_event_t* event = rd_kafka_queue_poll(queue, kKafkaRequestTimeoutMs);
+  bool others = false;
+  const rd_kafka_DescribeConsumerGroups_result_t* result =
+      event == nullptr ? nullptr : rd_kafka_event_DescribeConsumerGroups_result(event);
+  size_t groups = 0;
+  const rd_kafka_ConsumerGroupDescription_t** described =
+      result == nullptr ? nullptr : rd_kafka_DescribeConsumerGroups_result_groups(result, &groups);
+  for (size_t i = 0; i < groups; ++i) {
+    for (size_t j = 0; j < rd_kafka_ConsumerGroupDescription_member_count(described[i]); ++j) {
+      const rd_kafka_MemberDescription_t* member = rd_kafka_ConsumerGroupDescription_member(described[i], j);
+      const char* instance = rd_kafka_MemberDescription_group_instance_id(member);
+      if (instance != nullptr && config_.instance == instance) continue;
+      others = true;
+      const char* client = rd_kafka_MemberDescription_client_id(member);
+      *who = instance != nullptr ? instance : client != nullptr ? client : "";
+    }
+  }
+  if (event != nullptr) rd_kafka_event_destroy(event);
+  rd_kafka_queue_destroy(queue);
+  return others;
+}
+
+absl::Status KafkaSource::Join() {
+  const int64_t now = clock_.MonotonicNs();
+  if (now < ask_again_ns_) return absl::OkStatus();
+  ask_again_ns_ = now + kAskAgainNs;
+  std::string who;
+  if (OthersInGroup(&who)) {
+    if (now >= remind_ns_) {
+      remind_ns_ = now + kRemindNs;
+      LogInfo(fmt::format("instance '{}' of application '{}' is running: waiting, and reading nothing", who, config_.application));
+    }
+    return absl::OkStatus();
+  }
+  KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(topics_.size())));
+  for (const std::string& topic : topics_) rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
+  BONGSU_RETURN_IF_ERROR(KafkaError(rd_kafka_subscribe(handle_.get(), list.get()), "cannot join the group"));
+  state_ = State::kJoining;
+  return absl::OkStatus();
+}
+
+KafkaList KafkaSource::AllPartitions(bool with_offsets) const {
+  KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(partitions_.size())));
+  for (const Partition& partition : partitions_) {
+    auto* one = rd_kafka_topic_partition_list_add(list.get(), partition.topic.c_str(), partition.number);
+    if (with_offsets) one->offset = partition.next_offset;
+  }
+  return list;
+}
+
+// Within rd_kafka_consumer_poll, on our thread.
+void KafkaSource::Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t* list) {
+  if (error != RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+    if (state_ == State::kOwning) LogWarning("the group took our partitions back: waiting for all of them");
+    state_ = State::kJoining;
+    rd_kafka_assign(handle_.get(), nullptr);
+    return;
+  }
+  size_t ours = 0;
+  bool first = false;
+  for (int i = 0; i < list->cnt; ++i) {
+    ours += index_.count({list->elems[i].topic, list->elems[i].partition});
+    first = first || (list->elems[i].topic == topics_.front() && list->elems[i].partition == 0);
+  }
+  if (ours < partitions_.size()) {
+    contended_ = !first;
+    rd_kafka_assign(handle_.get(), nullptr);
+    return;
+  }
+  for (Partition& partition : partitions_) {
+    partition.fresh = true;
+    partition.at_end = false;
+  }
+  const KafkaList all = AllPartitions(/*with_offsets=*/true);
+  rd_kafka_assign(handle_.get(), all.get());
+  if (paused_) rd_kafka_pause_partitions(handle_.get(), all.get());
+  state_ = State::kOwning;
+  LogInfo(fmt::format("reading {} partitions of {} topics", partitions_.size(), topics_.size()));
+}
+
+KafkaSource::Partition* KafkaSource::Find(const rd_kafka_message_t& message) {
+  const char* topic = rd_kafka_topic_name(message.rkt);
+  // Messages come in runs of one partition.
+  if (last_found_ != nullptr && last_found_->number == message.partition && last_found_->topic == topic) {
+    return const_cast<Partition*>(last_found_);
+  }
+  const auto it = index_.find({topic, message.partition});
+  if (it == index_.end()) return nullptr;
+  last_found_ = &partitions_[it->second];
+  return &partitions_[it->second];
+}
+
+absl::Status KafkaSource::OnError(const rd_kafka_message_t& message) {
+  if (message.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) return absl::OkStatus();
+  std::string text = rd_kafka_message_errstr(&message);
+  rd_kafka_resp_err_t error = message.err;
+  if (error == RD_KAFKA_RESP_ERR__FATAL) {
+    char reason[512];
+    error = rd_kafka_fatal_error(handle_.get(), reason, sizeof(reason));
+    return error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID ? KafkaError(error, "reading stopped")
+                                                         : absl::InternalError(fmt::format("reading stopped: {}", reason));
+  }
+  switch (error) {
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+    case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
+      return absl::FailedPreconditionError(fmt::format("{}: the offset is not in the topic any more: {}",
+                                                       message.rkt != nullptr ? rd_kafka_topic_name(message.rkt) : "", text));
+    case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+      return KafkaError(error, "reading stopped");
+    default:
+      LogWarning(fmt::format("kafka: {}", text));   // a lost broker and the like: the library tries again
+      return absl::OkStatus();
+  }
+}
+
+absl::Status KafkaSource::Take(rd_kafka_message_t* message, Messages* messages, Batch* batch) {
+  messages->messages.push_back(message);   // freed with the batch, whatever it is
+  Partition* partition = message->rkt != nullptr ? Find(*message) : nullptr;
+  if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF && partition != nullptr) {
+      partition->at_end = true;
+      if (partition->end_offset >= 0 && message->offset >= partition->end_offset) End(*partition, batch);
+    }
+    return OnError(*message);
+  }
+  if (partition == nullptr || state_ != State::kOwning || partition->ended) return absl::OkStatus();
+  if (message->offset < partition->next_offset) {
+    if (partition->fresh) return absl::OkStatus();   // of a fetch before the seek: the one asked for will come
+    return absl::InternalError(fmt::format("{}[{}]: offset {} came after {}", partition->topic, partition->number,
+                                           message->offset, partition->next_offset - 1));
+  }
+  gaps_ += static_cast<uint64_t>(message->offset - partition->next_offset);
+  partition->fresh = false;
+  if (partition->end_offset >= 0 && message->offset >= partition->end_offset) {
+    End(*partition, batch);
+    return absl::OkStatus();
+  }
+  Record record;
+  record.bytes = {static_cast<const char*>(message->payload), message->payload == nullptr ? 0 : message->len};
+  record.partition = partition->id;
+  record.offset = message->offset;
+  record.timestamp_ms = rd_kafka_message_timestamp(message, nullptr);
+  record.slack = Slack(*message);
+  batch->records.push_back(record);
+  partition->next_offset = message->offset + 1;
+  partition->at_end = false;
+  partition->last_record_ns = clock_.MonotonicNs();
+  if (partition->idle) {
+    partition->idle = false;
+    batch->marks.push_back({PartitionMark::Kind::kActive, partition->id, 0});
+  }
+  if (partition->next_offset == partition->end_offset) End(*partition, batch);
+  return absl::OkStatus();
+}
+
+void KafkaSource::End(Partition& partition, Batch* batch) {
+  if (partition.ended) return;
+  partition.ended = true;
+  --unfinished_;
+  batch->marks.push_back({PartitionMark::Kind::kEnded, partition.id, 0});
+}
+
+void KafkaSource::MarkIdle(Batch* batch) {
+  if (paused_ || state_ != State::kOwning) return;
+  const int64_t now = clock_.MonotonicNs();
+  for (Partition& partition : partitions_) {
+    const DurationNs timeout = config_.sources[partition.source].idle_timeout;
+    if (!partition.at_end || partition.idle || partition.ended || now - partition.last_record_ns < timeout) continue;
+    partition.idle = true;
+    batch->marks.push_back({PartitionMark::Kind::kIdle, partition.id, 0});
+  }
+}
+
+absl::Status KafkaSource::Poll(DurationNs wait, Batch* batch) {
+  if (state_ == State::kWaiting) BONGSU_RETURN_IF_ERROR(Join());
+  auto messages = std::make_unique<Messages>();
+  absl::Status status;
+  size_t bytes = 0;
+  int wait_ms = static_cast<int>(wait / kMillisecondNs);
+  while (status.ok() && batch->records.size() < kBatchRecordsMax && bytes < kBatchBytesMax) {
+    rd_kafka_message_t* message = rd_kafka_consumer_poll(handle_.get(), wait_ms);
+    if (message == nullptr) break;
+    if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) bytes += message->len;
+    wait_ms = 0;
+    status = Take(message, messages.get(), batch);
+  }
+  if (contended_) {
+    // Two joined at the same moment, and the other one holds the partition that decides.
+    contended_ = false;
+    rd_kafka_unsubscribe(handle_.get());
+    state_ = State::kWaiting;
+    ask_again_ns_ = clock_.MonotonicNs() + kAskAgainNs;
+    remind_ns_ = 0;
+  }
+  MarkIdle(batch);
+  // Where nothing started at all: an empty topic that ends where it begins.
+  for (Partition& partition : partitions_) {
+    if (!partition.ended && partition.end_offset >= 0 && partition.next_offset >= partition.end_offset && state_ == State::kOwning) {
+      End(partition, batch);
+    }
+  }
+  batch->holder = std::move(messages);
+  return status;
+}
+
+std::vector<Position> KafkaSource::positions() const {
+  std::vector<Position> positions;
+  for (const Partition& partition : partitions_) positions.push_back({partition.id, partition.next_offset, false});
+  return positions;
+}
+
+absl::Status KafkaSource::Committed(const std::vector<Position>& positions) {
+  if (state_ != State::kOwning) return absl::OkStatus();
+  KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(partitions_.size())));
+  for (const Position& position : positions) {
+    for (const Partition& partition : partitions_) {
+      if (partition.id != position.partition) continue;
+      rd_kafka_topic_partition_list_add(list.get(), partition.topic.c_str(), partition.number)->offset = position.next_offset;
+    }
+  }
+  // The store is authoritative; the group's offsets are for those who watch the lag.
+  const rd_kafka_resp_err_t error = rd_kafka_commit(handle_.get(), list.get(), /*async=*/1);
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) LogWarning(fmt::format("committing the group's offsets: {}", rd_kafka_err2str(error)));
+  return absl::OkStatus();
+}
+
+absl::Status KafkaSource::SetBackpressure(bool on) {
+  if (on == paused_) return absl::OkStatus();
+  paused_ = on;
+  if (state_ != State::kOwning) return absl::OkStatus();
+  const KafkaList all = AllPartitions(/*with_offsets=*/false);
+  const rd_kafka_resp_err_t error = on ? rd_kafka_pause_partitions(handle_.get(), all.get())
+                                       : rd_kafka_resume_partitions(handle_.get(), all.get());
+  return KafkaError(error, on ? "cannot pause the partitions" : "cannot resume the partitions");
+}
+
+// Leaving the group can hang in librdkafka; everything is committed by now, so that a deadline harms nothing.
+absl::Status KafkaSource::Close() {
+  if (closed_ || handle_ == nullptr) return absl::OkStatus();
+  closed_ = true;
+  struct Done {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool done = false;
+  };
+  auto done = std::make_shared<Done>();
+  rd_kafka_t* handle = handle_.release();
+  std::thread([done, handle] {
+    rd_kafka_consumer_close(handle);
+    rd_kafka_destroy_flags(handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    std::lock_guard lock(done->mutex);
+    done->done = true;
+    done->changed.notify_all();
+  }).detach();
+  std::unique_lock lock(done->mutex);
+  if (!done->changed.wait_for(lock, std::chrono::nanoseconds(kCloseDeadlineNs), [&] { return done->done; })) {
+    LogWarning("leaving the consumer group took too long; its session will time out");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::unique_ptr<RecordSource> MakeKafkaSource(const Config& config, const Clock& clock) {
+  return std::make_unique<KafkaSource>(config, clock);
+}
+
+}  // namespace bongsu
