@@ -58,8 +58,9 @@ struct Batch {
   uint64_t number = 0;           // from 1, without gaps; given by the engine's reader loop
   std::vector<Record> records;
   std::vector<PartitionMark> marks;  // apply after the records
+  EpochId epoch = 0;             // the epoch that it belongs to; given by the engine's reader loop
   bool epoch_end = false;        // a barrier: the epoch closes behind this batch
-  bool last = false;             // the input has ended: also a barrier
+  bool checkpoint = false;       // and its state goes to the store
   std::unique_ptr<BatchHolder> holder;
 };
 

@@ -1,0 +1,117 @@
+// File: pipeline/committer.h
+//
+// The end of an epoch: writes what the threads put out, in the order of the epochs, and commits.
+//
+// An epoch is complete when every shard thread has sealed it; by then all its outputs have been handed
+// over. Then, in this order (design: epochs, files and at-least-once delivery):
+//   1. flush the sinks: alerts acknowledged by Kafka, or on disk;
+//   2. where the epoch ends in a checkpoint: one atomic step of state, positions and output lengths
+//      into the store;
+//   3. tell the reader, which commits the group's offsets, and the shards, which may now evict.
+// A crash before 2 repeats the outputs since the last checkpoint (Kafka: the same ids again; files: cut back first and
+// written again); a crash after it repeats none.
+//
+// Thread-safety: `Outputs`, `Seal`, `BeginEpoch` and the getters from any thread; it runs a thread of its own
+// between Start and Stop.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "pipeline/config.h"
+#include "pipeline/io.h"
+#include "pipeline/outputs.h"
+#include "pipeline/positions.h"
+#include "pipeline/shard_task.h"
+#include "state/store.h"
+
+namespace bongsu {
+
+// What the reader knows of an epoch when it closes it.
+struct EpochEnd {
+  EpochId epoch = 0;
+  bool checkpoint = false;
+  std::vector<Position> positions;   // behind everything that belongs to the epoch
+};
+
+class Committer {
+ public:
+  using Sinks = std::array<Sink*, kStreams>;
+  // Everything referred to outlives the committer. `on_change` is called, from its thread, after each
+  // commit and on failure.
+  Committer(const Config& config, const PartitionTable& partitions, Store& store, Sinks sinks,
+            const Clock& clock, int threads, EpochId first_epoch, std::function<void()> on_change);
+  ~Committer();
+
+  void Start();
+  // Ends the thread; what is not complete stays uncommitted.
+  void Stop();
+
+  void Outputs(OutputChunk chunk);
+  void BeginCommit(EpochEnd end);
+  void Seal(EpochSeal seal);
+
+  EpochId committed() const { return committed_.load(std::memory_order_acquire); }
+  EpochId persisted() const { return persisted_.load(std::memory_order_acquire); }
+  size_t backlog_bytes() const { return backlog_bytes_.load(std::memory_order_relaxed); }
+  // Positions of the newest checkpoint that has not been fetched yet, for the group's commit.
+  std::optional<std::vector<Position>> TakePersistedPositions();
+  absl::Status status() const;
+
+  // For the report.
+  uint64_t epochs() const { return epochs_.load(); }
+  uint64_t checkpoints() const { return checkpoints_.load(); }
+  uint64_t unsendable() const { return unsendable_.load(); }
+
+ private:
+  struct Pending {
+    std::deque<OutputChunk> chunks;
+    std::optional<EpochEnd> end;
+    std::vector<EpochSeal> seals;
+  };
+  void Loop();
+  bool Sealed(const Pending& pending) const;
+  absl::Status Write(const OutputChunk& chunk);
+  absl::Status Unsendable(Stream stream, std::string_view key, std::string_view value, const absl::Status& why);
+  absl::Status Commit(Pending pending);
+
+  const Config& config_;
+  const PartitionTable& partitions_;
+  Store& store_;
+  const Sinks sinks_;
+  const Clock& clock_;
+  const size_t threads_;
+  const std::function<void()> on_change_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<EpochId, Pending> pending_;              // guarded by mutex_
+  std::optional<std::vector<Position>> persisted_positions_;   // guarded by mutex_
+  absl::Status status_;                              // guarded by mutex_
+  bool stop_ = false;                                // guarded by mutex_
+
+  EpochId current_;                                  // the committer's thread only
+  std::atomic<EpochId> committed_;
+  std::atomic<EpochId> persisted_;
+  std::atomic<size_t> backlog_bytes_{0};
+  std::atomic<uint64_t> epochs_{0};
+  std::atomic<uint64_t> checkpoints_{0};
+  std::atomic<uint64_t> unsendable_{0};
+  std::thread thread_;
+};
+
+// "file:path" or "topic:name" of each stream: recovery cuts an output only if it is still the same one.
+std::array<std::string, kStreams> SinkNames(const Config& config);
+
+}  // namespace bongsu

@@ -1,0 +1,40 @@
+#include "pipeline/counters.h"
+
+namespace bongsu {
+
+void SourceCounters::Merge(const SourceCounters& other) {
+  records += other.records;
+  bytes += other.bytes;
+  events += other.events;
+  for (size_t i = 0; i < dead_letters.size(); ++i) dead_letters[i] += other.dead_letters[i];
+  future += other.future;
+  repaired_utf8 += other.repaired_utf8;
+  array_items_capped += other.array_items_capped;
+  late += other.late;
+}
+
+void OperatorCounters::Merge(const OperatorCounters& other) {
+  for (size_t i = 0; i < selected.size() && i < other.selected.size(); ++i) selected[i] += other.selected[i];
+  key_missing += other.key_missing;
+  key_members_capped += other.key_members_capped;
+  fields_cut += other.fields_cut;
+  late += other.late;
+  created += other.created;
+  updated += other.updated;
+  forwarded += other.forwarded;
+  for (const auto& [name, n] : other.named) named[name] += n;
+}
+
+RunCounters::RunCounters(size_t source_count, const std::vector<size_t>& ports_of_operators)
+    : sources(source_count), operators(ports_of_operators.size()) {
+  for (size_t i = 0; i < operators.size(); ++i) operators[i].selected.resize(ports_of_operators[i]);
+}
+
+void RunCounters::Merge(const RunCounters& other) {
+  for (size_t i = 0; i < sources.size() && i < other.sources.size(); ++i) sources[i].Merge(other.sources[i]);
+  for (size_t i = 0; i < operators.size() && i < other.operators.size(); ++i) {
+    operators[i].Merge(other.operators[i]);
+  }
+}
+
+}  // namespace bongsu

@@ -1,0 +1,61 @@
+// File: pipeline/counters.h
+//
+// What a run counts: by source, by operator, by reason. Every thread has its own; the report adds them up when the threads
+// are done, progress reads the few atomics of LiveCounters while they run.
+//
+// Thread-safety: RunCounters belongs to one thread; LiveCounters is shared.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "pipeline/decoder.h"
+
+namespace bongsu {
+
+struct SourceCounters {
+  uint64_t records = 0;
+  uint64_t bytes = 0;
+  uint64_t events = 0;                                  // decoded, with a usable time
+  std::array<uint64_t, kDecodeResults> dead_letters{};  // by DecodeResult
+  uint64_t future = 0;
+  uint64_t repaired_utf8 = 0;
+  uint64_t array_items_capped = 0;
+  uint64_t late = 0;                                    // inputs of operators that came too late
+  void Merge(const SourceCounters& other);
+};
+
+struct OperatorCounters {
+  std::vector<uint64_t> selected;       // by port: events that the selection chose
+  uint64_t key_missing = 0;             // events without a usable key
+  uint64_t key_members_capped = 0;
+  uint64_t fields_cut = 0;              // carried values cut at their bound
+  uint64_t late = 0;
+  uint64_t created = 0;
+  uint64_t updated = 0;
+  uint64_t forwarded = 0;
+  std::map<std::string, uint64_t> named;   // what the operator itself counts
+  void Merge(const OperatorCounters& other);
+};
+
+struct RunCounters {
+  std::vector<SourceCounters> sources;
+  std::vector<OperatorCounters> operators;
+  RunCounters() = default;
+  RunCounters(size_t source_count, const std::vector<size_t>& ports_of_operators);
+  void Merge(const RunCounters& other);
+};
+
+struct LiveCounters {
+  std::atomic<uint64_t> records{0};
+  std::atomic<uint64_t> bytes{0};
+  std::atomic<uint64_t> alerts{0};
+  std::atomic<uint64_t> dead_letters{0};
+  std::atomic<uint64_t> late{0};
+};
+
+}  // namespace bongsu

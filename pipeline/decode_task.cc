@@ -1,0 +1,154 @@
+#include "pipeline/decode_task.h"
+
+#include "operators/payload.h"
+#include "pipeline/alert_writer.h"
+
+namespace bongsu {
+
+NewestTimes::NewestTimes() : times_(std::make_unique<std::atomic<EventTimeNs>[]>(kPartitionsMax)) {
+  for (uint32_t i = 0; i < kPartitionsMax; ++i) times_[i].store(kMinEventTime, std::memory_order_relaxed);
+}
+
+void NewestTimes::Raise(PartitionId partition, EventTimeNs time) {
+  EventTimeNs seen = times_[partition].load(std::memory_order_relaxed);
+  while (seen < time && !times_[partition].compare_exchange_weak(seen, time, std::memory_order_relaxed)) {
+  }
+}
+
+EventTimeNs NewestTimes::Get(PartitionId partition) const {
+  return times_[partition].load(std::memory_order_relaxed);
+}
+
+Router::Router(const std::vector<Feed>& feeds, uint64_t hash_seed, uint16_t shards, int threads)
+    : hash_seed_(hash_seed), shards_(shards), threads_(threads) {
+  for (const Feed& feed : feeds) feeds_.push_back({&feed, KeyBuilder(feed.key), {}});
+}
+
+void Router::Route(const Event& event, ExchangeSlot& slot, int writer, RunCounters& counters) {
+  for (KeyedFeed& keyed : feeds_) {
+    const Feed& feed = *keyed.feed;
+    if (feed.selection != nullptr && !feed.selection->Matches(event)) continue;
+    OperatorCounters& counted = counters.operators[feed.op];
+    ++counted.selected[feed.port];
+    const std::span<const std::string_view> keys = keyed.keys.Build(event);
+    const KeyCounters& now = keyed.keys.counters();
+    counted.key_missing += now.missing_part - keyed.seen.missing_part;
+    counted.key_members_capped += now.members_capped - keyed.seen.members_capped;
+    keyed.seen = now;
+    if (keys.empty()) continue;
+    payload_.clear();
+    counted.fields_cut += static_cast<uint64_t>(EncodePayload(event, feed.payload_slots, &payload_));
+    for (std::string_view key : keys) {
+      const ShardId shard = ShardOf(key, hash_seed_, shards_);
+      ExchangeBlock& block = slot.block(writer, shard % threads_);
+      RoutedInput routed;
+      routed.op = feed.op;
+      routed.shard = shard;
+      routed.input.time = event.time;
+      routed.input.seq = event.seq;
+      routed.input.port = feed.port;
+      routed.input.key = block.arena.Copy(key);
+      routed.input.payload = block.arena.Copy(payload_);
+      block.inputs.push_back(routed);
+    }
+  }
+}
+
+DecodeTask::DecodeTask(const Config& config, const Plan& plan, const PartitionTable& partitions,
+                       const Clock& clock, uint64_t hash_seed, uint16_t shards, int threads,
+                       NewestTimes& newest)
+    : partitions_(partitions), clock_(clock), newest_(newest) {
+  for (size_t i = 0; i < config.sources.size(); ++i) {
+    const SourceConfig& source = config.sources[i];
+    DecoderOptions options;
+    options.validate = source.validate;
+    options.record_bytes_max = source.record_bytes_max;
+    options.depth_max = source.depth_max;
+    sources_.push_back({Decoder(source.format, source.fields, options),
+                        Router(plan.sources[i].feeds, hash_seed, shards, threads), source.max_future_skew, {}});
+  }
+}
+
+uint16_t DecodeTask::SourceOf(PartitionId partition) {
+  if (source_of_.size() <= partition) {
+    source_of_.resize(size_t{partition} + 1, -1);
+    batch_time_.resize(size_t{partition} + 1, kMinEventTime);
+  }
+  if (source_of_[partition] < 0) source_of_[partition] = partitions_.Get(partition).source_index;
+  return static_cast<uint16_t>(source_of_[partition]);
+}
+
+void DecodeTask::Run(const Batch& batch, ExchangeSlot& slot, OutputChunk& outputs, RunCounters& counters,
+                     LiveCounters& live) {
+  for (int reader = 0; reader < slot.readers(); ++reader) slot.block(0, reader).Clear();
+  slot.times.clear();
+  slot.marks = batch.marks;
+  now_ns_ = clock_.NowNs();
+  uint64_t bytes = 0;
+  for (const Record& record : batch.records) {
+    bytes += record.bytes.size();
+    RunRecord(record, slot, outputs, counters, live);
+  }
+  for (PartitionId partition : touched_) {
+    slot.times.push_back({partition, batch_time_[partition]});
+    newest_.Raise(partition, batch_time_[partition]);
+    batch_time_[partition] = kMinEventTime;
+  }
+  touched_.clear();
+  live.records.fetch_add(batch.records.size(), std::memory_order_relaxed);
+  live.bytes.fetch_add(bytes, std::memory_order_relaxed);
+}
+
+void DecodeTask::RunRecord(const Record& record, ExchangeSlot& slot, OutputChunk& outputs,
+                           RunCounters& counters, LiveCounters& live) {
+  const uint16_t source_index = SourceOf(record.partition);
+  Source& source = sources_[source_index];
+  SourceCounters& counted = counters.sources[source_index];
+  ++counted.records;
+  counted.bytes += record.bytes.size();
+  Event event;
+  const DecodeResult result = source.decoder.Decode(record, &event);
+  const DecoderCounters& decoder = source.decoder.counters();
+  counted.repaired_utf8 += decoder.repaired_utf8 - source.seen.repaired_utf8;
+  counted.array_items_capped += decoder.array_items_capped - source.seen.array_items_capped;
+  source.seen = decoder;
+  if (result != DecodeResult::kOk) {
+    ++counted.dead_letters[static_cast<size_t>(result)];
+    DeadLetter(record, result, outputs, live);
+    return;
+  }
+  if (event.time > AddTime(now_ns_, source.max_future_skew)) {
+    // It enters no window and moves no watermark: one bad clock must not make everything else late.
+    ++counted.future;
+    Future(record, event.time, "future", outputs, live);
+    return;
+  }
+  ++counted.events;
+  EventTimeNs& newest = batch_time_[record.partition];
+  if (newest == kMinEventTime) touched_.push_back(record.partition);
+  if (event.time > newest) newest = event.time;
+  source.router.Route(event, slot, 0, counters);
+}
+
+void DecodeTask::DeadLetter(const Record& record, DecodeResult why, OutputChunk& outputs, LiveCounters& live) {
+  const PartitionInfo& partition = partitions_.Get(record.partition);
+  scratch_.clear();
+  WriteDeadLetter(partition, record.offset, DecodeResultName(why), record.bytes, now_ns_, &scratch_);
+  outputs.Add(Stream::kDeadLetter, partition.source, scratch_);
+  live.dead_letters.fetch_add(1, std::memory_order_relaxed);
+}
+
+void DecodeTask::Future(const Record& record, EventTimeNs time, const char* reason, OutputChunk& outputs,
+                        LiveCounters& live) {
+  const PartitionInfo& partition = partitions_.Get(record.partition);
+  LateRecord late;
+  late.reason = reason;
+  late.time = time;
+  late.behind = time - now_ns_;
+  scratch_.clear();
+  WriteLate(partition, record.offset, late, record.bytes, "", &scratch_);
+  outputs.Add(Stream::kLate, partition.source, scratch_);
+  live.late.fetch_add(1, std::memory_order_relaxed);
+}
+
+}  // namespace bongsu

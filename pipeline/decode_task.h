@@ -1,0 +1,92 @@
+// File: pipeline/decode_task.h
+//
+// The stateless half of a thread: decodes a batch, sends what cannot be used to the dead letters, asks
+// every selection of the source, and routes what they choose to the shards, into the batch's exchange slot.
+//
+// Thread-safety: one thread; the slot is its own until it calls Complete on it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "operators/key.h"
+#include "pipeline/batch.h"
+#include "pipeline/config.h"
+#include "pipeline/counters.h"
+#include "pipeline/decoder.h"
+#include "pipeline/exchange.h"
+#include "pipeline/io.h"
+#include "pipeline/outputs.h"
+#include "pipeline/plan.h"
+
+namespace bongsu {
+
+// The newest usable event time of each partition, for the reader (on_idle: wall_clock).
+class NewestTimes {
+ public:
+  NewestTimes();
+  void Raise(PartitionId partition, EventTimeNs time);
+  EventTimeNs Get(PartitionId partition) const;
+
+ private:
+  std::unique_ptr<std::atomic<EventTimeNs>[]> times_;
+};
+
+// Turns one event into routed inputs; shared by DecodeTask (records) and ShardTask (results for the next level).
+class Router {
+ public:
+  Router(const std::vector<Feed>& feeds, uint64_t hash_seed, uint16_t shards, int threads);
+  // Appends the event's inputs to `slot`'s blocks of `writer`.
+  void Route(const Event& event, ExchangeSlot& slot, int writer, RunCounters& counters);
+  bool empty() const { return feeds_.empty(); }
+
+ private:
+  struct KeyedFeed {
+    const Feed* feed;
+    KeyBuilder keys;
+    KeyCounters seen;   // what of the builder's counters is in RunCounters already
+  };
+  std::vector<KeyedFeed> feeds_;
+  uint64_t hash_seed_;
+  uint16_t shards_;
+  int threads_;
+  std::string payload_;   // scratch
+};
+
+class DecodeTask {
+ public:
+  // Everything referred to outlives the task.
+  DecodeTask(const Config& config, const Plan& plan, const PartitionTable& partitions, const Clock& clock,
+             uint64_t hash_seed, uint16_t shards, int threads, NewestTimes& newest);
+  // Fills `slot` (cleared first) from `batch` and appends dead letters and future records to `outputs`.
+  void Run(const Batch& batch, ExchangeSlot& slot, OutputChunk& outputs, RunCounters& counters,
+           LiveCounters& live);
+
+ private:
+  void RunRecord(const Record& record, ExchangeSlot& slot, OutputChunk& outputs, RunCounters& counters,
+                 LiveCounters& live);
+  void DeadLetter(const Record& record, DecodeResult why, OutputChunk& outputs, LiveCounters& live);
+  void Future(const Record& record, EventTimeNs time, const char* reason, OutputChunk& outputs, LiveCounters& live);
+  uint16_t SourceOf(PartitionId partition);
+
+  struct Source {
+    Decoder decoder;
+    Router router;
+    DurationNs max_future_skew;
+    DecoderCounters seen;
+  };
+  const PartitionTable& partitions_;
+  const Clock& clock_;
+  NewestTimes& newest_;
+  std::vector<Source> sources_;
+  std::vector<int32_t> source_of_;       // by partition, -1 unknown
+  std::vector<EventTimeNs> batch_time_;  // by partition: newest in this batch
+  std::vector<PartitionId> touched_;
+  int64_t now_ns_ = 0;                   // wall clock, once a batch
+  std::string scratch_;
+};
+
+}  // namespace bongsu

@@ -1,0 +1,521 @@
+#include "pipeline/engine.h"
+
+#include <algorithm>
+#include <string>
+
+#include <fmt/format.h>
+
+#include "state/check.h"
+#include "state/status_macros.h"
+
+namespace bongsu {
+
+// A thread: decodes batches and owns the shards with `id % threads == its index`.
+struct Engine::Worker {
+  int index = 0;
+  std::unique_ptr<DecodeTask> decode;
+  std::unique_ptr<ShardTask> shards;
+  RunCounters counters;                    // of its decoding
+  std::vector<uint64_t> next;              // by level: the batch to apply next
+  std::atomic<uint64_t> applied{0};        // at the highest level
+  std::atomic<size_t> dirty_bytes{0};
+  std::atomic<size_t> memory_bytes{0};
+  EpochId persisted = 0;
+  uint64_t seen_wakes = 0;
+  std::thread thread;
+};
+
+namespace {
+
+constexpr DurationNs kPollWaitNs = 5 * kMillisecondNs;
+constexpr DurationNs kTickNs = kSecondNs;
+// A source is paused only after this long without room: its own prefetch bound holds until then, and a
+// pause throws prefetched records away.
+constexpr DurationNs kBackpressureAfterNs = 5 * kSecondNs;
+constexpr uint64_t kEpochsInFlight = 2;
+constexpr int kDirtyBudgets = 4;
+
+}  // namespace
+
+Engine::Engine(const Config& config, EngineParts parts)
+    : config_(config), parts_(std::move(parts)), plan_(MakePlan(config)) {
+  const int cores = std::max(1u, std::thread::hardware_concurrency());
+  threads_ = std::clamp(config.threads > 0 ? config.threads : cores, 1, static_cast<int>(parts_.store->shards()));
+}
+
+Engine::~Engine() {
+  {
+    std::lock_guard lock(mutex_);
+    done_ = true;
+  }
+  Wake();
+  for (auto& worker : workers_) {
+    if (worker->thread.joinable()) worker->thread.join();
+  }
+  if (committer_ != nullptr) committer_->Stop();
+}
+
+void Engine::Wake() {
+  {
+    std::lock_guard lock(mutex_);
+    ++wakes_;
+  }
+  changed_.notify_all();
+}
+
+void Engine::Fail(absl::Status status) {
+  {
+    std::lock_guard lock(mutex_);
+    if (failure_.ok()) failure_ = std::move(status);
+  }
+  failed_.store(true, std::memory_order_release);
+  Wake();
+}
+
+absl::Status Engine::Failure() const {
+  std::lock_guard lock(mutex_);
+  return failure_;
+}
+
+// --- Start ------------------------------------------------------------------------------------
+
+absl::Status Engine::OpenState() {
+  for (const OperatorPlan& op : plan_.operators) {
+    uint64_t reset = 0;
+    auto id = parts_.store->OperatorId(op.spec->rule().name, op.spec->semantic_hash(), &reset);
+    if (!id.ok()) return id.status();
+    operator_ids_.push_back(*id);
+    if (reset > 0) reset_operators_.push_back(op.spec->rule().name);
+  }
+  exchange_ = std::make_unique<Exchange>(plan_.levels, threads_);
+  std::vector<size_t> ports;
+  for (const OperatorPlan& op : plan_.operators) ports.push_back(op.port_source.size());
+  for (int i = 0; i < threads_; ++i) {
+    auto worker = std::make_unique<Worker>();
+    worker->index = i;
+    worker->decode = std::make_unique<DecodeTask>(config_, plan_, *parts_.partitions, *parts_.clock,
+                                                  parts_.store->hash_seed(), parts_.store->shards(), threads_,
+                                                  newest_);
+    ShardTaskOptions options;
+    options.thread = i;
+    options.threads = threads_;
+    options.operator_ids = operator_ids_;
+    // Half of the budget is RocksDB's cache and write buffers, half the maps in front of it.
+    options.memory_bytes = static_cast<size_t>(config_.state.memory_bytes) / 2 / static_cast<size_t>(threads_);
+    worker->shards = std::make_unique<ShardTask>(config_, plan_, *parts_.partitions, *parts_.clock,
+                                                 *parts_.store, *exchange_, std::move(options));
+    BONGSU_RETURN_IF_ERROR(worker->shards->Open());
+    worker->counters = RunCounters(config_.sources.size(), ports);
+    worker->next.assign(static_cast<size_t>(plan_.levels), 1);
+    workers_.push_back(std::move(worker));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Recover() {
+  std::vector<Position> positions;
+  if (const auto& latest = parts_.store->latest(); latest.has_value()) {
+    auto decoded = DecodePositions(latest->positions);
+    if (!decoded.ok()) return decoded.status();
+    resumed_ = true;
+    epoch_ = latest->epoch + 1;
+    std::vector<PartitionClock> clocks;
+    for (auto& partition : decoded->partitions) {
+      positions.push_back(partition.position);
+      // The source's place in the configuration may have changed; its name decides.
+      for (size_t i = 0; i < config_.sources.size(); ++i) {
+        if (config_.sources[i].name != partition.info.source) continue;
+        partition.info.source_index = static_cast<uint16_t>(i);
+        partition.clock.source = static_cast<uint16_t>(i);
+        if (clocks.size() <= partition.info.id) clocks.resize(size_t{partition.info.id} + 1);
+        clocks[partition.info.id] = partition.clock;
+        newest_.Raise(partition.info.id, partition.clock.newest);
+      }
+    }
+    std::vector<std::vector<EventTimeNs>> port_watermarks(plan_.operators.size());
+    for (size_t op = 0; op < plan_.operators.size(); ++op) {
+      const std::string& name = plan_.operators[op].spec->rule().name;
+      if (std::find(reset_operators_.begin(), reset_operators_.end(), name) != reset_operators_.end()) continue;
+      if (auto it = decoded->port_watermarks.find(name); it != decoded->port_watermarks.end()) {
+        port_watermarks[op] = it->second;
+      }
+    }
+    restored_clocks_ = std::move(clocks);
+    restored_watermarks_ = std::move(port_watermarks);
+    const auto names = SinkNames(config_);
+    for (size_t i = 0; i < parts_.sinks.size(); ++i) {
+      const bool same = names[i] == decoded->sink_names[i];
+      parts_.sinks[i]->SetResumed(same);
+      BONGSU_RETURN_IF_ERROR(parts_.sinks[i]->Recover(same ? decoded->sink_lengths[i] : 0));
+    }
+  } else {
+    for (Sink* sink : parts_.sinks) BONGSU_RETURN_IF_ERROR(sink->Recover(0));
+  }
+  for (RecordSource* source : parts_.sources) BONGSU_RETURN_IF_ERROR(source->Start(positions));
+  return RestoreTime(positions);
+}
+
+// Clocks of the partitions that are still read; one that is gone must not hold its source back, but
+// its name and position are kept, for the evidence that refers to it and in case it returns.
+absl::Status Engine::RestoreTime(const std::vector<Position>& stored) {
+  std::vector<bool> read(parts_.partitions->size(), false);
+  std::vector<bool> unfinished(config_.sources.size(), false);
+  for (const Position& position : Positions()) {
+    read[position.partition] = true;
+    if (!position.ended) unfinished[parts_.partitions->Get(position.partition).source_index] = true;
+  }
+  for (const Position& position : stored) {
+    if (!read[position.partition]) unread_positions_.push_back(position);
+  }
+  for (size_t op = 0; op < restored_watermarks_.size(); ++op) {
+    for (size_t port = 0; port < restored_watermarks_[op].size(); ++port) {
+      const OperatorPlan& plan = plan_.operators[op];
+      if (restored_watermarks_[op][port] != kMaxEventTime || port >= plan.port_source.size()) continue;
+      if (plan.port_from_operator[port] || !unfinished[static_cast<size_t>(plan.port_source[port])]) continue;
+      return absl::FailedPreconditionError(fmt::format(
+          "source '{}' had been read to its end and its windows are closed, but there is new input now: "
+          "give a new run its own state.path and output files",
+          config_.sources[static_cast<size_t>(plan.port_source[port])].name));
+    }
+  }
+  restored_clocks_.resize(std::max(restored_clocks_.size(), read.size()));
+  for (size_t id = 0; id < restored_clocks_.size(); ++id) {
+    if (id >= read.size() || !read[id]) restored_clocks_[id] = PartitionClock{};
+  }
+  for (auto& worker : workers_) {
+    worker->shards->Restore(restored_clocks_, restored_watermarks_);
+    for (size_t id = 0; id < read.size(); ++id) {
+      if (!read[id]) continue;
+      const PartitionInfo& info = parts_.partitions->Get(static_cast<PartitionId>(id));
+      worker->shards->watermarks().AddPartition(info.id, info.source_index);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Start() {
+  BONGSU_RETURN_IF_ERROR(OpenState());
+  BONGSU_RETURN_IF_ERROR(Recover());
+  committer_ = std::make_unique<Committer>(config_, *parts_.partitions, *parts_.store, parts_.sinks,
+                                           *parts_.clock, threads_, epoch_, [this] { Wake(); });
+  for (auto& worker : workers_) {
+    worker->thread = std::thread([this, w = worker.get()] { WorkerLoop(*w); });
+  }
+  committer_->Start();
+  const int64_t now = parts_.clock->MonotonicNs();
+  epoch_started_ = last_tick_ = now;
+  // The first checkpoint comes before the first output: a restart must be able to tell its own
+  // half-written files from somebody else's.
+  CloseEpoch(now, /*final=*/true);
+  last_checkpoint_ = now;
+  return absl::OkStatus();
+}
+
+// --- Workers ----------------------------------------------------------------------------------
+
+void Engine::WorkerLoop(Worker& worker) {
+  while (!failed_.load(std::memory_order_acquire)) {
+    // What is further along goes first: it frees slots, and only then is there room for more.
+    if (ApplyNext(worker) || DecodeNext(worker)) continue;
+    std::unique_lock lock(mutex_);
+    if (done_) return;
+    if (worker.seen_wakes == wakes_) {
+      changed_.wait(lock, [&] { return done_ || worker.seen_wakes != wakes_; });
+    }
+    worker.seen_wakes = wakes_;
+  }
+}
+
+bool Engine::ApplyNext(Worker& worker) {
+  for (int level = plan_.levels - 1; level >= 0; --level) {
+    uint64_t& number = worker.next[static_cast<size_t>(level)];
+    ExchangeSlot& slot = exchange_->slot(level, number);
+    if (!slot.Ready(number)) continue;
+    // At a level above, this thread must itself have applied the batch below first; Ready says so.
+    OutputChunk outputs;
+    outputs.epoch = exchange_->slot(0, number).epoch;
+    EpochSeal seal;
+    const absl::Status status = worker.shards->Apply(level, number, outputs, live_, &seal);
+    if (!status.ok()) {
+      Fail(status);
+      return false;
+    }
+    if (!outputs.empty()) committer_->Outputs(std::move(outputs));
+    if (seal.epoch != 0) committer_->Seal(std::move(seal));
+    if (const EpochId persisted = committer_->persisted(); persisted > worker.persisted) {
+      worker.persisted = persisted;
+      worker.shards->OnPersisted(persisted);
+    }
+    if (level + 1 < plan_.levels) {
+      exchange_->slot(level + 1, number).Complete(number);
+    } else {
+      worker.dirty_bytes.store(worker.shards->dirty_bytes(), std::memory_order_relaxed);
+      worker.memory_bytes.store(worker.shards->memory_bytes(), std::memory_order_relaxed);
+      worker.applied.store(number, std::memory_order_release);
+    }
+    ++number;
+    Wake();
+    return true;
+  }
+  return false;
+}
+
+bool Engine::DecodeNext(Worker& worker) {
+  std::unique_ptr<Batch> batch;
+  {
+    std::lock_guard lock(mutex_);
+    if (to_decode_.empty()) return false;
+    batch = std::move(to_decode_.front());
+    to_decode_.pop_front();
+  }
+  ExchangeSlot& slot = exchange_->slot(0, batch->number);
+  slot.epoch = batch->epoch;
+  slot.epoch_end = batch->epoch_end;
+  slot.checkpoint = batch->checkpoint;
+  OutputChunk outputs;
+  outputs.epoch = batch->epoch;
+  worker.decode->Run(*batch, slot, outputs, worker.counters, live_);
+  if (!outputs.empty()) committer_->Outputs(std::move(outputs));
+  batch->holder.reset();
+  slot.Complete(batch->number);
+  Wake();
+  return true;
+}
+
+// --- Reader -----------------------------------------------------------------------------------
+
+uint64_t Engine::LowestApplied() const {
+  uint64_t lowest = issued_;
+  for (const auto& worker : workers_) lowest = std::min(lowest, worker->applied.load(std::memory_order_acquire));
+  return lowest;
+}
+
+bool Engine::HasRoom() const {
+  // One slot is kept for the barrier that closes an epoch.
+  if (issued_ - LowestApplied() + 1 >= kBatchesInFlight) return false;
+  if (committer_->backlog_bytes() > kOutputBacklogBytesMax) return false;
+  size_t dirty = 0;
+  for (const auto& worker : workers_) dirty += worker->dirty_bytes.load(std::memory_order_relaxed);
+  // Above the budget a checkpoint is on its way; the reader waits for it, unless none can be.
+  const bool over = dirty > static_cast<size_t>(config_.state.checkpoint_bytes) * kDirtyBudgets;
+  return !(over && checkpoint_in_flight_ > committer_->persisted());
+}
+
+absl::Status Engine::WaitForRoom(const std::atomic<bool>& stop) {
+  if (HasRoom()) return absl::OkStatus();
+  ++reader_waits_;
+  const int64_t since = parts_.clock->MonotonicNs();
+  while (!HasRoom() && !failed_.load(std::memory_order_acquire) && !stop.load()) {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait_for(lock, std::chrono::milliseconds(50));
+    }
+    BONGSU_RETURN_IF_ERROR(Housekeeping());
+    if (parts_.clock->MonotonicNs() - since < kBackpressureAfterNs) continue;
+    if (!backpressure_) {
+      for (RecordSource* source : parts_.sources) BONGSU_RETURN_IF_ERROR(source->SetBackpressure(true));
+      backpressure_ = true;
+    }
+    Batch none;   // keeps the membership alive; a paused source hands out no records
+    for (RecordSource* source : parts_.sources) BONGSU_RETURN_IF_ERROR(source->Poll(0, &none));
+    BONGSU_CHECK_MSG(none.records.empty(), "a paused source handed out records");
+  }
+  if (backpressure_) {
+    for (RecordSource* source : parts_.sources) BONGSU_RETURN_IF_ERROR(source->SetBackpressure(false));
+    backpressure_ = false;
+  }
+  return absl::OkStatus();
+}
+
+void Engine::Issue(std::unique_ptr<Batch> batch) {
+  batch->number = ++issued_;
+  batch->epoch = epoch_;
+  ++batches_in_epoch_;
+  for (const PartitionMark& mark : batch->marks) {
+    if (mark.kind == PartitionMark::Kind::kIdle) {
+      const int64_t now = parts_.clock->NowNs();
+      const SourceConfig& source = config_.sources[parts_.partitions->Get(mark.partition).source_index];
+      // Live: when its last record came, that record was fresh.
+      const bool live = newest_.Get(mark.partition) >= now - source.idle_timeout - source.live_bound;
+      idle_[mark.partition] = {now, live};
+    } else if (mark.kind != PartitionMark::Kind::kFloor) {
+      idle_.erase(mark.partition);
+    }
+  }
+  {
+    std::lock_guard lock(mutex_);
+    to_decode_.push_back(std::move(batch));
+    ++wakes_;
+  }
+  changed_.notify_all();
+}
+
+bool Engine::EpochDue(int64_t now) const {
+  if (batches_in_epoch_ == 0) return false;   // an empty epoch costs nothing
+  if (epoch_ - committer_->committed() > kEpochsInFlight) return false;
+  return now - epoch_started_ >= config_.epoch;
+}
+
+std::vector<Position> Engine::Positions() const {
+  std::vector<Position> positions;
+  for (RecordSource* source : parts_.sources) {
+    const std::vector<Position> own = source->positions();
+    positions.insert(positions.end(), own.begin(), own.end());
+  }
+  positions.insert(positions.end(), unread_positions_.begin(), unread_positions_.end());
+  return positions;
+}
+
+void Engine::CloseEpoch(int64_t now, bool final) {
+  size_t dirty = 0;
+  for (const auto& worker : workers_) dirty += worker->dirty_bytes.load(std::memory_order_relaxed);
+  const bool due = now - last_checkpoint_ >= config_.state.checkpoint_interval ||
+                   dirty >= static_cast<size_t>(config_.state.checkpoint_bytes);
+  const bool checkpoint = final || (due && checkpoint_in_flight_ <= committer_->persisted());
+  auto barrier = std::make_unique<Batch>();
+  barrier->epoch_end = true;
+  barrier->checkpoint = checkpoint;
+  EpochEnd end;
+  end.epoch = epoch_;
+  end.checkpoint = checkpoint;
+  if (checkpoint) {
+    end.positions = Positions();
+    checkpoint_in_flight_ = epoch_;
+    last_checkpoint_ = now;
+  }
+  Issue(std::move(barrier));
+  committer_->BeginCommit(std::move(end));
+  ++epoch_;
+  batches_in_epoch_ = 0;
+  epoch_started_ = now;
+}
+
+void Engine::FollowWallClock(int64_t now_wall, Batch* batch) {
+  for (const auto& [partition, idle] : idle_) {
+    const SourceConfig& source = config_.sources[parts_.partitions->Get(partition).source_index];
+    if (source.on_idle != OnIdle::kWallClock || !idle.live) continue;
+    batch->marks.push_back({PartitionMark::Kind::kFloor, partition, now_wall - source.live_bound});
+  }
+}
+
+absl::Status Engine::Housekeeping() {
+  if (auto positions = committer_->TakePersistedPositions(); positions.has_value()) {
+    for (RecordSource* source : parts_.sources) BONGSU_RETURN_IF_ERROR(source->Committed(*positions));
+  }
+  if (absl::Status status = committer_->status(); !status.ok()) {
+    Fail(status);
+    return status;
+  }
+  const int64_t now = parts_.clock->MonotonicNs();
+  if (now - last_tick_ >= kTickNs) {
+    last_tick_ = now;
+    if (on_tick) on_tick();
+    auto batch = std::make_unique<Batch>();
+    FollowWallClock(parts_.clock->NowNs(), batch.get());
+    if (!batch->marks.empty() && HasRoom()) Issue(std::move(batch));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::PollSources(bool* got, bool* finished) {
+  *got = false;
+  *finished = true;
+  for (RecordSource* source : parts_.sources) {
+    if (source->finished()) continue;
+    *finished = false;
+    auto batch = std::make_unique<Batch>();
+    // With several kinds of sources none may make the others wait.
+    const DurationNs wait = parts_.sources.size() == 1 ? kPollWaitNs : kMillisecondNs;
+    const absl::Status status = source->Poll(wait, batch.get());
+    // What was read before a failure is good and stays in order; the error stops us behind it.
+    if (!batch->records.empty() || !batch->marks.empty()) {
+      *got = true;
+      Issue(std::move(batch));
+    }
+    BONGSU_RETURN_IF_ERROR(status);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::ReadLoop(const std::atomic<bool>& stop) {
+  while (!stop.load() && !failed_.load(std::memory_order_acquire)) {
+    BONGSU_RETURN_IF_ERROR(WaitForRoom(stop));
+    bool got = false;
+    bool finished = false;
+    BONGSU_RETURN_IF_ERROR(PollSources(&got, &finished));
+    const int64_t now = parts_.clock->MonotonicNs();
+    if (EpochDue(now) && issued_ - LowestApplied() < kBatchesInFlight) CloseEpoch(now, /*final=*/false);
+    BONGSU_RETURN_IF_ERROR(Housekeeping());
+    if (finished) return absl::OkStatus();
+  }
+  return Failure();
+}
+
+absl::Status Engine::Finish() {
+  while (issued_ - LowestApplied() >= kBatchesInFlight && !failed_.load()) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, std::chrono::milliseconds(50));
+  }
+  const EpochId last = epoch_;
+  CloseEpoch(parts_.clock->MonotonicNs(), /*final=*/true);
+  while (committer_->committed() < last && !failed_.load()) {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait_for(lock, std::chrono::milliseconds(50));
+    }
+    BONGSU_RETURN_IF_ERROR(Housekeeping());
+  }
+  BONGSU_RETURN_IF_ERROR(Failure());
+  return Housekeeping();   // the last positions, for the group's commit
+}
+
+absl::Status Engine::Run(const std::atomic<bool>& stop) {
+  absl::Status status = ReadLoop(stop);
+  // A source that failed leaves everything read before it; commit that, then report the failure.
+  if (Failure().ok() && !absl::IsFailedPrecondition(status)) {
+    const absl::Status finish = Finish();
+    if (status.ok()) status = finish;
+  }
+  {
+    std::lock_guard lock(mutex_);
+    done_ = true;
+    ++wakes_;
+  }
+  changed_.notify_all();
+  for (auto& worker : workers_) worker->thread.join();
+  committer_->Stop();
+  for (RecordSource* source : parts_.sources) {
+    const absl::Status closed = source->Close();
+    if (status.ok()) status = closed;
+  }
+  for (Sink* sink : parts_.sinks) {
+    const absl::Status closed = sink->Close();
+    if (status.ok()) status = closed;
+  }
+  return status;
+}
+
+EngineTotals Engine::Totals() const {
+  EngineTotals totals;
+  std::vector<size_t> ports;
+  for (const OperatorPlan& op : plan_.operators) ports.push_back(op.port_source.size());
+  totals.counters = RunCounters(config_.sources.size(), ports);
+  for (const auto& worker : workers_) {
+    totals.counters.Merge(worker->counters);
+    totals.counters.Merge(worker->shards->counters());
+    const ShardState::Counters one = worker->shards->state_counters();
+    totals.state.entries_put += one.entries_put;
+    totals.state.entries_expired_unwritten += one.entries_expired_unwritten;
+    totals.state.entries_frozen += one.entries_frozen;
+    totals.state.disk_seeks += one.disk_seeks;
+    totals.state.segments_evicted += one.segments_evicted;
+    totals.state_memory_bytes += worker->memory_bytes.load(std::memory_order_relaxed);
+  }
+  totals.epochs = committer_->epochs();
+  totals.checkpoints = committer_->checkpoints();
+  totals.unsendable = committer_->unsendable();
+  totals.reader_waits = reader_waits_;
+  return totals;
+}
+
+}  // namespace bongsu

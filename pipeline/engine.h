@@ -1,0 +1,146 @@
+// File: pipeline/engine.h
+//
+// The running pipeline: a reader (the calling thread), worker threads that decode and own shards, and a
+// committer. See pipeline/README.md for the life of an event.
+//
+//   Engine engine(config, parts);
+//   RETURN_IF_ERROR(engine.Start());
+//   absl::Status status = engine.Run(stop);      // until the input ends, `stop` is set, or an error
+//   RunReport report = engine.Report();
+//
+// Bounds: kBatchesInFlight batches; two epochs in flight; kOutputBacklogBytesMax of outputs; the
+// state's budget of changed bytes (four times state.checkpoint_bytes at most before the reader waits).
+//
+// Thread-safety: one thread calls Start, Run and Report; `stop` may be set from a signal handler.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "pipeline/batch.h"
+#include "pipeline/committer.h"
+#include "pipeline/config.h"
+#include "pipeline/counters.h"
+#include "pipeline/decode_task.h"
+#include "pipeline/exchange.h"
+#include "pipeline/io.h"
+#include "pipeline/plan.h"
+#include "pipeline/positions.h"
+#include "pipeline/shard_task.h"
+#include "state/store.h"
+
+namespace bongsu {
+
+// What the engine is wired to; all of it outlives the engine, and is opened but not started.
+struct EngineParts {
+  PartitionTable* partitions = nullptr;
+  Store* store = nullptr;
+  std::vector<RecordSource*> sources;
+  std::array<Sink*, kStreams> sinks{};
+  const Clock* clock = nullptr;
+};
+
+struct EngineTotals {
+  RunCounters counters;
+  ShardState::Counters state;
+  uint64_t epochs = 0;
+  uint64_t checkpoints = 0;
+  uint64_t unsendable = 0;
+  uint64_t reader_waits = 0;       // how often the reader waited for a bound
+  size_t state_memory_bytes = 0;
+};
+
+class Engine {
+ public:
+  Engine(const Config& config, EngineParts parts);
+  ~Engine();
+
+  // Opens the state, recovers outputs and positions, starts the sources.
+  [[nodiscard]] absl::Status Start();
+  // Returns OK when the bounded input has ended or `stop` was set, and everything read is committed.
+  [[nodiscard]] absl::Status Run(const std::atomic<bool>& stop);
+
+  const LiveCounters& live() const { return live_; }
+  EngineTotals Totals() const;
+  // Operators whose rule had changed since their state was written: the state was dropped.
+  const std::vector<std::string>& reset_operators() const { return reset_operators_; }
+  bool resumed() const { return resumed_; }
+  // Called about every second from Run's thread (progress); may be empty.
+  std::function<void()> on_tick;
+
+ private:
+  struct Worker;
+
+  absl::Status OpenState();
+  absl::Status Recover();
+  absl::Status RestoreTime(const std::vector<Position>& stored);
+  void WorkerLoop(Worker& worker);
+  bool ApplyNext(Worker& worker);
+  bool DecodeNext(Worker& worker);
+  void Fail(absl::Status status);
+  absl::Status Failure() const;
+  void Wake();
+
+  absl::Status ReadLoop(const std::atomic<bool>& stop);
+  absl::Status PollSources(bool* got, bool* finished);
+  absl::Status WaitForRoom(const std::atomic<bool>& stop);
+  bool HasRoom() const;
+  uint64_t LowestApplied() const;
+  void Issue(std::unique_ptr<Batch> batch);
+  bool EpochDue(int64_t now) const;
+  void CloseEpoch(int64_t now, bool final);
+  void FollowWallClock(int64_t now, Batch* batch);
+  absl::Status Housekeeping();
+  absl::Status Finish();
+  std::vector<Position> Positions() const;
+
+  const Config& config_;
+  EngineParts parts_;
+  Plan plan_;
+  int threads_ = 1;
+  std::vector<uint16_t> operator_ids_;
+  std::vector<std::string> reset_operators_;
+  bool resumed_ = false;
+  std::vector<PartitionClock> restored_clocks_;
+  std::vector<std::vector<EventTimeNs>> restored_watermarks_;   // by operator
+  std::vector<Position> unread_positions_;   // of partitions that are no longer configured
+  std::unique_ptr<Exchange> exchange_;
+  std::unique_ptr<Committer> committer_;
+  NewestTimes newest_;
+  LiveCounters live_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::unique_ptr<Batch>> to_decode_;   // guarded by mutex_; bounded by kBatchesInFlight
+  absl::Status failure_;                           // guarded by mutex_
+  bool done_ = false;                              // guarded by mutex_: workers end
+  uint64_t wakes_ = 0;                             // guarded by mutex_
+  std::atomic<bool> failed_{false};
+
+  // The reader's own.
+  uint64_t issued_ = 0;
+  EpochId epoch_ = 1;                              // the open one
+  uint64_t batches_in_epoch_ = 0;
+  int64_t epoch_started_ = 0;
+  int64_t last_checkpoint_ = 0;
+  EpochId checkpoint_in_flight_ = 0;
+  int64_t last_tick_ = 0;
+  uint64_t reader_waits_ = 0;
+  bool backpressure_ = false;
+  struct IdlePartition {
+    int64_t since_wall_ns = 0;
+    bool live = false;
+  };
+  absl::flat_hash_map<PartitionId, IdlePartition> idle_;
+};
+
+}  // namespace bongsu

@@ -1,0 +1,29 @@
+// File: pipeline/logging.h
+//
+// Logs go to standard error, as text or as JSON lines. Libraries' logs come through here too.
+//
+//   SetUpLogging({.json = true, .level = "info"});
+//   LogInfo("waiting for the group's other member");
+//
+// Never log a secret or a record's content.
+//
+// Thread-safety: SetUpLogging once, before threads; the rest from any thread.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace bongsu {
+
+struct LoggingOptions {
+  bool json = false;
+  std::string level = "info";   // debug, info, warning, error
+};
+void SetUpLogging(const LoggingOptions& options);
+
+void LogDebug(std::string_view message);
+void LogInfo(std::string_view message);
+void LogWarning(std::string_view message);
+void LogError(std::string_view message);
+
+}  // namespace bongsu

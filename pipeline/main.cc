@@ -1,0 +1,152 @@
+// The command line of bongsu, and the one place where the program is wired together.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <string>
+
+#include "operators/config/diagnostics.h"
+#include "operators/registry.h"
+#include "pipeline/config.h"
+#include "pipeline/logging.h"
+#include "pipeline/report.h"
+#include "pipeline/service.h"
+#include "pipeline/show.h"
+
+namespace bongsu {
+namespace {
+
+constexpr int kUsage = 2;
+
+std::atomic<bool> stop_requested{false};
+
+// The first signal asks for a clean stop, a second one ends the process at once: the store is then at
+// its last checkpoint, as after any crash.
+extern "C" void OnSignal(int) {
+  if (stop_requested.exchange(true)) _exit(130);
+}
+
+struct Arguments {
+  std::string config;
+  std::string report;
+  std::string file;
+  int limit = 0;
+};
+
+// Null after errors, which are printed.
+std::optional<Config> Load(const std::string& path) {
+  OperatorRegistry registry;
+  RegisterAllOperators(registry);
+  Diagnostics diagnostics;
+  std::optional<Config> config = LoadConfig(path, registry, diagnostics);
+  fmt::print(stderr, "{}", diagnostics.Text());
+  if (diagnostics.has_errors() || !config.has_value()) {
+    fmt::print(stderr, "{} error{} in {}\n", diagnostics.errors(), diagnostics.errors() == 1 ? "" : "s", path);
+    return std::nullopt;
+  }
+  SetUpLogging({config->logging_json, config->logging_level});
+  return config;
+}
+
+int Check(const Arguments& arguments) {
+  const std::optional<Config> config = Load(arguments.config);
+  if (!config.has_value()) return kUsage;
+  Service service(*config);
+  const absl::Status status = service.Open(Service::Mode::kCheck);
+  if (!status.ok()) {
+    fmt::print(stderr, "{}\n", std::string(status.message()));
+    return ExitStatus(status);
+  }
+  for (const auto& op : config->operators) {
+    for (const InputSpec& input : op->inputs()) {
+      fmt::print("operator {}: {} takes {} by ({})\n", op->rule().name, input.name, input.source,
+                 fmt::join(input.key_fields, ", "));
+    }
+  }
+  for (const SourceConfig& source : config->sources) {
+    fmt::print("source {}: {} needs {}\n", source.name, source.format.name, fmt::join(source.fields.names(), ", "));
+  }
+  fmt::print("{}: ok\n", arguments.config);
+  return 0;
+}
+
+int Run(const Arguments& arguments) {
+  const std::optional<Config> config = Load(arguments.config);
+  if (!config.has_value()) return kUsage;
+  struct sigaction action {};
+  action.sa_handler = OnSignal;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  Service service(*config);
+  absl::Status status = service.Open(Service::Mode::kRun);
+  if (!status.ok()) {
+    LogError(std::string(status.message()));
+    return ExitStatus(status);
+  }
+  status = service.Run(stop_requested, isatty(STDERR_FILENO) != 0);
+  if (!status.ok()) LogError(std::string(status.message()));
+  const RunReport report = service.Report();
+  fmt::print(stderr, "{}", ReportText(report));
+  if (!arguments.report.empty()) {
+    const absl::Status written = WriteReportFile(arguments.report, report);
+    if (!written.ok()) LogError(std::string(written.message()));
+    if (status.ok()) status = written;
+  }
+  return ExitStatus(status);
+}
+
+int Show(const Arguments& arguments) {
+  ShowOptions options;
+  options.limit = arguments.limit;
+  options.colour = isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
+  const absl::Status status = ShowAlerts(arguments.file, options, stdout);
+  if (!status.ok()) fmt::print(stderr, "{}\n", std::string(status.message()));
+  return ExitStatus(status);
+}
+
+int ConfigPageCommand() {
+  OperatorRegistry registry;
+  RegisterAllOperators(registry);
+  fmt::print("{}", ConfigPage(registry));
+  return 0;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app{"bongsu: firewall and endpoint logs in, correlated incidents out"};
+  app.require_subcommand(1);
+  Arguments arguments;
+  CLI::App* run = app.add_subcommand("run", "Run the pipeline\n\nExample: bongsu run -c bongsu.yaml --report report.json");
+  run->add_option("-c,--config", arguments.config, "Configuration file (deploy/CONFIG.md)")->required();
+  run->add_option("--report", arguments.report, "Write the end-of-run report to this file, as JSON");
+  CLI::App* check = app.add_subcommand(
+      "check", "Do all that run does before the first record, and say what is wrong\n\nExample: bongsu check -c bongsu.yaml");
+  check->add_option("-c,--config", arguments.config, "Configuration file")->required();
+  CLI::App* show = app.add_subcommand(
+      "show", "Print the incidents of an OCSF alerts file for people\n\nExample: bongsu show alerts.jsonl --limit 5");
+  show->add_option("file", arguments.file, "Alerts, JSON lines")->required();
+  show->add_option("--limit", arguments.limit, "Incidents to show; 0: all")->check(CLI::NonNegativeNumber);
+  CLI::App* page = app.add_subcommand(
+      "config-page", "Print the page of all configuration keys\n\nExample: bongsu config-page > deploy/CONFIG.md");
+  CLI::App* version = app.add_subcommand("version", "Print the version\n\nExample: bongsu version");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {   // the library throws: this is its one adapter
+    return app.exit(error) == 0 ? 0 : kUsage;
+  }
+  if (version->parsed()) {
+    fmt::print("bongsu {}\n", BONGSU_VERSION);
+    return 0;
+  }
+  if (page->parsed()) return ConfigPageCommand();
+  if (show->parsed()) return Show(arguments);
+  return check->parsed() ? Check(arguments) : Run(arguments);
+}
+
+}  // namespace
+}  // namespace bongsu
+
+int main(int argc, char** argv) { return bongsu::Main(argc, argv); }

@@ -1,0 +1,42 @@
+// File: pipeline/outputs.h
+//
+// What the threads have for the sinks, on its way to the committer: alerts, late events and dead
+// letters, gathered by each thread and handed over in chunks that name their epoch.
+//
+// Bounds: a thread hands its chunk over after each batch; the committer's backlog is bounded by
+// `kOutputBacklogBytesMax` (the reader stops while it is above) plus what batches in flight still add.
+//
+// Thread-safety: a chunk has one owner at a time.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "state/types.h"
+
+namespace bongsu {
+
+enum class Stream : uint8_t { kAlerts = 0, kLate = 1, kDeadLetter = 2 };
+inline constexpr int kStreams = 3;
+inline constexpr size_t kOutputBacklogBytesMax = size_t{64} << 20;
+
+struct OutputChunk {
+  struct Entry {
+    Stream stream;
+    uint32_t key_bytes;
+    uint32_t value_bytes;
+  };
+  EpochId epoch = 0;
+  std::vector<Entry> entries;
+  std::string bytes;   // key, value, key, value, ...
+
+  bool empty() const { return entries.empty(); }
+  void Add(Stream stream, std::string_view key, std::string_view value) {
+    entries.push_back({stream, static_cast<uint32_t>(key.size()), static_cast<uint32_t>(value.size())});
+    bytes.append(key).append(value);
+  }
+};
+
+}  // namespace bongsu

@@ -1,0 +1,40 @@
+// File: pipeline/positions.h
+//
+// What a checkpoint says of the pipeline: where each source partition stands, its clock, the operators'
+// watermarks, and how long each output file was. To the store it is bytes (CheckpointMeta::positions); the grammar is in
+// state/FORMAT.md, section "Positions".
+//
+// Thread-safety: pure functions.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "pipeline/io.h"
+#include "pipeline/outputs.h"
+#include "pipeline/watermarks.h"
+
+namespace bongsu {
+
+struct PipelinePositions {
+  struct Partition {
+    PartitionInfo info;
+    Position position;
+    PartitionClock clock;
+  };
+  std::vector<Partition> partitions;
+  std::map<std::string, std::vector<EventTimeNs>> port_watermarks;   // by operator name
+  std::array<int64_t, kStreams> sink_lengths{};
+  std::array<std::string, kStreams> sink_names;   // "file:path" or "topic:name": an output that changed is not cut
+};
+
+std::string EncodePositions(const PipelinePositions& positions);
+// DataLoss when the bytes do not parse; FailedPrecondition for a newer version.
+absl::StatusOr<PipelinePositions> DecodePositions(std::string_view bytes);
+
+}  // namespace bongsu

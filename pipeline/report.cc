@@ -1,0 +1,179 @@
+#include "pipeline/report.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+namespace bongsu {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+uint64_t DeadLetters(const SourceCounters& counters) {
+  uint64_t sum = 0;
+  for (uint64_t n : counters.dead_letters) sum += n;
+  return sum;
+}
+
+std::string Bytes(double bytes) {
+  if (bytes >= 1 << 30) return fmt::format("{:.2f} GiB", bytes / (1 << 30));
+  if (bytes >= 1 << 20) return fmt::format("{:.1f} MiB", bytes / (1 << 20));
+  return fmt::format("{:.1f} KiB", bytes / (1 << 10));
+}
+
+uint64_t AllRecords(const RunReport& report) {
+  uint64_t sum = 0;
+  for (const SourceCounters& source : report.totals.counters.sources) sum += source.records;
+  return sum;
+}
+
+void SourceTable(const RunReport& report, std::string* out) {
+  *out += fmt::format("{:<24} {:>12} {:>12} {:>12} {:>12} {:>12}\n", "source", "records", "bytes", "dead letter",
+                      "future", "late");
+  for (size_t i = 0; i < report.totals.counters.sources.size(); ++i) {
+    const SourceCounters& source = report.totals.counters.sources[i];
+    *out += fmt::format("{:<24} {:>12} {:>12} {:>12} {:>12} {:>12}\n", report.config->sources[i].name,
+                        source.records, Bytes(static_cast<double>(source.bytes)), DeadLetters(source),
+                        source.future, source.late);
+    for (size_t reason = 0; reason < source.dead_letters.size(); ++reason) {
+      if (source.dead_letters[reason] == 0) continue;
+      *out += fmt::format("    dead letter: {:<20} {:>12}\n",
+                          DecodeResultName(static_cast<DecodeResult>(reason)), source.dead_letters[reason]);
+    }
+    if (source.repaired_utf8 > 0) *out += fmt::format("    repaired UTF-8: {}\n", source.repaired_utf8);
+    if (source.array_items_capped > 0) *out += fmt::format("    arrays cut: {}\n", source.array_items_capped);
+  }
+}
+
+void OperatorTable(const RunReport& report, std::string* out) {
+  *out += fmt::format("\n{:<36} {:>24} {:>10} {:>10} {:>8}\n", "operator", "selected", "incidents", "updates",
+                      "late");
+  for (size_t i = 0; i < report.totals.counters.operators.size(); ++i) {
+    const OperatorCounters& op = report.totals.counters.operators[i];
+    *out += fmt::format("{:<36} {:>24} {:>10} {:>10} {:>8}\n", report.config->operators[i]->rule().name,
+                        fmt::format("{}", fmt::join(op.selected, " x ")), op.created, op.updated, op.late);
+    if (op.key_missing > 0) *out += fmt::format("    without a usable key: {}\n", op.key_missing);
+    if (op.key_members_capped > 0) *out += fmt::format("    keys capped: {}\n", op.key_members_capped);
+    if (op.fields_cut > 0) *out += fmt::format("    values cut: {}\n", op.fields_cut);
+    for (const auto& [name, n] : op.named) *out += fmt::format("    {}: {}\n", name, n);
+  }
+}
+
+}  // namespace
+
+Usage MeasureUsage(int64_t start_ns, const Clock& clock) {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
+  };
+  Usage result;
+  result.wall_s = static_cast<double>(clock.MonotonicNs() - start_ns) / 1e9;
+  result.cpu_s = seconds(usage.ru_utime) + seconds(usage.ru_stime);
+  result.rss_peak_bytes = int64_t{usage.ru_maxrss} * 1024;   // Linux counts KiB
+  return result;
+}
+
+std::string ReportText(const RunReport& report) {
+  std::string out = fmt::format("bongsu: {}\n\n", report.outcome);
+  SourceTable(report, &out);
+  OperatorTable(report, &out);
+  const auto records = static_cast<double>(AllRecords(report));
+  const Usage& usage = report.usage;
+  out += fmt::format("\n{:.2f} s wall, {:.2f} s CPU, {:.0f} events/s, {:.0f} events per CPU-second, {} peak memory\n",
+                     usage.wall_s, usage.cpu_s, records / std::max(usage.wall_s, 1e-9),
+                     records / std::max(usage.cpu_s, 1e-9), Bytes(static_cast<double>(usage.rss_peak_bytes)));
+  const EngineTotals& totals = report.totals;
+  out += fmt::format("{} epochs, {} checkpoints, {} state entries put, {} written, {} expired unwritten, {} disk reads\n",
+                     totals.epochs, totals.checkpoints, totals.state.entries_put, totals.state.entries_frozen,
+                     totals.state.entries_expired_unwritten, totals.state.disk_seeks);
+  if (totals.unsendable > 0) out += fmt::format("{} outputs were too large for their sink and went to the dead letters\n", totals.unsendable);
+  return out;
+}
+
+std::string ReportJson(const RunReport& report) {
+  Json json;
+  json["outcome"] = report.outcome;
+  json["application"] = report.config->application;
+  json["instance"] = report.config->instance;
+  for (size_t i = 0; i < report.totals.counters.sources.size(); ++i) {
+    const SourceCounters& source = report.totals.counters.sources[i];
+    Json one;
+    one["name"] = report.config->sources[i].name;
+    one["records"] = source.records;
+    one["bytes"] = source.bytes;
+    one["events"] = source.events;
+    one["dead_letters"] = Json::object();
+    for (size_t reason = 0; reason < source.dead_letters.size(); ++reason) {
+      if (source.dead_letters[reason] == 0) continue;
+      one["dead_letters"][std::string(DecodeResultName(static_cast<DecodeResult>(reason)))] =
+          source.dead_letters[reason];
+    }
+    one["future"] = source.future;
+    one["late"] = source.late;
+    one["repaired_utf8"] = source.repaired_utf8;
+    one["array_items_capped"] = source.array_items_capped;
+    json["sources"].push_back(std::move(one));
+  }
+  for (size_t i = 0; i < report.totals.counters.operators.size(); ++i) {
+    const OperatorCounters& op = report.totals.counters.operators[i];
+    Json one;
+    one["name"] = report.config->operators[i]->rule().name;
+    one["type"] = report.config->operators[i]->rule().type;
+    const auto& inputs = report.config->operators[i]->inputs();
+    for (size_t port = 0; port < inputs.size(); ++port) one["selected"][inputs[port].name] = op.selected[port];
+    one["incidents"] = op.created;
+    one["updates"] = op.updated;
+    one["forwarded"] = op.forwarded;
+    one["late"] = op.late;
+    one["key_missing"] = op.key_missing;
+    one["key_members_capped"] = op.key_members_capped;
+    one["fields_cut"] = op.fields_cut;
+    one["counters"] = op.named;
+    json["operators"].push_back(std::move(one));
+  }
+  const auto records = static_cast<double>(AllRecords(report));
+  json["records"] = AllRecords(report);
+  json["wall_seconds"] = report.usage.wall_s;
+  json["cpu_seconds"] = report.usage.cpu_s;
+  json["events_per_second"] = records / std::max(report.usage.wall_s, 1e-9);
+  json["events_per_cpu_second"] = records / std::max(report.usage.cpu_s, 1e-9);
+  json["memory"] = {{"peak_bytes", report.usage.rss_peak_bytes},
+                    {"state_bytes", report.totals.state_memory_bytes},
+                    {"block_cache_bytes", report.store_memory.block_cache},
+                    {"write_buffer_bytes", report.store_memory.write_buffers},
+                    {"table_reader_bytes", report.store_memory.table_readers}};
+  json["state"] = {{"entries_put", report.totals.state.entries_put},
+                   {"entries_written", report.totals.state.entries_frozen},
+                   {"entries_expired_unwritten", report.totals.state.entries_expired_unwritten},
+                   {"disk_seeks", report.totals.state.disk_seeks},
+                   {"segments_evicted", report.totals.state.segments_evicted},
+                   {"rows_written", report.store.rows_written},
+                   {"bytes_written", report.store.bytes_written},
+                   {"commit_seconds", static_cast<double>(report.store.commit_ns_total) / 1e9}};
+  json["epochs"] = report.totals.epochs;
+  json["checkpoints"] = report.totals.checkpoints;
+  json["unsendable"] = report.totals.unsendable;
+  json["reader_waits"] = report.totals.reader_waits;
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+absl::Status WriteReportFile(const std::string& path, const RunReport& report) {
+  std::FILE* file = std::fopen(path.c_str(), "w");
+  if (file == nullptr) {
+    return absl::UnavailableError(fmt::format("cannot write the report {}: {}", path, std::strerror(errno)));
+  }
+  const std::string json = ReportJson(report);
+  const bool written = std::fwrite(json.data(), 1, json.size(), file) == json.size();
+  if (std::fclose(file) != 0 || !written) {
+    return absl::UnavailableError(fmt::format("cannot write the report {}: {}", path, std::strerror(errno)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace bongsu

@@ -1,0 +1,196 @@
+#include "pipeline/service.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include "pipeline/decoder.h"
+#include "pipeline/file/file_sink.h"
+#include "pipeline/file/file_source.h"
+#include "pipeline/kafka/kafka_sink.h"
+#include "pipeline/kafka/kafka_source.h"
+#include "pipeline/logging.h"
+#include "state/status_macros.h"
+
+namespace bongsu {
+namespace {
+
+namespace fs = std::filesystem;
+
+class RealClock : public Clock {
+ public:
+  int64_t NowNs() const override {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(
+               std::chrono::system_clock::now().time_since_epoch())
+        .count();
+  }
+  int64_t MonotonicNs() const override {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(
+               std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+  }
+};
+
+// Several failures are one status: a user mends all of them before the next try.
+class Failures {
+ public:
+  void Add(const absl::Status& status) {
+    if (status.ok()) return;
+    if (first_.ok()) first_ = status;
+    if (!text_.empty()) text_ += "\n";
+    text_ += std::string(status.message());
+  }
+  absl::Status status() const { return first_.ok() ? first_ : absl::Status(first_.code(), text_); }
+
+ private:
+  absl::Status first_;
+  std::string text_;
+};
+
+// The nearest folder that exists must let us make the rest.
+absl::Status CanMake(const fs::path& path) {
+  fs::path parent = fs::absolute(path);
+  std::error_code error;
+  while (!fs::exists(parent, error) && parent.has_relative_path()) parent = parent.parent_path();
+  if (access(parent.c_str(), W_OK | X_OK) == 0) return absl::OkStatus();
+  return absl::PermissionDeniedError(
+      fmt::format("cannot make {}: no permission to write to {}", path.string(), parent.string()));
+}
+
+}  // namespace
+
+const Clock& SystemClock() {
+  static const RealClock clock;
+  return clock;
+}
+
+Service::Service(const Config& config)
+    : config_(config), clock_(SystemClock()), started_ns_(clock_.MonotonicNs()) {}
+
+Service::~Service() = default;
+
+absl::Status Service::OpenState(Mode mode) {
+  std::error_code error;
+  if (mode == Mode::kCheck && !fs::exists(config_.state.path, error)) return CanMake(config_.state.path);
+  fs::create_directories(config_.state.path, error);
+  if (error) {
+    return absl::UnavailableError(
+        fmt::format("cannot make the state folder {}: {}", config_.state.path, error.message()));
+  }
+  StoreOptions options;
+  options.path = config_.state.path;
+  options.memory_bytes = static_cast<size_t>(config_.state.memory_bytes) / 2;
+  options.application = config_.application;
+  options.shards = config_.state.shards;
+  BONGSU_ASSIGN_OR_RETURN(store_, Store::Open(options));
+  if (!store_->latest().has_value()) return absl::OkStatus();
+  // Partitions keep the numbers that stored events know them by.
+  BONGSU_ASSIGN_OR_RETURN(const PipelinePositions positions, DecodePositions(store_->latest()->positions));
+  for (const auto& partition : positions.partitions) {
+    PartitionInfo info = partition.info;
+    for (size_t i = 0; i < config_.sources.size(); ++i) {
+      if (config_.sources[i].name == info.source) info.source_index = static_cast<uint16_t>(i);
+    }
+    partitions_.Restore(std::move(info));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Service::OpenSources() {
+  const bool files = std::any_of(config_.sources.begin(), config_.sources.end(),
+                                 [](const SourceConfig& source) { return !source.files.empty(); });
+  if (files) sources_.push_back(MakeFileSource(config_));
+  if (config_.uses_kafka_sources()) sources_.push_back(MakeKafkaSource(config_, clock_));
+  Failures failures;
+  for (auto& source : sources_) failures.Add(source->Open(partitions_));
+  return failures.status();
+}
+
+absl::Status Service::OpenSinks() {
+  const std::array<const SinkConfig*, kStreams> configs = {&config_.alerts, &config_.late, &config_.dead_letter};
+  std::shared_ptr<KafkaProducer> producer;
+  Failures failures;
+  for (size_t i = 0; i < configs.size(); ++i) {
+    if (!configs[i]->file.empty()) {
+      sinks_[i] = MakeFileSink(configs[i]->file);
+    } else {
+      if (producer == nullptr) {
+        auto made = MakeKafkaProducer(config_);
+        if (!made.ok()) return made.status();
+        producer = *std::move(made);
+      }
+      sinks_[i] = MakeKafkaSink(producer, configs[i]->topic);
+    }
+    failures.Add(sinks_[i]->Open());
+  }
+  return failures.status();
+}
+
+absl::Status Service::Open(Mode mode) {
+  Failures failures;
+  failures.Add(OpenState(mode));
+  failures.Add(OpenSources());
+  failures.Add(OpenSinks());
+  return failures.status();
+}
+
+absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
+  EngineParts parts;
+  parts.partitions = &partitions_;
+  parts.store = store_.get();
+  for (auto& source : sources_) parts.sources.push_back(source.get());
+  for (size_t i = 0; i < sinks_.size(); ++i) parts.sinks[i] = sinks_[i].get();
+  parts.clock = &clock_;
+  engine_ = std::make_unique<Engine>(config_, parts);
+  if (progress) engine_->on_tick = [this] { Progress(); };
+  absl::Status status = engine_->Start();
+  for (const std::string& name : engine_->reset_operators()) {
+    LogWarning(fmt::format("operator '{}' has changed: the state of its earlier form is dropped", name));
+  }
+  for (const std::string& name : store_->UnclaimedOperators()) {
+    LogWarning(fmt::format("the state holds operator '{}', which is not in the configuration", name));
+  }
+  if (status.ok()) {
+    LogInfo(engine_->resumed() ? "resuming from the last checkpoint" : "starting with empty state");
+    status = engine_->Run(stop);
+  }
+  if (progress) fmt::print(stderr, "\r\x1b[K");
+  outcome_ = !status.ok() ? std::string(status.message()) : stop.load() ? "stopped" : "finished";
+  return status;
+}
+
+void Service::Progress() {
+  const LiveCounters& live = engine_->live();
+  const uint64_t records = live.records.load(std::memory_order_relaxed);
+  fmt::print(stderr, "\r\x1b[K{} records, {}/s, {} alerts, {} late, {} dead letters", records,
+             records - last_records_, live.alerts.load(std::memory_order_relaxed),
+             live.late.load(std::memory_order_relaxed), live.dead_letters.load(std::memory_order_relaxed));
+  std::fflush(stderr);
+  last_records_ = records;
+}
+
+RunReport Service::Report() const {
+  RunReport report;
+  report.config = &config_;
+  if (engine_ != nullptr) report.totals = engine_->Totals();
+  report.usage = MeasureUsage(started_ns_, clock_);
+  if (store_ != nullptr) {
+    report.store = store_->counters();
+    report.store_memory = store_->memory();
+  }
+  report.outcome = outcome_;
+  return report;
+}
+
+int ExitStatus(const absl::Status& status) {
+  if (status.ok()) return 0;
+  return absl::IsFailedPrecondition(status) &&
+                 std::string(status.message()).find("fenced") != std::string::npos
+             ? 3
+             : 1;
+}
+
+}  // namespace bongsu

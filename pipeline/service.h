@@ -1,0 +1,65 @@
+// File: pipeline/service.h
+//
+// One run of the service, from a validated configuration to the report: builds the parts that the
+// configuration names, opens them, and hands them to the engine. `check` is the same path up to the
+// first record.
+//
+//   Service service(config);
+//   absl::Status status = service.Open(Service::Mode::kRun);   // broker, topics, permissions, files, state
+//   if (status.ok()) status = service.Run(stop, progress);
+//   int exit_status = ExitStatus(status);
+//
+// Thread-safety: one thread; `stop` may be set from a signal handler.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "pipeline/config.h"
+#include "pipeline/engine.h"
+#include "pipeline/io.h"
+#include "pipeline/report.h"
+#include "state/store.h"
+
+namespace bongsu {
+
+class Service {
+ public:
+  enum class Mode { kCheck, kRun };
+
+  explicit Service(const Config& config);
+  ~Service();
+
+  // Opens everything and checks that it can be used. All failures are in the status, one a line.
+  [[nodiscard]] absl::Status Open(Mode mode);
+  // Until the input ends or `stop` is set; `progress` prints a line a second to standard error.
+  [[nodiscard]] absl::Status Run(const std::atomic<bool>& stop, bool progress);
+  // After Run.
+  RunReport Report() const;
+
+ private:
+  absl::Status OpenState(Mode mode);
+  absl::Status OpenSources();
+  absl::Status OpenSinks();
+  void Progress();
+
+  const Config& config_;
+  const Clock& clock_;
+  const int64_t started_ns_;
+  PartitionTable partitions_;
+  std::unique_ptr<Store> store_;
+  std::vector<std::unique_ptr<RecordSource>> sources_;
+  std::array<std::unique_ptr<Sink>, kStreams> sinks_;
+  std::unique_ptr<Engine> engine_;
+  std::string outcome_;
+  uint64_t last_records_ = 0;
+};
+
+// 0 OK; 3 fenced by another instance of the same identity; 1 anything else.
+int ExitStatus(const absl::Status& status);
+
+}  // namespace bongsu

@@ -1,0 +1,336 @@
+#include "pipeline/shard_task.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "operators/payload.h"
+#include "pipeline/late_fields.h"
+#include "state/check.h"
+#include "state/shard_state.h"
+#include "state/status_macros.h"
+
+namespace bongsu {
+
+struct ShardTask::Shard {
+  ShardId id = 0;
+  std::unique_ptr<ShardState> state;
+  std::vector<std::unique_ptr<OperatorRunner>> runners;   // by operator
+};
+
+// Where all runners of the thread write: into the chunk of the batch that is being applied.
+class ShardTask::Output : public OperatorOutput, public PartitionNames {
+ public:
+  Output(ShardTask& task, const Config& config, const PartitionTable& partitions, const Clock& clock)
+      : task_(task), partitions_(partitions), clock_(clock), writer_(MakeAlertWriter(config, partitions, clock)) {
+    for (size_t i = 0; i < config.operators.size(); ++i) index_[config.operators[i].get()] = i;
+  }
+  void Begin(OutputChunk* chunk, LiveCounters* live) {
+    chunk_ = chunk;
+    live_ = live;
+  }
+
+  void Alert(const OperatorSpec& spec, const Incident& incident) override {
+    OperatorCounters& counted = Counters(spec);
+    ++(incident.activity == Activity::kCreate ? counted.created : counted.updated);
+    if (!spec.emits_alerts()) return;
+    scratch_.clear();
+    writer_->Write(spec, incident, &scratch_);
+    chunk_->Add(Stream::kAlerts, IncidentIdText(incident.id), scratch_);
+    live_->alerts.fetch_add(1, std::memory_order_relaxed);
+  }
+  void Forward(const OperatorSpec& spec, const Incident& incident, EventTimeNs time) override {
+    ++Counters(spec).forwarded;
+    task_.Forward(spec, incident, time);
+  }
+  bool HasReaders(const OperatorSpec& spec) const override {
+    return !task_.plan_.operators[index_.at(&spec)].readers.empty();
+  }
+  void Late(const OperatorSpec& spec, const Input& input, DurationNs behind) override {
+    ++Counters(spec).late;
+    const PartitionInfo& partition = partitions_.Get(SeqPartition(input.seq));
+    ++task_.counters_.sources[partition.source_index].late;
+    LateRecord late;
+    late.reason = "late";
+    late.op = spec.rule().name;
+    late.key = input.key;
+    late.time = input.time;
+    late.behind = behind;
+    late.watermark = AddTime(input.time, behind);
+    scratch_.clear();
+    WriteLate(partition, SeqOffset(input.seq), late, "", LateFields(spec, input), &scratch_);
+    chunk_->Add(Stream::kLate, partition.source, scratch_);
+    live_->late.fetch_add(1, std::memory_order_relaxed);
+  }
+  void Count(const OperatorSpec& spec, const char* name, uint64_t n) override { Counters(spec).named[name] += n; }
+  std::string_view Origin(PartitionId partition) const override { return partitions_.Get(partition).identity; }
+
+ private:
+  OperatorCounters& Counters(const OperatorSpec& spec) {
+    return task_.counters_.operators[index_.at(&spec)];
+  }
+  ShardTask& task_;
+  const PartitionTable& partitions_;
+  const Clock& clock_;
+  std::unique_ptr<AlertWriter> writer_;
+  absl::flat_hash_map<const OperatorSpec*, size_t> index_;
+  OutputChunk* chunk_ = nullptr;
+  LiveCounters* live_ = nullptr;
+  std::string scratch_;
+};
+
+namespace {
+
+std::vector<DurationNs> OutOfOrderness(const Config& config) {
+  std::vector<DurationNs> result;
+  for (const SourceConfig& source : config.sources) result.push_back(source.out_of_orderness);
+  return result;
+}
+
+std::vector<size_t> Ports(const Config& config) {
+  std::vector<size_t> result;
+  for (const auto& spec : config.operators) result.push_back(spec->inputs().size());
+  return result;
+}
+
+}  // namespace
+
+ShardTask::ShardTask(const Config& config, const Plan& plan, const PartitionTable& partitions,
+                     const Clock& clock, Store& store, Exchange& exchange, ShardTaskOptions options)
+    : config_(config),
+      plan_(plan),
+      store_(store),
+      exchange_(exchange),
+      options_(std::move(options)),
+      watermarks_(OutOfOrderness(config)),
+      counters_(config.sources.size(), Ports(config)),
+      output_(std::make_unique<Output>(*this, config, partitions, clock)) {
+  for (const OperatorPlan& op : plan.operators) {
+    ports_.emplace_back(op.port_source.size(), kMinEventTime);
+    std::vector<LevelRouter>& routers = result_routers_.emplace_back();
+    for (int level = op.level + 1; level < plan.levels; ++level) {
+      std::vector<Feed> feeds;
+      for (const Feed& feed : op.readers) {
+        if (plan.operators[feed.op].level == level) feeds.push_back(feed);
+      }
+      if (feeds.empty()) continue;
+      auto kept = std::make_unique<std::vector<Feed>>(std::move(feeds));
+      Router router(*kept, store.hash_seed(), store.shards(), options_.threads);
+      routers.push_back({level, std::move(kept), std::move(router)});
+    }
+  }
+}
+
+ShardTask::~ShardTask() = default;
+
+OperatorRunner& ShardTask::Runner(size_t shard, size_t op) { return *shards_[shard]->runners[op]; }
+
+absl::Status ShardTask::Open() {
+  for (int id = options_.thread; id < store_.shards(); id += options_.threads) {
+    auto shard = std::make_unique<Shard>();
+    shard->id = static_cast<ShardId>(id);
+    shard->state = MakeShardState(store_, shard->id);
+    for (size_t op = 0; op < plan_.operators.size(); ++op) {
+      const OperatorPlan& operator_plan = plan_.operators[op];
+      shard->runners.push_back(std::make_unique<OperatorRunner>(
+          *operator_plan.spec, *shard->state, options_.operator_ids[op], operator_plan.allowed_lateness,
+          *output_, *output_));
+      BONGSU_RETURN_IF_ERROR(shard->runners.back()->Open());
+    }
+    shards_.push_back(std::move(shard));
+  }
+  inputs_.resize(shards_.size() * plan_.operators.size());
+  return absl::OkStatus();
+}
+
+void ShardTask::Restore(const std::vector<PartitionClock>& partitions,
+                        const std::vector<std::vector<EventTimeNs>>& port_watermarks) {
+  for (size_t id = 0; id < partitions.size(); ++id) {
+    if (partitions[id].state == PartitionClock::State::kUnknown) continue;
+    watermarks_.Restore(static_cast<PartitionId>(id), partitions[id]);
+  }
+  watermarks_.Refresh();
+  for (size_t op = 0; op < port_watermarks.size() && op < ports_.size(); ++op) {
+    if (port_watermarks[op].size() != ports_[op].size()) continue;   // another rule under this name
+    ports_[op] = port_watermarks[op];
+    for (auto& shard : shards_) shard->runners[op]->RestoreWatermark(ports_[op]);
+  }
+}
+
+absl::Status ShardTask::Apply(int level, uint64_t number, OutputChunk& outputs, LiveCounters& live,
+                              EpochSeal* seal) {
+  output_->Begin(&outputs, &live);
+  ExchangeSlot& slot = exchange_.slot(level, number);
+  // Barriers and marks are carried by level 0's slot, which stays until all levels are done with it.
+  const ExchangeSlot& batch = exchange_.slot(0, number);
+  const bool highest = level + 1 == exchange_.levels();
+  forward_number_ = number;
+  for (int above = 1; level == 0 && above < exchange_.levels(); ++above) {
+    ExchangeSlot& next = exchange_.slot(above, number);
+    for (int reader = 0; reader < next.readers(); ++reader) next.block(options_.thread, reader).Clear();
+  }
+  BONGSU_RETURN_IF_ERROR(Inputs(level, slot));
+  if (level == 0) watermarks_.Apply(batch.times, batch.marks);
+  BONGSU_RETURN_IF_ERROR(Advance(level, number));
+  if (batch.epoch_end) {
+    for (size_t op = 0; op < plan_.operators.size(); ++op) {
+      if (plan_.operators[op].level != level || !batch.checkpoint) continue;
+      for (auto& shard : shards_) {
+        shard->state->BeginFreeze(batch.epoch);
+        seal_.changes.push_back(shard->state->Freeze(options_.operator_ids[op]));
+      }
+    }
+    if (level == 0) seal_.partitions = watermarks_.partitions();
+    seal_.port_watermarks.resize(ports_.size());
+    for (size_t op = 0; op < ports_.size(); ++op) {
+      if (plan_.operators[op].level == level) seal_.port_watermarks[op] = ports_[op];
+    }
+  }
+  seal->epoch = 0;
+  if (highest && batch.epoch_end) {
+    seal_.epoch = batch.epoch;
+    *seal = std::move(seal_);
+    seal_ = EpochSeal{};
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ShardTask::Inputs(int level, ExchangeSlot& slot) {
+  const size_t operators = plan_.operators.size();
+  for (int writer = 0; writer < slot.writers(); ++writer) {
+    for (const RoutedInput& routed : slot.block(writer, options_.thread).inputs) {
+      const size_t local = routed.shard / static_cast<size_t>(options_.threads);
+      const size_t index = local * operators + routed.op;
+      if (inputs_[index].empty()) filled_.push_back(index);
+      inputs_[index].push_back(routed.input);
+    }
+  }
+  absl::Status status;
+  for (size_t index : filled_) {
+    std::vector<Input>& inputs = inputs_[index];
+    if (level > 0) {
+      // Results reach us from several threads: one order, whatever their number.
+      std::sort(inputs.begin(), inputs.end(), [](const Input& a, const Input& b) {
+        return std::tie(a.time, a.seq, a.port, a.key) < std::tie(b.time, b.seq, b.port, b.key);
+      });
+    }
+    if (status.ok()) status = Runner(index / operators, index % operators).Process(inputs);
+    inputs.clear();
+  }
+  filled_.clear();
+  return status;
+}
+
+absl::Status ShardTask::Advance(int level, uint64_t number) {
+  ExchangeSlot* next = level + 1 < exchange_.levels() ? &exchange_.slot(level + 1, number) : nullptr;
+  if (next != nullptr && level == 0) next->result_watermarks(options_.thread).assign(plan_.operators.size(), kMaxEventTime);
+  if (next != nullptr && level > 0) {
+    // Results of lower levels may be read at any higher one: their watermarks travel along.
+    next->result_watermarks(options_.thread) = exchange_.slot(level, number).result_watermarks(options_.thread);
+  }
+  for (size_t op = 0; op < plan_.operators.size(); ++op) {
+    const OperatorPlan& operator_plan = plan_.operators[op];
+    if (operator_plan.level != level) continue;
+    std::vector<EventTimeNs>& ports = ports_[op];
+    bool moved = false;
+    for (size_t port = 0; port < ports.size(); ++port) {
+      const auto from = static_cast<size_t>(operator_plan.port_source[port]);
+      EventTimeNs now = kMaxEventTime;
+      if (operator_plan.port_from_operator[port]) {
+        ExchangeSlot& slot = exchange_.slot(level, number);
+        for (int writer = 0; writer < slot.writers(); ++writer) {
+          now = std::min(now, slot.result_watermarks(writer)[from]);
+        }
+      } else {
+        now = watermarks_.source(static_cast<int>(from));
+      }
+      if (now > ports[port]) {
+        ports[port] = now;
+        moved = true;
+      }
+    }
+    for (auto& shard : shards_) {
+      OperatorRunner& runner = *shard->runners[op];
+      if (moved) BONGSU_RETURN_IF_ERROR(runner.AdvanceWatermark(ports));
+      if (next != nullptr) {
+        EventTimeNs& lowest = next->result_watermarks(options_.thread)[op];
+        lowest = std::min(lowest, runner.result_watermark());
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+// A result becomes an event of the next level: its fields are those of its first evidence on each
+// port, named "<port>.<field>", then "rule", "level" and "key" (the order of Config::result_fields).
+void ShardTask::Forward(const OperatorSpec& spec, const Incident& incident, EventTimeNs time) {
+  size_t op = 0;
+  while (plan_.operators[op].spec != &spec) ++op;
+  const OperatorPlan& operator_plan = plan_.operators[op];
+  const FieldTable& fields = operator_plan.result_fields;
+  std::vector<Value> values(static_cast<size_t>(fields.size()));
+  std::vector<std::unique_ptr<PayloadReader>> readers;   // arrays of the values live in them
+  std::vector<bool> seen(spec.inputs().size(), false);
+  const std::string key = KeyText(incident.key);
+  for (const Evidence& evidence : incident.evidence) {
+    if (seen[evidence.port]) continue;
+    seen[evidence.port] = true;
+    const InputSpec& input = spec.inputs()[evidence.port];
+    readers.push_back(std::make_unique<PayloadReader>(evidence.payload));
+    const std::vector<Value> carried = ReadPayload(*readers.back());
+    for (size_t i = 0; i < carried.size() && i < input.fields.size(); ++i) {
+      const int slot = fields.Find(input.name + "." + input.fields[i]);
+      if (slot >= 0) values[static_cast<size_t>(slot)] = carried[i];
+    }
+  }
+  const auto set = [&](const char* name, std::string_view text) {
+    if (const int slot = fields.Find(name); slot >= 0) values[static_cast<size_t>(slot)] = Value::String(text);
+  };
+  set("rule", spec.rule().name);
+  set("level", spec.rule().level);
+  set("key", key);
+  Event event;
+  event.fields = values;
+  event.time = time;
+  event.has_time = true;
+  // The anchor's place in its source names the result: it is unique for an operator and stable.
+  event.seq = incident.evidence.empty() ? 0 : incident.evidence.front().seq;
+  // Readers of one operator may stand on several levels; nobody reads those slots before this thread has completed them.
+  for (LevelRouter& reader : result_routers_[op]) {
+    reader.router.Route(event, exchange_.slot(reader.level, forward_number_), options_.thread, counters_);
+  }
+}
+
+void ShardTask::OnPersisted(EpochId epoch) {
+  const size_t share = options_.memory_bytes / std::max<size_t>(shards_.size(), 1);
+  for (auto& shard : shards_) {
+    shard->state->OnPersisted(epoch);
+    if (shard->state->memory_bytes() > share) shard->state->EvictTo(share);
+  }
+}
+
+size_t ShardTask::dirty_bytes() const {
+  size_t bytes = 0;
+  for (const auto& shard : shards_) bytes += shard->state->dirty_bytes();
+  return bytes;
+}
+
+size_t ShardTask::memory_bytes() const {
+  size_t bytes = 0;
+  for (const auto& shard : shards_) bytes += shard->state->memory_bytes();
+  return bytes;
+}
+
+ShardState::Counters ShardTask::state_counters() const {
+  ShardState::Counters sum;
+  for (const auto& shard : shards_) {
+    const ShardState::Counters one = shard->state->counters();
+    sum.entries_put += one.entries_put;
+    sum.entries_expired_unwritten += one.entries_expired_unwritten;
+    sum.entries_frozen += one.entries_frozen;
+    sum.disk_seeks += one.disk_seeks;
+    sum.segments_evicted += one.segments_evicted;
+  }
+  return sum;
+}
+
+}  // namespace bongsu

@@ -1,0 +1,114 @@
+#include "pipeline/show.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "pipeline/json_text.h"
+
+namespace bongsu {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string Text(const Json& json, const char* key) {
+  const auto it = json.find(key);
+  if (it == json.end()) return "";
+  return it->is_string() ? it->get<std::string>() : it->dump();
+}
+
+const Json& Object(const Json& json, const char* key) {
+  static const Json empty = Json::object();
+  const auto it = json.find(key);
+  return it != json.end() && it->is_object() ? *it : empty;
+}
+
+std::string TimeText(int64_t ms) {
+  std::string text;
+  AppendRfc3339(ms * kMillisecondNs, &text);
+  return text.substr(0, 10) + " " + text.substr(11, 12);
+}
+
+std::string Where(const Json& data) {
+  std::string where = Text(data, "source");
+  if (data.contains("topic")) return fmt::format("{} {}[{}]@{}", where, Text(data, "topic"), Text(data, "partition"), Text(data, "offset"));
+  return fmt::format("{} {}@{}", where, Text(data, "file"), Text(data, "offset"));
+}
+
+// One event of the evidence: when, which side, where from, and its fields.
+void ShowEvidence(const Json& evidence, std::FILE* out) {
+  const Json& data = Object(evidence, "data");
+  fmt::print(out, "    {:<6} {}  {}\n", Text(data, "input"), Text(data, "time"), Where(data));
+  for (const auto& [key, value] : Object(data, "fields").items()) {
+    std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+    if (text.empty() || text == "null") continue;
+    // Terminal control characters in an attacker's field must stay text.
+    std::string safe;
+    AppendJsonText(text, &safe);
+    constexpr size_t kShown = 160;
+    if (safe.size() > kShown) safe = std::string(Utf8Prefix(safe, kShown)) + "...";
+    fmt::print(out, "           {} = {}\n", key, safe);
+  }
+}
+
+void ShowOne(const Json& alert, int number, const ShowOptions& options, std::FILE* out) {
+  const Json& finding = Object(alert, "finding_info");
+  const char* bold = options.colour ? "\x1b[1m" : "";
+  const char* plain = options.colour ? "\x1b[0m" : "";
+  fmt::print(out, "{}{}. [{}] {}{}\n", bold, number, Text(alert, "severity"), Text(finding, "title"), plain);
+  std::vector<std::string> hosts;
+  for (const Json& one : alert.value("observables", Json::array())) {
+    // OCSF's observable types: 1 host name, 2 IP address, 4 user name.
+    const int type = one.value("type_id", 0);
+    if (type != 1 && type != 2 && type != 4) continue;
+    const std::string text = Text(one, "value");
+    if (!text.empty() && std::find(hosts.begin(), hosts.end(), text) == hosts.end()) hosts.push_back(text);
+  }
+  if (!hosts.empty()) fmt::print(out, "    who:   {}\n", fmt::join(hosts, ", "));
+  const int64_t first = finding.value("first_seen_time", int64_t{0});
+  const int64_t last = finding.value("last_seen_time", int64_t{0});
+  fmt::print(out, "    when:  {} to {} UTC\n", TimeText(first), TimeText(last));
+  fmt::print(out, "    why:   {}\n", Text(finding, "desc"));
+  std::vector<std::string> techniques;
+  for (const Json& attack : finding.value("attacks", Json::array())) {
+    const std::string uid = Text(Object(attack, attack.contains("sub_technique") ? "sub_technique" : "technique"), "uid");
+    if (!uid.empty()) techniques.push_back(uid);
+  }
+  if (!techniques.empty()) fmt::print(out, "    ATT&CK {}\n", fmt::join(techniques, ", "));
+  fmt::print(out, "    id:    {}\n", Text(finding, "uid"));
+  for (const Json& evidence : alert.value("evidences", Json::array())) ShowEvidence(evidence, out);
+  fmt::print(out, "\n");
+}
+
+}  // namespace
+
+absl::Status ShowAlerts(const std::string& path, const ShowOptions& options, std::FILE* out) {
+  std::ifstream in(path);
+  if (!in) return absl::NotFoundError(fmt::format("cannot read {}", path));
+  // An update replaces what it updates; the order of creation stays.
+  std::vector<Json> alerts;
+  std::map<std::string, size_t> by_uid;
+  std::string line;
+  for (int number = 1; std::getline(in, line); ++number) {
+    Json alert = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    const std::string uid = alert.is_object() ? Text(Object(alert, "finding_info"), "uid") : "";
+    if (uid.empty()) return absl::InvalidArgumentError(fmt::format("{}:{}: not an OCSF alert", path, number));
+    if (const auto it = by_uid.find(uid); it != by_uid.end()) {
+      alerts[it->second] = std::move(alert);
+    } else {
+      by_uid[uid] = alerts.size();
+      alerts.push_back(std::move(alert));
+    }
+  }
+  const size_t shown = options.limit > 0 ? std::min(alerts.size(), static_cast<size_t>(options.limit)) : alerts.size();
+  for (size_t i = 0; i < shown; ++i) ShowOne(alerts[i], static_cast<int>(i) + 1, options, out);
+  if (shown < alerts.size()) fmt::print(out, "... and {} more incidents in {}\n", alerts.size() - shown, path);
+  if (alerts.empty()) fmt::print(out, "no incidents\n");
+  return absl::OkStatus();
+}
+
+}  // namespace bongsu

@@ -1,0 +1,54 @@
+// File: pipeline/watermarks.h
+//
+// Event-time watermarks: of each source partition, and from them of each source.
+//
+//   partition = newest event time - out_of_orderness (or the floor of a quiet source), never back
+//   source    = minimum over its partitions, idle and ended ones left out; infinity when all have ended;
+//               unchanged while all are idle, unless a floor was set (on_idle: wall_clock)
+//
+// Every shard thread keeps one and feeds it the same batches in the same order, so that all of them
+// agree. Thread-safety: none.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "pipeline/batch.h"
+#include "pipeline/config.h"
+#include "pipeline/exchange.h"
+#include "pipeline/io.h"
+
+namespace bongsu {
+
+// What a checkpoint keeps of a partition.
+struct PartitionClock {
+  enum class State : uint8_t { kUnknown, kActive, kIdle, kEnded };
+  State state = State::kUnknown;
+  EventTimeNs newest = kMinEventTime;
+  EventTimeNs floor = kMinEventTime;
+  uint16_t source = 0;
+};
+
+class Watermarks {
+ public:
+  // `out_of_orderness` has one entry for each source.
+  explicit Watermarks(std::vector<DurationNs> out_of_orderness);
+  // A partition that the process reads; until it has a record or a mark it holds its source back.
+  void AddPartition(PartitionId partition, uint16_t source);
+  void Restore(PartitionId partition, const PartitionClock& clock);
+  // Applies a batch's news. True when a source's watermark may have moved.
+  bool Apply(std::span<const PartitionTime> times, std::span<const PartitionMark> marks);
+  EventTimeNs source(int index) const { return source_[static_cast<size_t>(index)]; }
+  const std::vector<PartitionClock>& partitions() const { return partitions_; }
+  // Recomputes all sources (after Restore).
+  void Refresh();
+
+ private:
+  PartitionClock& At(PartitionId partition);
+  std::vector<DurationNs> out_of_orderness_;
+  std::vector<PartitionClock> partitions_;   // by id
+  std::vector<EventTimeNs> source_;
+};
+
+}  // namespace bongsu
