@@ -144,6 +144,9 @@ TEST(Decoder, FindsFlatAndNestedKeys) {
       {"a.b", R"({"a":{"b":{"c":1}}})", R"(o:{"c":1})"},
       {"@timestamp", R"({"@timestamp":"t"})", "s:t"},
       {"a", R"({"a":1,"a":2})", "n:1"},
+      {"a", R"({"a":true,"a":false})", "b:true"},
+      {"a", R"({"a":"x","a":{}})", "s:x"},
+      {"a", R"({"a":[1],"a":[2]})", "[n:1]"},
       {"a", R"({"b":{"a":1}})", "-"},
       {"a", R"({"aa":1,"A":2,"a ":3})", "-"},
       {"a..b", R"({"a":{"":{"b":1}}})", "n:1"},
@@ -175,6 +178,7 @@ TEST(Decoder, CollectsThroughArraysOfObjects) {
       {"a.b", R"({"a":["b",1,null,[]]})", "-"},
       {"a.b.c", R"({"a":[{"b":[{"c":1},{"c":2}]},{"b":{"c":3}}]})", "[n:1, n:2, n:3]"},
       {"a.b", R"({"a":[{"b":1}],"a.b":2})", "n:2"},
+      {"a.b.c", R"({"a":[{"b":{"c":1}},{"b.c":2},{"b":{"c":3}},{"b.c":4}]})", "[n:2, n:4]"},
       {"a.b", R"({"a":[{"b":{"c":1}}]})", R"([o:{"c":1}])"},
   };
   for (const FieldCase& c : cases) EXPECT_EQ(Read(c.field, c.record), c.want) << c.record;
@@ -210,6 +214,50 @@ TEST(Decoder, TriesTheFormatsPathsInOrder) {
   for (const FieldCase& c : cases) {
     EXPECT_EQ(harness.Decode(c.record), DecodeResult::kNoTime);
     EXPECT_EQ(harness.Field(0), c.want) << c.record;
+  }
+}
+
+TEST(Decoder, GivesOneValueToSeveralFields) {
+  Format format;
+  format.fields["x"] = {"a"};
+  format.fields["y"] = {"b", "a"};
+  Harness harness({"x", "a", "y"}, {}, format);
+  EXPECT_EQ(harness.Decode(R"({"a":"1"})"), DecodeResult::kNoTime);
+  for (int slot = 0; slot < 3; ++slot) EXPECT_EQ(harness.Field(slot), "s:1");
+}
+
+// A decoder that has learned a key takes no other for it, however much alike.
+TEST(Decoder, TellsKeysApartThatItHasLearned) {
+  for (size_t size = 0; size <= 40; ++size) {
+    const std::string key(size, 'k');
+    Harness harness({key});
+    const auto decode = [&harness](const std::string& text) {
+      return harness.Decode("{\"" + text + "\":\"x\"}") == DecodeResult::kNoTime ? harness.Field(0)
+                                                                                 : "refused";
+    };
+    for (int round = 0; round < 2; ++round) EXPECT_EQ(decode(key), "s:x");
+    for (size_t at = 0; at < size; ++at) {
+      std::string other = key;
+      other[at] = 'K';
+      EXPECT_EQ(decode(key), "s:x");
+      EXPECT_EQ(decode(other), "-") << other;
+      EXPECT_EQ(decode(key), "s:x");
+      EXPECT_EQ(decode(key.substr(0, at)), "-") << at;
+    }
+    EXPECT_EQ(decode(key), "s:x");
+    EXPECT_EQ(decode(key + "k"), "-") << size;
+    EXPECT_EQ(decode(key), "s:x");
+    EXPECT_EQ(decode(key + " "), "-") << size;
+  }
+}
+
+TEST(Decoder, LearnsBoundedlyManyKeys) {
+  Harness harness({"needed"});
+  for (int i = 0; i < 3000; ++i) {
+    const std::string record =
+        "{\"key" + std::to_string(i) + "\":1,\"needed\":" + std::to_string(i) + "}";
+    ASSERT_EQ(harness.Decode(record), DecodeResult::kNoTime);
+    ASSERT_EQ(harness.Field(0), "n:" + std::to_string(i));
   }
 }
 
@@ -325,6 +373,8 @@ TEST(Decoder, RefusesWhatIsNotOneJsonObject) {
       {"nope", "invalid_json"},
       {"[1,", "invalid_json"},
       {"1 2", "invalid_json"},
+      {"1,2", "invalid_json"},
+      {"[1],[2]", "invalid_json"},
   };
   for (const BadCase& c : cases) {
     EXPECT_EQ(Read("a", c.record), c.want) << c.record;
@@ -688,7 +738,7 @@ TEST(DecoderRandom, AgreesWithADomParserOnDamagedRecords) {
     std::string repaired;
     RepairUtf8(text, &repaired);
     const DecodeResult lax = read.Decode(text, slack);
-    if (repaired != text) continue;  // the DOM parser refuses invalid UTF-8
+    if (repaired != text) continue;              // the DOM parser refuses invalid UTF-8
     if (text.find('\0') != std::string::npos) {  // the DOM parser takes a NUL for the end
       ASSERT_NE(got, DecodeResult::kNoTime) << text;
       continue;
