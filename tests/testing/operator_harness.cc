@@ -1,0 +1,255 @@
+#include "tests/testing/operator_harness.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+#include "operators/key.h"
+#include "operators/payload.h"
+#include "state/check.h"
+
+namespace bongsu::testing {
+namespace {
+
+std::string NewStorePath() {
+  static int number = 0;
+  return fmt::format("/harness/{}", ++number);
+}
+
+}  // namespace
+
+std::string FinalIncident::Text() const {
+  std::string text = fmt::format("{} {} count {} dropped {} [{}, {}]", id, key, event_count, evidence_dropped, first_time, last_time);
+  for (const auto& [source, offset] : evidence) text += fmt::format(" {}@{}", source, offset);
+  return text;
+}
+
+class OperatorHarness::Build : public OperatorBuildContext, public PartitionNames {
+ public:
+  explicit Build(std::vector<std::string> sources) : sources_(std::move(sources)), fields_(sources_.size()) {}
+  FieldTable* Fields(std::string_view source, const SourceLocation& where) override {
+    for (size_t i = 0; i < sources_.size(); ++i) {
+      if (sources_[i] == source) return &fields_[i];
+    }
+    diagnostics.Error(where, fmt::format("no source '{}'", source));
+    return nullptr;
+  }
+  bool IsOperator(std::string_view) const override { return false; }
+  std::vector<std::string> DefaultFields(std::string_view) const override { return {}; }
+  std::string_view Origin(PartitionId partition) const override { return sources_.at(partition); }
+  size_t Index(std::string_view source) const {
+    const auto it = std::find(sources_.begin(), sources_.end(), source);
+    BONGSU_CHECK_MSG(it != sources_.end(), "an event of an unknown source");
+    return static_cast<size_t>(it - sources_.begin());
+  }
+  const FieldTable& fields(size_t source) const { return fields_[source]; }
+  const std::string& name(size_t source) const { return sources_[source]; }
+
+  Diagnostics diagnostics;
+
+ private:
+  std::vector<std::string> sources_;
+  std::vector<FieldTable> fields_;
+};
+
+class OperatorHarness::Output : public OperatorOutput {
+ public:
+  Output(OperatorHarness& harness, std::map<std::string, FinalIncident>& incidents) : harness_(harness), incidents_(incidents) {}
+  void Alert(const OperatorSpec&, const Incident& incident) override {
+    FinalIncident& one = incidents_[IncidentIdText(incident.id)];
+    ++(incident.activity == Activity::kCreate ? one.creates : one.updates);
+    one.id = IncidentIdText(incident.id);
+    one.key = KeyText(incident.key);
+    one.event_count = incident.event_count;
+    one.evidence_dropped = incident.evidence_dropped;
+    one.first_time = incident.first_time;
+    one.last_time = incident.last_time;
+    one.evidence.clear();
+    for (const Evidence& evidence : incident.evidence) {
+      PayloadReader reader(evidence.payload);   // walks every byte: a view that was kept too long shows
+      ReadPayload(reader);
+      one.evidence.emplace_back(harness_.build_->name(SeqPartition(evidence.seq)), SeqOffset(evidence.seq));
+    }
+  }
+  void Forward(const OperatorSpec&, const Incident& incident, EventTimeNs time) override {
+    harness_.forwarded_.emplace_back(IncidentIdText(incident.id), time);
+  }
+  bool HasReaders(const OperatorSpec&) const override { return harness_.has_readers_; }
+  void Late(const OperatorSpec&, const Input&, DurationNs behind) override {
+    EXPECT_GT(behind, 0);
+    ++harness_.late_;
+  }
+  void Count(const OperatorSpec&, const char* name, uint64_t n) override { harness_.counters_[name] += n; }
+
+ private:
+  OperatorHarness& harness_;
+  std::map<std::string, FinalIncident>& incidents_;
+};
+
+// A store, one shard, and the runner: what a crash throws away, and a restart builds anew.
+struct OperatorHarness::Instance {
+  Instance(OperatorHarness& harness, const std::string& path, DurationNs lateness, OperatorOutput& output) {
+    StoreOptions options;
+    options.path = path;
+    options.application = "harness";
+    options.shards = 1;
+    options.in_memory = true;
+    options.memory_bytes = size_t{8} << 20;
+    auto opened = Store::Open(options);
+    BONGSU_CHECK_MSG(opened.ok(), std::string(opened.status().message()));
+    store = *std::move(opened);
+    uint64_t reset = 0;
+    auto id = store->OperatorId(harness.spec_->rule().name, harness.spec_->semantic_hash(), &reset);
+    BONGSU_CHECK(id.ok() && reset == 0);
+    shard = MakeShardState(*store, 0);
+    const std::vector<DurationNs> latenesses(harness.spec_->inputs().size(), lateness);
+    runner = std::make_unique<OperatorRunner>(*harness.spec_, *shard, *id, latenesses, output, *harness.build_);
+    const absl::Status open = runner->Open();
+    BONGSU_CHECK_MSG(open.ok(), std::string(open.message()));
+  }
+  void Checkpoint(EpochId epoch) {
+    shard->BeginFreeze(epoch);
+    bongsu::Checkpoint checkpoint;
+    checkpoint.meta.epoch = epoch;
+    checkpoint.changes.push_back(shard->Freeze(runner->operator_id()));
+    const absl::Status status = store->Commit(std::move(checkpoint));
+    BONGSU_CHECK_MSG(status.ok(), std::string(status.message()));
+    shard->OnPersisted(epoch);
+  }
+  std::unique_ptr<Store> store;
+  std::unique_ptr<ShardState> shard;
+  std::unique_ptr<OperatorRunner> runner;
+};
+
+OperatorHarness::OperatorHarness(const std::string& yaml, std::vector<std::string> sources)
+    : build_(std::make_unique<Build>(std::move(sources))) {
+  OperatorRegistry registry;
+  RegisterAllOperators(registry);
+  const std::vector<Node> documents = ParseYaml(yaml, "operator.yaml", YamlLimits{}, build_->diagnostics);
+  if (documents.size() == 1) {
+    const Node* type = documents[0].Find("type");
+    const OperatorType* found = type == nullptr ? nullptr : registry.Find(type->scalar);
+    if (found != nullptr) spec_ = found->create(documents[0], *build_, build_->diagnostics);
+  }
+  BONGSU_CHECK_MSG(spec_ != nullptr, build_->diagnostics.Text());
+}
+
+OperatorHarness::~OperatorHarness() = default;
+
+std::map<std::string, FinalIncident> OperatorHarness::Run(const std::vector<TestEvent>& events,
+                                                          const RunOptions& options) {
+  late_ = 0;
+  counters_.clear();
+  forwarded_.clear();
+  std::map<std::string, FinalIncident> incidents;
+  Output output(*this, incidents);
+  const std::string path = NewStorePath();
+  const DurationNs lateness = options.lateness;
+  auto instance = std::make_unique<Instance>(*this, path, lateness, output);
+  EpochId epoch = 0;
+  EventTimeNs newest = kMinEventTime;
+  const size_t ports = spec_->inputs().size();
+  const auto check = [](const absl::Status& status) { BONGSU_CHECK_MSG(status.ok(), std::string(status.message())); };
+  for (size_t begin = 0; begin < events.size(); begin += options.batch) {
+    std::vector<Input> inputs;
+    // Keys and payloads of this batch: freed, and so poisoned under ASan, behind it.
+    std::vector<std::unique_ptr<std::string>> bytes;
+    for (size_t i = begin; i < std::min(begin + options.batch, events.size()); ++i) {
+      const TestEvent& event = events[i];
+      const size_t source = build_->Index(event.source);
+      std::vector<Value> values(static_cast<size_t>(build_->fields(source).size()));
+      for (const auto& [name, text] : event.fields) {
+        const int slot = build_->fields(source).Find(name);
+        if (slot >= 0) values[static_cast<size_t>(slot)] = Value::String(text);
+      }
+      Event decoded;
+      decoded.fields = values;
+      decoded.time = event.time;
+      decoded.has_time = true;
+      decoded.seq = PackSeq(static_cast<PartitionId>(source), event.offset >= 0 ? event.offset : static_cast<int64_t>(i));
+      newest = std::max(newest, event.time);
+      for (size_t port = 0; port < ports; ++port) {
+        const InputSpec& spec = spec_->inputs()[port];
+        if (spec.source != event.source || (spec.selection != nullptr && !spec.selection->Matches(decoded))) continue;
+        KeyOptions key;
+        std::vector<int> slots;
+        for (const std::string& field : spec.key_fields) key.slots.push_back(build_->fields(source).Find(field));
+        for (const std::string& field : spec.fields) slots.push_back(build_->fields(source).Find(field));
+        KeyBuilder builder(key);
+        std::string payload;
+        EncodePayload(decoded, slots, &payload);
+        for (std::string_view one : builder.Build(decoded)) {
+          bytes.push_back(std::make_unique<std::string>(one));
+          bytes.push_back(std::make_unique<std::string>(payload));
+          inputs.push_back({decoded.time, decoded.seq, static_cast<uint8_t>(port), *bytes[bytes.size() - 2], *bytes.back()});
+        }
+      }
+    }
+    check(instance->runner->Process(inputs));
+    for (auto& one : bytes) std::fill(one->begin(), one->end(), '\xee');
+    if (options.watermarks) check(instance->runner->AdvanceWatermark(std::vector<EventTimeNs>(ports, newest)));
+    if (options.crash_between || options.evict_to != SIZE_MAX) {
+      instance->Checkpoint(++epoch);
+      instance->shard->EvictTo(options.evict_to);
+    }
+    if (options.crash_between) {
+      const std::vector<EventTimeNs> watermarks(instance->runner->port_watermarks().begin(), instance->runner->port_watermarks().end());
+      instance.reset();
+      instance = std::make_unique<Instance>(*this, path, lateness, output);
+      instance->runner->RestoreWatermark(watermarks);
+    }
+  }
+  check(instance->runner->AdvanceWatermark(std::vector<EventTimeNs>(ports, kMaxEventTime)));
+  return incidents;
+}
+
+std::vector<TestEvent> ShuffledWithin(const std::vector<TestEvent>& events, DurationNs lateness, uint64_t seed) {
+  std::vector<TestEvent> numbered = events;
+  for (size_t i = 0; i < numbered.size(); ++i) {
+    if (numbered[i].offset < 0) numbered[i].offset = static_cast<int64_t>(i);
+  }
+  std::mt19937_64 random(seed);
+  // Sorted by time plus a delay below the lateness: nothing arrives later than that behind a newer one.
+  std::vector<std::pair<EventTimeNs, size_t>> order;
+  for (size_t i = 0; i < numbered.size(); ++i) {
+    const auto delay = lateness > 0 ? static_cast<DurationNs>(random() % static_cast<uint64_t>(lateness + 1)) : 0;
+    order.emplace_back(numbered[i].time + delay, i);
+  }
+  std::shuffle(order.begin(), order.end(), random);
+  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<TestEvent> shuffled;
+  for (const auto& [time, i] : order) shuffled.push_back(numbered[i]);
+  return shuffled;
+}
+
+void OperatorHarness::CheckRules(const std::vector<TestEvent>& events, DurationNs lateness, uint64_t seed, int rounds) {
+  RunOptions plain;
+  plain.lateness = lateness;
+  const std::vector<TestEvent> base = ShuffledWithin(events, 0, seed);
+  const auto expected = Run(base, plain);
+  std::mt19937_64 random(seed);
+  for (int round = 0; round < rounds; ++round) {
+    RunOptions options;
+    options.lateness = lateness;
+    options.batch = 1 + random() % 7;
+    options.crash_between = round % 3 == 1;
+    if (round % 3 == 2) options.evict_to = 0;
+    const auto found = Run(ShuffledWithin(events, lateness, seed + static_cast<uint64_t>(round) + 1), options);
+    SCOPED_TRACE(fmt::format("seed {} round {} batch {} crash {}", seed, round, options.batch, options.crash_between));
+    EXPECT_EQ(late_, 0u);
+    EXPECT_EQ(found.size(), expected.size());
+    for (const auto& [id, incident] : expected) {
+      const auto it = found.find(id);
+      if (it == found.end()) {
+        ADD_FAILURE() << "missing: " << incident.Text();
+        continue;
+      }
+      EXPECT_EQ(it->second.Text(), incident.Text());
+      EXPECT_EQ(it->second.creates, 1);
+    }
+  }
+}
+
+}  // namespace bongsu::testing
