@@ -351,8 +351,9 @@ void Engine::Issue(std::unique_ptr<Batch> batch) {
 }
 
 bool Engine::EpochDue(int64_t now) const {
-  if (batches_in_epoch_ == 0) return false;   // an empty epoch costs nothing
   if (epoch_ - committer_->committed() > kEpochsInFlight) return false;
+  // An empty epoch costs nothing; but what was read before the quiet must reach a checkpoint too.
+  if (batches_in_epoch_ == 0) return uncheckpointed_ && now - last_checkpoint_ >= config_.state.checkpoint_interval;
   return now - epoch_started_ >= config_.epoch;
 }
 
@@ -383,6 +384,7 @@ void Engine::CloseEpoch(int64_t now, bool final) {
     checkpoint_in_flight_ = epoch_;
     last_checkpoint_ = now;
   }
+  uncheckpointed_ = !checkpoint;
   Issue(std::move(barrier));
   committer_->BeginCommit(std::move(end));
   ++epoch_;
@@ -511,9 +513,11 @@ EngineTotals Engine::Totals() const {
     totals.state.segments_evicted += one.segments_evicted;
     totals.state_memory_bytes += worker->memory_bytes.load(std::memory_order_relaxed);
   }
-  totals.epochs = committer_->epochs();
-  totals.checkpoints = committer_->checkpoints();
-  totals.unsendable = committer_->unsendable();
+  if (committer_ != nullptr) {   // null when Start failed
+    totals.epochs = committer_->epochs();
+    totals.checkpoints = committer_->checkpoints();
+    totals.unsendable = committer_->unsendable();
+  }
   totals.reader_waits = reader_waits_;
   return totals;
 }

@@ -132,6 +132,7 @@ class Engine {
   uint64_t batches_in_epoch_ = 0;
   int64_t epoch_started_ = 0;
   int64_t last_checkpoint_ = 0;
+  bool uncheckpointed_ = false;                    // epochs since the last checkpoint held batches
   EpochId checkpoint_in_flight_ = 0;
   int64_t last_tick_ = 0;
   uint64_t reader_waits_ = 0;

@@ -63,7 +63,7 @@ class PartitionTable {
 // A partition's place in the stream: the next record to read.
 struct Position {
   PartitionId partition = 0;
-  int64_t next_offset = 0;
+  int64_t next_offset = 0;   // -1: reading has not begun, and nothing says where it will
   bool ended = false;        // a bounded partition was read to its end
 };
 

@@ -56,7 +56,7 @@ class KafkaSource : public RecordSource {
     size_t source = 0;
     std::string topic;
     int32_t number = 0;
-    int64_t next_offset = 0;      // of the next record to hand out
+    int64_t next_offset = -1;     // of the next record to hand out; -1: not placed yet
     bool fresh = false;           // the next record is the first after an assignment
     bool at_end = false;
     bool idle = false;
@@ -73,7 +73,8 @@ class KafkaSource : public RecordSource {
     else self->Rebalance(error, list);
   }
   void Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t* list);
-  absl::Status Place(Partition& partition, const Position* stored);
+  absl::Status Place(Partition& partition);
+  absl::Status PlaceAll();
   absl::Status CheckCommitted();
   absl::Status Join();
   bool OthersInGroup(std::string* who);
@@ -151,28 +152,27 @@ absl::Status KafkaSource::Open(PartitionTable& partitions) {
 }
 
 // Where reading of a partition begins, checked against its log.
-absl::Status KafkaSource::Place(Partition& partition, const Position* stored) {
+absl::Status KafkaSource::Place(Partition& partition) {
   int64_t low = 0;
   int64_t high = 0;
   const std::string name = fmt::format("{}[{}]", partition.topic, partition.number);
   BONGSU_RETURN_IF_ERROR(KafkaError(rd_kafka_query_watermark_offsets(handle_.get(), partition.topic.c_str(), partition.number,
                                                                      &low, &high, kKafkaRequestTimeoutMs),
                                     fmt::format("cannot ask for the log of {}", name)));
-  if (stored == nullptr) {
+  if (partition.next_offset < 0) {
     const auto reset = config_.kafka.find("auto.offset.reset");
     const bool latest = reset != config_.kafka.end() && (reset->second == "latest" || reset->second == "largest" || reset->second == "end");
     partition.next_offset = latest ? high : low;
   } else {
-    partition.next_offset = stored->next_offset;
-    if (stored->next_offset < low) {
+    if (partition.next_offset < low) {
       return absl::FailedPreconditionError(fmt::format(
           "{} begins at offset {}, but the state stands at {}: the records between are gone from the topic. Longer retention "
-          "prevents this; to go on without them, start with another state.path and application", name, low, stored->next_offset));
+          "prevents this; to go on without them, start with another state.path and application", name, low, partition.next_offset));
     }
-    if (stored->next_offset > high) {
+    if (partition.next_offset > high) {
       return absl::FailedPreconditionError(fmt::format(
           "{} ends at offset {}, but the state stands at {}: the topic was made anew or truncated. Start with another state.path "
-          "and application", name, high, stored->next_offset));
+          "and application", name, high, partition.next_offset));
     }
   }
   if (config_.sources[partition.source].until == Until::kEnd) partition.end_offset = high;
@@ -181,7 +181,16 @@ absl::Status KafkaSource::Place(Partition& partition, const Position* stored) {
 
 absl::Status KafkaSource::CheckCommitted() {
   const KafkaList list = AllPartitions(/*with_offsets=*/false);
-  const rd_kafka_resp_err_t error = rd_kafka_committed(handle_.get(), list.get(), kKafkaRequestTimeoutMs);
+  rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
+  const int64_t deadline = clock_.MonotonicNs() + int64_t{kKafkaRequestTimeoutMs} * kMillisecondNs;
+  do {
+    error = rd_kafka_committed(handle_.get(), list.get(), kKafkaRequestTimeoutMs);
+    // A coordinator that has just started, or moved, is there a moment later.
+    const bool moving = error == RD_KAFKA_RESP_ERR_NOT_COORDINATOR || error == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS ||
+                        error == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE;
+    if (!moving) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  } while (clock_.MonotonicNs() < deadline);
   BONGSU_RETURN_IF_ERROR(KafkaError(error, "cannot read the group's committed offsets"));
   for (int i = 0; i < list->cnt; ++i) {
     if (list->elems[i].offset < 0) continue;
@@ -193,19 +202,25 @@ absl::Status KafkaSource::CheckCommitted() {
 }
 
 absl::Status KafkaSource::Start(const std::vector<Position>& positions) {
-  const bool have_positions = std::any_of(positions.begin(), positions.end(), [this](const Position& position) {
-    return std::any_of(partitions_.begin(), partitions_.end(), [&](const Partition& one) { return one.id == position.partition; });
-  });
-  if (!have_positions) BONGSU_RETURN_IF_ERROR(CheckCommitted());
-  const int64_t now = clock_.MonotonicNs();
   for (Partition& partition : partitions_) {
-    const auto stored = std::find_if(positions.begin(), positions.end(),
-                                     [&](const Position& position) { return position.partition == partition.id; });
-    BONGSU_RETURN_IF_ERROR(Place(partition, stored == positions.end() ? nullptr : &*stored));
-    partition.last_record_ns = now;
+    for (const Position& position : positions) {
+      if (position.partition == partition.id) partition.next_offset = position.next_offset;
+    }
     ++unfinished_;
   }
   started_ = true;
+  return absl::OkStatus();
+}
+
+// Just before joining, and not while another instance still reads: its offsets are none of our business.
+absl::Status KafkaSource::PlaceAll() {
+  const bool have_positions = std::any_of(partitions_.begin(), partitions_.end(),
+                                          [](const Partition& partition) { return partition.next_offset >= 0; });
+  if (!have_positions) BONGSU_RETURN_IF_ERROR(CheckCommitted());
+  for (Partition& partition : partitions_) {
+    BONGSU_RETURN_IF_ERROR(Place(partition));
+    partition.last_record_ns = clock_.MonotonicNs();
+  }
   return absl::OkStatus();
 }
 
@@ -248,6 +263,7 @@ absl::Status KafkaSource::Join() {
     }
     return absl::OkStatus();
   }
+  BONGSU_RETURN_IF_ERROR(PlaceAll());
   KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(topics_.size())));
   for (const std::string& topic : topics_) rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
   BONGSU_RETURN_IF_ERROR(KafkaError(rd_kafka_subscribe(handle_.get(), list.get()), "cannot join the group"));
@@ -433,7 +449,7 @@ absl::Status KafkaSource::Committed(const std::vector<Position>& positions) {
   KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(partitions_.size())));
   for (const Position& position : positions) {
     for (const Partition& partition : partitions_) {
-      if (partition.id != position.partition) continue;
+      if (partition.id != position.partition || position.next_offset < 0) continue;
       rd_kafka_topic_partition_list_add(list.get(), partition.topic.c_str(), partition.number)->offset = position.next_offset;
     }
   }

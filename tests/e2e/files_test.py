@@ -1,0 +1,63 @@
+"""From files: the planted attacks are found and nothing else; and after kill -9 at random moments the
+outputs hold exactly what an undisturbed run's hold."""
+import json
+import os
+import random
+import shutil
+import subprocess
+
+from common import *
+
+work = work_folder("files")
+base = os.path.join(work, "base")
+print(run([LOADGEN, "--out", base, "--events", "300000", "--stories", "60", "--seed", str(SEED % 1000)]).strip())
+config = quickstart_config(os.path.join(work, "config.yaml"))
+# Many small epochs and checkpoints: more places to be killed at.
+with open(config) as text:
+    changed = text.read().replace("memory: 256MiB}", "memory: 256MiB, checkpoint_interval: 20ms}\nepoch: 5ms")
+with open(config, "w") as out:
+    out.write(changed)
+
+print(run([BONGSU, "run", "-c", config, "--report", os.path.join(base, "report.json")], BONGSU_SAMPLE=base))
+print(run([LOADGEN, "verify", "--truth", os.path.join(base, "truth.jsonl"),
+           "--alerts", os.path.join(base, "alerts.jsonl")]))
+expected = alerts_of(os.path.join(base, "alerts.jsonl"))
+need(expected, "no alerts at all")
+ocsf_valid(os.path.join(base, "alerts.jsonl"))
+with open(os.path.join(base, "report.json")) as report:
+    need(json.load(report)["records"] >= 300000, "the report counts too few records")
+need("ATT&CK" in run([BONGSU, "show", os.path.join(base, "alerts.jsonl")]), "show shows nothing")
+
+# A second run on the same state reads nothing and writes nothing.
+run([BONGSU, "run", "-c", config], BONGSU_SAMPLE=base)
+need(alerts_of(os.path.join(base, "alerts.jsonl")) == expected, "a run behind the end changed the alerts")
+
+kills_in_all = 0
+for trial in range(6):
+    # The path is part of incident ids: every trial gets the same one.
+    for name in ("alerts.jsonl", "late.jsonl", "dead-letter.jsonl"):
+        os.remove(os.path.join(base, name))
+    shutil.rmtree(os.path.join(base, "state"))
+    kills = 0
+    while True:
+        process = start([BONGSU, "run", "-c", config], os.path.join(work, "killed.log"), BONGSU_SAMPLE=base)
+        try:
+            status = process.wait(timeout=random.uniform(0.005, 0.15))
+            need(status == 0, f"a restart ended with {status}; see {work}/killed.log")
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+            need(kills < 200, "no end after 200 kills")
+    kills_in_all += kills
+    got = alerts_of(os.path.join(base, "alerts.jsonl"))
+    need(got == expected, f"after {kills} kills: missing {set(expected) - set(got)}, too many {set(got) - set(expected)}, "
+                          f"changed {[u for u in got if u in expected and got[u] != expected[u]]}")
+    print(f"trial {trial}: {kills} kills, {len(got)} incidents equal")
+need(kills_in_all > 0, "nothing was killed")
+
+# Somebody else's output is never overwritten.
+shutil.rmtree(os.path.join(base, "state"))
+need("is not empty" in run([BONGSU, "run", "-c", config], status=1, BONGSU_SAMPLE=base), "no word of the full output file")
+print("passed")
