@@ -204,9 +204,12 @@ absl::Status KafkaSource::CheckCommitted() {
 absl::Status KafkaSource::Start(const std::vector<Position>& positions) {
   for (Partition& partition : partitions_) {
     for (const Position& position : positions) {
-      if (position.partition == partition.id) partition.next_offset = position.next_offset;
+      if (position.partition != partition.id) continue;
+      partition.next_offset = position.next_offset;
+      // A bounded run that had ended stays ended, whatever came to the topic since.
+      partition.ended = position.ended && config_.sources[partition.source].until == Until::kEnd;
     }
-    ++unfinished_;
+    if (!partition.ended) ++unfinished_;
   }
   started_ = true;
   return absl::OkStatus();
@@ -440,7 +443,7 @@ absl::Status KafkaSource::Poll(DurationNs wait, Batch* batch) {
 
 std::vector<Position> KafkaSource::positions() const {
   std::vector<Position> positions;
-  for (const Partition& partition : partitions_) positions.push_back({partition.id, partition.next_offset, false});
+  for (const Partition& partition : partitions_) positions.push_back({partition.id, partition.next_offset, partition.ended});
   return positions;
 }
 

@@ -80,7 +80,7 @@ def main():
     topics("killed")
     truth = os.path.join(work, "truth.jsonl")
     print(run([LOADGEN, "--kafka", BROKER, "--topics", "logs.firewall,logs.endpoint", "--truth", truth,
-               "--events", "200000", "--stories", "40", "--seed", str(SEED % 1000)]))
+               "--events", "500000", "--stories", "40", "--seed", str(SEED % 1000)]))
 
     # Undisturbed, to the end.
     base = config("base", "base", "one", until="\n    until: end")
@@ -108,7 +108,7 @@ def main():
             kafka("stop")
             kafka("start")
         try:
-            status = process.wait(timeout=random.uniform(0.05, 0.4) if kills < 12 else 120)
+            status = process.wait(timeout=random.uniform(0.05, 0.3) if kills < 12 else 120)
             need(status == 0, f"a restart ended with {status}; see {log}")
             break
         except subprocess.TimeoutExpired:
@@ -121,6 +121,7 @@ def main():
         if alert["count"] > 2 or expected[uid]["count"] > 2:
             need(alert["count"] == expected[uid]["count"], f"{uid} has another final content")
             need(alert["evidences"] == expected[uid]["evidences"], f"{uid} has other evidence")
+    need(kills > 0, "nothing was killed")
     print(f"{kills} kills and a broker restart: {len(got)} incidents equal")
 
     # A second instance waits, says so, and takes nothing; it takes over when the first has left.
