@@ -45,7 +45,7 @@ OptionSection Source() {
       {.path = "topics", .type = OptionType::kStringList, .example = "[logs.firewall]", .doc = "Kafka topics; or files."},
       {.path = "files", .type = OptionType::kStringList, .example = "[\"fw/*.jsonl\"]",
        .doc = "Globs of JSON-lines files, plain, gzip or zstd; relative to the configuration's folder."},
-      {.path = "format", .required = true, .example = "suricata-eve",
+      {.path = "format", .type = OptionType::kNameOrMap, .required = true, .example = "suricata-eve",
        .doc = "A format by name, or a map with time, fields, entities and logsource (and base: a name to start from)."},
       {.path = "tenant", .example = "acme", .doc = "Put in front of every key, so that tenants never meet."},
       {.path = "validate", .type = OptionType::kEnum, .default_text = "read", .choices = {"read", "full"},

@@ -16,6 +16,7 @@ std::string TypeName(const OptionDef& option) {
     case OptionType::kBytes: return "size";
     case OptionType::kEnum: return fmt::format("{}", fmt::join(option.choices, ", "));
     case OptionType::kStringList: return "string or list";
+    case OptionType::kNameOrMap: return "name or map";
     case OptionType::kMap: return "map";
     case OptionType::kMapList: return "list of maps";
     case OptionType::kStringMap: return "map of strings";

@@ -118,6 +118,9 @@ void CheckOption(const OptionDef& option, const Node& value, Diagnostics& diagno
       }
       break;
     }
+    case OptionType::kNameOrMap:
+      if (!value.is_scalar() && !value.is_map()) WrongType(option, value, "a name or a map", diagnostics);
+      break;
     case OptionType::kMap:
     case OptionType::kStringMap:
       if (!value.is_map()) WrongType(option, value, "a map", diagnostics);

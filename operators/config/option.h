@@ -31,6 +31,7 @@ namespace bongsu {
 
 enum class OptionType : uint8_t {
   kString, kInt, kBool, kDuration, kBytes, kEnum, kStringList,  // a list, or one string
+  kNameOrMap, // a name, or a map that another table or parser reads
   kMap,       // a map that another table or parser reads
   kMapList,   // a list of maps
   kStringMap, // keys and values as they stand (librdkafka properties)

@@ -36,10 +36,15 @@ class Parser {
   bool Parse(Condition* condition) {
     if (!Or(condition, 0)) return false;
     if (token_.empty()) return true;
+    if (token_ == "|") return OldPipe();
     return Fail(fmt::format("'{}' is not expected here", token_), "and, or, or the end of the condition");
   }
 
  private:
+  bool OldPipe() {
+    return Fail("the old pipe syntax is no part of Sigma any more", "use a correlation rule, or an operator");
+  }
+
   bool Fail(std::string message, std::string hint) {
     if (!failed_) diagnostics_.Error(node_.where, "condition: " + std::move(message), std::move(hint));
     failed_ = true;
@@ -106,9 +111,7 @@ class Parser {
       return true;
     }
     if (token_.empty()) return Fail("it ends too early", "a search's name, 1 of, all of, not, or a bracket");
-    if (token_ == "|") {
-      return Fail("the old pipe syntax is no part of Sigma any more", "use a correlation rule, or an operator");
-    }
+    if (token_ == "|") return OldPipe();
     const std::string first = Lower(token_);
     const std::string name(token_);
     Next();

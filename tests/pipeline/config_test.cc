@@ -1,0 +1,122 @@
+#include "pipeline/config.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+#include "operators/registry.h"
+
+namespace bongsu {
+namespace {
+
+// What the loader says of `text`.
+std::string Problems(const std::string& text) {
+  OperatorRegistry registry;
+  RegisterAllOperators(registry);
+  Diagnostics diagnostics;
+  const auto config = ParseConfig(text, "c.yaml", registry, diagnostics);
+  EXPECT_EQ(config.has_value(), !diagnostics.has_errors());
+  return diagnostics.Text();
+}
+
+constexpr char kSources[] = R"(application: soc
+sources:
+  - {name: fw, files: [fw.jsonl], format: suricata-eve}
+  - {name: ep, files: [ep.jsonl], format: sysmon-nxlog}
+)";
+constexpr char kOperators[] = R"(operators:
+  - name: j
+    type: interval_join
+    left: {source: fw, key: dest_ip}
+    right: {source: ep, key: dest_ip}
+    within: {before: 5s, after: 60s}
+)";
+constexpr char kSinks[] = "sinks: {alerts: {file: a.jsonl}}\n";
+
+std::string Good() { return std::string(kSources) + kOperators + kSinks; }
+
+TEST(Config, AGoodOneHasNoProblems) { EXPECT_EQ(Problems(Good()), ""); }
+
+TEST(Config, AllMistakesAreReportedAtOnceWithPlaceAndHint) {
+  const std::string problems = Problems(R"(aplication: soc
+sources:
+  - {name: fw, files: [fw.jsonl], format: suricata-evee, time: {out_of_orderness: 5}}
+operators:
+  - {name: j, type: interval_join, left: {source: fv, key: a}, right: {source: fw, key: [a, b]}, within: {befor: 5s}}
+sinks: {alerts: {file: a.jsonl, topic: t}}
+)");
+  for (const char* part :
+       {"c.yaml:1:1: error: unknown key 'aplication' (did you mean 'application'?)", "'application' is missing",
+        "did you mean 'suricata-eve'?", "'out_of_orderness' must be a duration", "there is no source 'fv' (did you mean 'fw'?)",
+        "unknown key 'befor' (did you mean 'before'?)", "the keys have 1 and 2 parts", "either to a topic or to a file"}) {
+    EXPECT_NE(problems.find(part), std::string::npos) << part << "\nis not in\n" << problems;
+  }
+}
+
+TEST(Config, WhatIsNotBuiltIsRefusedByName) {
+  EXPECT_NE(Problems(Good() + "rules: [rules/]\n").find("'rules' is not supported yet"), std::string::npos);
+  EXPECT_NE(Problems(Good() + "exchange: kafka\n").find("'exchange: kafka' is not supported yet"), std::string::npos);
+  const std::string kafka = std::string("application: soc\nkafka: {bootstrap.servers: b}\nstate: {path: /s}\n") +
+                            "sources:\n  - {name: fw, topics: [t], format: ecs}\n  - {name: ep, topics: [u], format: ecs}\n" +
+                            kOperators + kSinks;
+  EXPECT_EQ(Problems(kafka), "");
+  EXPECT_NE(Problems(kafka + "delivery: exactly_once\n").find("'delivery: exactly_once' is not supported yet"), std::string::npos);
+}
+
+TEST(Config, EnvironmentIsPutInAndMissingNamesAreErrors) {
+  setenv("BONGSU_TEST_APPLICATION", "from-env", 1);
+  std::string text = Good();
+  text.replace(text.find("soc"), 3, "${BONGSU_TEST_APPLICATION}");
+  EXPECT_EQ(Problems(text), "");
+  unsetenv("BONGSU_TEST_APPLICATION");
+  EXPECT_NE(Problems(text).find("no variable 'BONGSU_TEST_APPLICATION'"), std::string::npos);
+}
+
+TEST(Config, SecretsStayOutOfMessages) {
+  const std::string problems = Problems("application: soc\nkafka: {sasl.password: hunter2, group.id: x}\n");
+  EXPECT_EQ(problems.find("hunter2"), std::string::npos);
+  EXPECT_NE(problems.find("bongsu sets 'group.id' itself"), std::string::npos);
+}
+
+TEST(Config, OperatorsFormLevelsAndCirclesAreErrors) {
+  const std::string chain = std::string(kSources) + R"(operators:
+  - {name: b, type: interval_join, left: {source: a, key: left.dest_ip}, right: {source: ep, key: dest_ip}, within: {after: 1s}}
+  - {name: a, type: interval_join, left: {source: fw, key: dest_ip}, right: {source: ep, key: dest_ip}, within: {after: 1s}}
+)" + kSinks;
+  EXPECT_EQ(Problems(chain), "");
+  std::string circle = chain;
+  circle.replace(circle.find("source: fw, key: dest_ip}, right"), 10, "source: b ");
+  EXPECT_NE(Problems(circle).find("reads its own results"), std::string::npos);
+  std::string unknown = chain;
+  unknown.replace(unknown.find("left.dest_ip"), 12, "left.dst_ip ");
+  EXPECT_NE(Problems(unknown).find("did you mean 'left.dest_ip'?"), std::string::npos);
+}
+
+TEST(Config, HostileYamlEndsWithAMessage) {
+  std::string bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n";
+  for (char c = 'b'; c <= 'k'; ++c) {
+    bomb += std::string(1, c) + ": &" + c + " [";
+    for (int i = 0; i < 10; ++i) bomb += std::string(i > 0 ? ", " : "") + "*" + static_cast<char>(c - 1);
+    bomb += "]\n";
+  }
+  EXPECT_NE(Problems(bomb).find("nodes after expanding aliases"), std::string::npos);
+  EXPECT_NE(Problems("a: " + std::string(10'000, '[')).find("nested deeper"), std::string::npos);
+  EXPECT_NE(Problems("a: " + std::string(100, '[') + std::string(100, ']')).find("nested deeper"), std::string::npos);
+  EXPECT_NE(Problems("application: a\napplication: b\n").find("stands twice"), std::string::npos);
+  EXPECT_NE(Problems(std::string("\x01\x02 : [", 6)), "");
+  EXPECT_NE(Problems(std::string((size_t{16} << 20) + 1, '#')).find("larger than"), std::string::npos);
+}
+
+TEST(Config, ThePageIsFresh) {
+  OperatorRegistry registry;
+  RegisterAllOperators(registry);
+  std::ifstream in(BONGSU_SOURCE_DIR "/deploy/CONFIG.md");
+  std::ostringstream page;
+  page << in.rdbuf();
+  EXPECT_EQ(page.str(), ConfigPage(registry)) << "stale: run `bongsu config-page > deploy/CONFIG.md`";
+}
+
+}  // namespace
+}  // namespace bongsu

@@ -1,0 +1,162 @@
+// The engine as a whole, in process: files in, alerts out, with several threads. Also run under TSan.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <set>
+
+#include "operators/registry.h"
+#include "pipeline/config.h"
+#include "pipeline/service.h"
+
+namespace bongsu {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Line {
+  int64_t second;
+  int host;
+};
+
+class EngineTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / fmt::format("bongsu-engine-{}", getpid());
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  // Records at random seconds, at most `disorder` out of order.
+  std::vector<Line> Write(const std::string& name, int records, int disorder, std::mt19937& random, bool endpoint) {
+    std::vector<Line> lines;
+    std::ofstream out(folder_ / name);
+    for (int i = 0; i < records; ++i) {
+      const Line line{1'800'000'000 + i / 4 - static_cast<int64_t>(random() % static_cast<unsigned>(disorder + 1)),
+                      static_cast<int>(random() % 200)};
+      lines.push_back(line);
+      if (endpoint) out << fmt::format("{{\"t\":{},\"host\":{{\"ip\":\"10.0.0.{}\"}},\"id\":{}}}\n", line.second, line.host, i);
+      else out << fmt::format("{{\"t\":{},\"ip\":\"::ffff:10.0.0.{}\",\"id\":{}}}\n", line.second, line.host, i);
+    }
+    return lines;
+  }
+
+  std::string Yaml(int threads) const {
+    return fmt::format(R"(
+application: engine-test
+threads: {}
+epoch: 2ms
+sources:
+  - {{name: fw, files: ["fw*.jsonl"], format: {{time: [{{path: t, as: epoch_s}}]}}, time: {{out_of_orderness: 5s, allowed_lateness: 5s, max_future_skew: 366d}}}}
+  - {{name: ep, files: [ep.jsonl], format: {{time: [{{path: t, as: epoch_s}}]}}, time: {{out_of_orderness: 5s, allowed_lateness: 5s, max_future_skew: 366d}}}}
+operators:
+  - name: near
+    type: interval_join
+    left: {{source: fw, key: ip, fields: [id]}}
+    right: {{source: ep, key: host.ip, fields: [id]}}
+    within: {{before: 2s, after: 3s}}
+    emit: pairs
+  - name: chained
+    type: interval_join
+    left: {{source: incidents, key: left.ip}}
+    right: {{source: ep, key: host.ip}}
+    within: {{before: 0s, after: 0s}}
+  - name: incidents
+    type: interval_join
+    alerts: false
+    left: {{source: fw, key: ip, fields: [id]}}
+    right: {{source: ep, key: host.ip, fields: [id]}}
+    within: {{before: 2s, after: 3s}}
+sinks: {{alerts: {{file: alerts.jsonl, format: native}}}}
+state: {{memory: 32MiB, checkpoint_interval: 5ms}}
+)", threads);
+  }
+
+  absl::Status RunOnce(int threads) {
+    OperatorRegistry registry;
+    RegisterAllOperators(registry);
+    Diagnostics diagnostics;
+    const auto config = ParseConfig(Yaml(threads), (folder_ / "c.yaml").string(), registry, diagnostics);
+    if (!config.has_value()) return absl::InvalidArgumentError(diagnostics.Text());
+    Service service(*config);
+    absl::Status status = service.Open(Service::Mode::kRun);
+    if (!status.ok()) return status;
+    const std::atomic<bool> stop = false;
+    status = service.Run(stop, /*progress=*/false);
+    report_ = ReportJson(service.Report());
+    return status;
+  }
+
+  std::multiset<std::string> Alerts() const {
+    std::multiset<std::string> alerts;
+    std::ifstream in(folder_ / "alerts.jsonl");
+    for (std::string line; std::getline(in, line);) alerts.insert(line);
+    return alerts;
+  }
+
+  fs::path folder_;
+  std::string report_;
+};
+
+TEST_F(EngineTest, PairsEqualTheNestedLoopWithAnyNumberOfThreads) {
+  std::random_device device;
+  const unsigned seed = device();
+  SCOPED_TRACE(fmt::format("seed {}", seed));
+  std::mt19937 random(seed);
+  std::vector<Line> left = Write("fw1.jsonl", 3000, 4, random, false);
+  const std::vector<Line> more = Write("fw2.jsonl", 3000, 4, random, false);
+  left.insert(left.end(), more.begin(), more.end());
+  const std::vector<Line> right = Write("ep.jsonl", 3000, 4, random, true);
+  size_t pairs = 0;
+  for (const Line& l : left) {
+    for (const Line& r : right) {
+      if (l.host == r.host && r.second >= l.second - 2 && r.second <= l.second + 3) ++pairs;
+    }
+  }
+  std::multiset<std::string> first;
+  for (int threads : {1, 2, 4}) {
+    fs::remove_all(folder_ / ".bongsu");
+    for (const char* name : {"alerts.jsonl", "alerts.late.jsonl", "alerts.dead-letter.jsonl"}) fs::remove(folder_ / name);
+    const absl::Status status = RunOnce(threads);
+    ASSERT_TRUE(status.ok()) << std::string(status.message());
+    const auto report = nlohmann::json::parse(report_);
+    EXPECT_EQ(report["records"], left.size() + right.size());
+    EXPECT_EQ(report["operators"][0]["late"], 0);
+    const auto find = [&](const std::string& name) {
+      for (const auto& op : report["operators"]) {
+        if (op["name"] == name) return op;
+      }
+      return nlohmann::json();
+    };
+    EXPECT_EQ(find("near")["incidents"], pairs) << threads << " threads";
+    EXPECT_GT(find("incidents")["forwarded"], 0);
+    EXPECT_EQ(find("chained")["selected"]["left"], find("incidents")["forwarded"]);
+    EXPECT_GT(find("chained")["incidents"], 0);
+    if (threads == 1) first = Alerts();
+    else EXPECT_EQ(Alerts(), first) << threads << " threads";
+  }
+}
+
+TEST_F(EngineTest, ASecondRunBehindTheEndAddsNothing) {
+  std::mt19937 random(7);
+  Write("fw1.jsonl", 500, 4, random, false);
+  Write("ep.jsonl", 500, 4, random, true);
+  ASSERT_TRUE(RunOnce(2).ok());
+  const auto alerts = Alerts();
+  ASSERT_FALSE(alerts.empty());
+  ASSERT_TRUE(RunOnce(2).ok());
+  EXPECT_EQ(Alerts(), alerts);
+  // New input behind closed windows is refused, not called late in silence.
+  Write("fw9.jsonl", 5, 0, random, false);
+  const absl::Status status = RunOnce(2);
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << std::string(status.message());
+}
+
+}  // namespace
+}  // namespace bongsu
