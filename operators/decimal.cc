@@ -13,7 +13,7 @@ struct Parts {
   bool negative = false;
   std::string_view whole;
   std::string_view fraction;
-  std::string_view exponent;   // sign included; empty: none
+  std::string_view exponent;  // sign included; empty: none
 };
 
 bool Split(std::string_view text, Parts* parts) {
@@ -64,21 +64,24 @@ bool IsNumberText(std::string_view text) {
 bool ShortestDecimal(std::string_view text, std::string* out) {
   Parts parts;
   if (!Split(text, &parts)) return false;
-  if (parts.fraction.empty() && parts.exponent.empty()) {   // the usual case: an integer
+  if (parts.fraction.empty() && parts.exponent.empty()) {  // the usual case: an integer
     out->assign(parts.negative && parts.whole == "0" ? parts.whole : text);
     return true;
   }
   int exponent = 0;
   if (!parts.exponent.empty()) {
-    const auto [end, error] = std::from_chars(parts.exponent.data(),
-                                              parts.exponent.data() + parts.exponent.size(), exponent);
+    const auto [end, error] = std::from_chars(
+        parts.exponent.data(), parts.exponent.data() + parts.exponent.size(), exponent);
     if (error != std::errc()) return false;
   }
   std::string digits(parts.whole);
   digits += parts.fraction;
-  if (digits.size() > kDecimalDigitsMax || exponent > kDecimalDigitsMax || exponent < -kDecimalDigitsMax) return false;
-  int point = static_cast<int>(parts.whole.size()) + exponent;   // digits before the point
-  if (point > static_cast<int>(digits.size())) digits.append(static_cast<size_t>(point) - digits.size(), '0');
+  if (digits.size() > kDecimalDigitsMax || exponent > kDecimalDigitsMax ||
+      exponent < -kDecimalDigitsMax)
+    return false;
+  int point = static_cast<int>(parts.whole.size()) + exponent;  // digits before the point
+  if (point > static_cast<int>(digits.size()))
+    digits.append(static_cast<size_t>(point) - digits.size(), '0');
   if (point < 0) {
     digits.insert(0, static_cast<size_t>(-point), '0');
     point = 0;

@@ -1,7 +1,8 @@
 // File: operators/decimal.h
 //
-// Numbers as text, exactly: the shortest decimal form that keys and rules compare by, so that `4625`,
-// `4625.0`, `4.625e3` and the string "4625" are one, `007` stays a string of its own, and no digit is lost beyond 2^53.
+// Numbers as text, exactly: the shortest decimal form that keys and rules compare by, so that
+// `4625`, `4625.0`, `4.625e3` and the string "4625" are one, `007` stays a string of its own, and
+// no digit is lost beyond 2^53.
 //
 //   std::string text;
 //   if (ShortestDecimal("4.6250E3", &text)) ...   // "4625"
@@ -20,8 +21,8 @@ inline constexpr int kDecimalDigitsMax = 400;
 // True when `text` is a number in JSON's grammar.
 bool IsNumberText(std::string_view text);
 
-// Replaces `*out` by the shortest decimal text of a JSON number: no exponent, no leading or trailing
-// zeros, no "-0". False when `text` is no number, or is beyond kDecimalDigitsMax.
+// Replaces `*out` by the shortest decimal text of a JSON number: no exponent, no leading or
+// trailing zeros, no "-0". False when `text` is no number, or is beyond kDecimalDigitsMax.
 bool ShortestDecimal(std::string_view text, std::string* out);
 
 // -1, 0 or 1; both must be shortest decimal texts.

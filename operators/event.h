@@ -1,7 +1,8 @@
 // File: operators/event.h
 //
 // What a rule sees of a log record: `Event`, a row of `Value`s, one for each field that some loaded
-// rule, key or output needs, and nothing else (projection pushdown). Which field sits in which column
+// rule, key or output needs, and nothing else (projection pushdown). Which field sits in which
+// column
 // ("slot") is fixed by the source's `FieldTable` before the first record is read.
 //
 //   FieldTable fields;                       // one for each source, filled while rules are loaded
@@ -43,7 +44,9 @@ class Value {
  public:
   constexpr Value() = default;
   static constexpr Value Null() { return Value(ValueType::kNull, nullptr, 0); }
-  static constexpr Value Bool(bool b) { return b ? Text(ValueType::kBool, "true") : Text(ValueType::kBool, "false"); }
+  static constexpr Value Bool(bool b) {
+    return b ? Text(ValueType::kBool, "true") : Text(ValueType::kBool, "false");
+  }
   static constexpr Value Number(std::string_view text) { return Text(ValueType::kNumber, text); }
   static constexpr Value String(std::string_view text) { return Text(ValueType::kString, text); }
   static constexpr Value Object(std::string_view json) { return Text(ValueType::kObject, json); }
@@ -74,7 +77,8 @@ class Value {
   static constexpr Value Text(ValueType type, std::string_view text) {
     return Value(type, text.data(), static_cast<uint32_t>(text.size()));
   }
-  constexpr Value(ValueType type, const void* data, uint32_t size) : data_(data), size_(size), type_(type) {}
+  constexpr Value(ValueType type, const void* data, uint32_t size)
+      : data_(data), size_(size), type_(type) {}
 
   const void* data_ = nullptr;
   uint32_t size_ = 0;
@@ -102,8 +106,8 @@ struct Event {
   std::span<const Value> fields;  // by slot; as many as the source's FieldTable has
   EventTimeNs time = 0;           // event time; meaningless unless has_time
   bool has_time = false;
-  RecordSeq seq = 0;              // source partition and offset
-  std::string_view raw;           // the record's bytes
+  RecordSeq seq = 0;     // source partition and offset
+  std::string_view raw;  // the record's bytes
 
   const Value& field(int slot) const {
     assert(slot >= 0 && static_cast<size_t>(slot) < fields.size());

@@ -30,7 +30,8 @@ void AppendFolded(std::string_view text, std::string* out) {
   while (!text.empty()) {
     utf8proc_int32_t point = -1;
     const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
-    const utf8proc_ssize_t size = utf8proc_iterate(bytes, static_cast<utf8proc_ssize_t>(text.size()), &point);
+    const utf8proc_ssize_t size =
+        utf8proc_iterate(bytes, static_cast<utf8proc_ssize_t>(text.size()), &point);
     if (size <= 0) {
       out->push_back(text.front());
       text.remove_prefix(1);

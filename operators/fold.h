@@ -1,7 +1,7 @@
 // File: operators/fold.h
 //
-// Simple case folding of UTF-8 (Unicode's CaseFolding.txt, statuses C and S), by utf8proc, with a fast
-// path for ASCII. Bytes that are not UTF-8 stay as they are.
+// Simple case folding of UTF-8 (Unicode's CaseFolding.txt, statuses C and S), by utf8proc, with a
+// fast path for ASCII. Bytes that are not UTF-8 stay as they are.
 //
 // Thread-safety: pure functions.
 #pragma once

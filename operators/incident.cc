@@ -22,7 +22,9 @@ class Sha256 {
     BONGSU_CHECK(EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1);
   }
   void Begin() { BONGSU_CHECK(EVP_DigestInit_ex(context_.get(), nullptr, nullptr) == 1); }
-  void Add(const void* bytes, size_t size) { BONGSU_CHECK(EVP_DigestUpdate(context_.get(), bytes, size) == 1); }
+  void Add(const void* bytes, size_t size) {
+    BONGSU_CHECK(EVP_DigestUpdate(context_.get(), bytes, size) == 1);
+  }
   void End(uint8_t (&digest)[32]) {
     unsigned size = 0;
     BONGSU_CHECK(EVP_DigestFinal_ex(context_.get(), digest, &size) == 1 && size == 32);

@@ -1,12 +1,12 @@
 // File: operators/incident.h
 //
-// What an operator emits: an incident, created once and updated as it grows. It names its evidence by
-// the stored payloads; how it is written (OCSF, native JSON) is the pipeline's business.
+// What an operator emits: an incident, created once and updated as it grows. It names its evidence
+// by the stored payloads; how it is written (OCSF, native JSON) is the pipeline's business.
 //
 // Identity. `IncidentId` is the first 128 bits of SHA-256 over tenant and canonical key, the rule's
 // semantic hash, and the anchor event's source, partition (topic and number, or path), offset and
-// time. It does not hang on arrival order, process, instance or wall clock: replaying the same topics
-// gives the same ids (deploy/ALERTS.md tells readers how to fold by it).
+// time. It does not hang on arrival order, process, instance or wall clock: replaying the same
+// topics gives the same ids (deploy/ALERTS.md tells readers how to fold by it).
 //
 // Lifetime: everything that an Incident points at is valid until Emit returns.
 #pragma once
@@ -31,29 +31,29 @@ enum class Activity : uint8_t { kCreate = 1, kUpdate = 2, kClose = 3 };
 
 // One event behind an incident.
 struct Evidence {
-  uint8_t port = 0;             // the input that it came in by (interval_join: 0 left, 1 right)
+  uint8_t port = 0;  // the input that it came in by (interval_join: 0 left, 1 right)
   EventTimeNs time = 0;
-  RecordSeq seq = 0;            // source partition and offset
-  std::string_view payload;     // its carried fields (operators/payload.h), InputSpec::fields order
+  RecordSeq seq = 0;         // source partition and offset
+  std::string_view payload;  // its carried fields (operators/payload.h), InputSpec::fields order
 };
 
 struct Incident {
   Activity activity = Activity::kCreate;
   IncidentId id{};
-  std::string_view key;             // canonical
-  EventTimeNs first_time = 0;       // lowest and highest event time of all its events
+  std::string_view key;        // canonical
+  EventTimeNs first_time = 0;  // lowest and highest event time of all its events
   EventTimeNs last_time = 0;
   EventTimeNs anchor_time = 0;
-  uint64_t event_count = 0;         // all its events, those beyond the evidence included
+  uint64_t event_count = 0;            // all its events, those beyond the evidence included
   std::span<const Evidence> evidence;  // in (time, seq) order, the anchor first; capped
-  uint64_t evidence_dropped = 0;    // events that the cap left out
+  uint64_t evidence_dropped = 0;       // events that the cap left out
 };
 
 // What the identity is made of.
 struct IncidentAnchor {
-  std::string_view rule_hash;       // OperatorSpec::semantic_hash()
-  std::string_view key;             // canonical, tenant included
-  std::string_view origin;          // "source\0topic\0partition" or "source\0path": PartitionInfo::identity
+  std::string_view rule_hash;  // OperatorSpec::semantic_hash()
+  std::string_view key;        // canonical, tenant included
+  std::string_view origin;  // "source\0topic\0partition" or "source\0path": PartitionInfo::identity
   int64_t offset = 0;
   EventTimeNs time = 0;
   // A second event that also names the incident (one alert for each pair); empty otherwise.

@@ -1,21 +1,25 @@
 // interval_join: pairs the events of two sides that share a key and lie close in event time:
-// right.time in [left.time - before, left.time + after]. An inner join, in any order of arrival within
-// the allowed lateness.
+// right.time in [left.time - before, left.time + after]. An inner join, in any order of arrival
+// within the allowed lateness.
 //
 //   emit: pairs      one incident for each (left, right) pair, when the second of the two arrives.
-//   emit: incident   one incident for each left event: created at its first partner, and, if more came,
+//   emit: incident   one incident for each left event: created at its first partner, and, if more
+//   came,
 //                    updated once when its window closes, with all of them in (time, seq) order.
 //
-// State: two time-ordered lists per key. A left event's mark says how far it is: no partner yet, one
-// (the incident is out), more (an update is owed at the close). Only the last sets a timer, so there is
-// none per record.
+// State: two time-ordered lists per key. A left event's mark says how far it is: no partner yet,
+// one (the incident is out), more (an update is owed at the close). Only the last sets a timer, so
+// there is none per record.
 //
 // How long an entry is kept. C is the closing time; an event on time has time >= C.
 //   1. A left L is matched by rights up to L.time + after, and is reported at its close, when
 //      C > L.time + after. So left entries with time < C - after are dead.
-//   2. A right R is matched by lefts down to R.time - before .. R.time + before: L.time <= R.time + before.
-//   3. The report of L at its close looks at rights from L.time - before. The earliest L that is not yet
-//      reported has L.time >= C - after, so rights with time < C - after - before are dead (1 and 2).
+//   2. A right R is matched by lefts down to R.time - before .. R.time + before: L.time <= R.time +
+//   before.
+//   3. The report of L at its close looks at rights from L.time - before. The earliest L that is
+//   not yet
+//      reported has L.time >= C - after, so rights with time < C - after - before are dead (1 and
+//      2).
 // The timer of L is its last reader and fires before expiry in the same step.
 #include <fmt/format.h>
 
@@ -51,46 +55,96 @@ struct Options {
 
 std::vector<OptionDef> SideOptions() {
   return {
-      {.path = "source", .required = true, .example = "firewall",
+      {.path = "source",
+       .required = true,
+       .example = "firewall",
        .doc = "The source whose events take this side, or an operator whose incidents do."},
-      {.path = "key", .type = OptionType::kStringList, .required = true, .example = "dest_ip",
-       .doc = "The field, or the list of fields, that must be equal on both sides, in the same order."},
-      {.path = "detection", .type = OptionType::kMap, .example = "{sel: {EventID: 1}, condition: sel}",
+      {.path = "key",
+       .type = OptionType::kStringList,
+       .required = true,
+       .example = "dest_ip",
+       .doc = "The field, or the list of fields, that must be equal on both sides, in the same "
+              "order."},
+      {.path = "detection",
+       .type = OptionType::kMap,
+       .example = "{sel: {EventID: 1}, condition: sel}",
        .doc = "Which events take part, in Sigma's detection syntax. Without it all do."},
-      {.path = "fields", .type = OptionType::kStringList, .example = "[src_ip, alert.signature]",
-       .doc = "Fields carried into the alert beside those of the detection and the key and what the format names as "
+      {.path = "fields",
+       .type = OptionType::kStringList,
+       .example = "[src_ip, alert.signature]",
+       .doc = "Fields carried into the alert beside those of the detection and the key and what "
+              "the format names as "
               "host, user, addresses and process."},
-      {.path = "cased", .type = OptionType::kBool, .default_text = "false", .example = "true",
+      {.path = "cased",
+       .type = OptionType::kBool,
+       .default_text = "false",
+       .example = "true",
        .doc = "Compare the key's strings with their case."},
   };
 }
 
 std::vector<OptionDef> JoinOptions() {
   return {
-      {.path = "left", .type = OptionType::kMap, .required = true, .example = "{source: firewall, key: dest_ip}",
+      {.path = "left",
+       .type = OptionType::kMap,
+       .required = true,
+       .example = "{source: firewall, key: dest_ip}",
        .doc = "The side that incidents are made for. Keys: source, key, detection, fields, cased."},
-      {.path = "right", .type = OptionType::kMap, .required = true, .example = "{source: endpoint, key: host_ip}",
+      {.path = "right",
+       .type = OptionType::kMap,
+       .required = true,
+       .example = "{source: endpoint, key: host_ip}",
        .doc = "The other side, with the same keys."},
-      {.path = "within", .type = OptionType::kMap, .required = true, .example = "{before: 5s, after: 60s}",
-       .doc = "How far the right event's time may lie before and after the left event's; bounds included."},
-      {.path = "emit", .type = OptionType::kEnum, .default_text = "incident", .choices = {"incident", "pairs"},
+      {.path = "within",
+       .type = OptionType::kMap,
+       .required = true,
+       .example = "{before: 5s, after: 60s}",
+       .doc = "How far the right event's time may lie before and after the left event's; bounds "
+              "included."},
+      {.path = "emit",
+       .type = OptionType::kEnum,
+       .default_text = "incident",
+       .choices = {"incident", "pairs"},
        .example = "pairs",
-       .doc = "incident: one for each left event, created at its first partner and updated once when the window "
+       .doc = "incident: one for each left event, created at its first partner and updated once "
+              "when the window "
               "closes. pairs: one for each pair."},
-      {.path = "evidence_max", .type = OptionType::kInt, .unit = "events", .default_text = "16", .min = 2, .max = 1000,
-       .example = "50", .doc = "Events listed in one incident; those beyond are counted."},
-      {.path = "matches_max", .type = OptionType::kInt, .unit = "events", .default_text = "10000", .min = 1,
-       .max = 1'000'000, .example = "1000",
-       .doc = "Partners looked at for one event, so that one flooded key cannot stop the rest; hits are counted."},
+      {.path = "evidence_max",
+       .type = OptionType::kInt,
+       .unit = "events",
+       .default_text = "16",
+       .min = 2,
+       .max = 1000,
+       .example = "50",
+       .doc = "Events listed in one incident; those beyond are counted."},
+      {.path = "matches_max",
+       .type = OptionType::kInt,
+       .unit = "events",
+       .default_text = "10000",
+       .min = 1,
+       .max = 1'000'000,
+       .example = "1000",
+       .doc = "Partners looked at for one event, so that one flooded key cannot stop the rest; "
+              "hits are counted."},
   };
 }
 
 std::vector<OptionDef> WithinOptions() {
   return {
-      {.path = "before", .type = OptionType::kDuration, .default_text = "0s", .min = 0, .max = 366 * kDayNs,
-       .example = "5s", .doc = "How long before the left event."},
-      {.path = "after", .type = OptionType::kDuration, .default_text = "0s", .min = 0, .max = 366 * kDayNs,
-       .example = "60s", .doc = "How long after the left event."},
+      {.path = "before",
+       .type = OptionType::kDuration,
+       .default_text = "0s",
+       .min = 0,
+       .max = 366 * kDayNs,
+       .example = "5s",
+       .doc = "How long before the left event."},
+      {.path = "after",
+       .type = OptionType::kDuration,
+       .default_text = "0s",
+       .min = 0,
+       .max = 366 * kDayNs,
+       .example = "60s",
+       .doc = "How long after the left event."},
   };
 }
 
@@ -100,15 +154,19 @@ class IntervalJoin : public Operator {
 
   absl::Status Open(OperatorContext& context) override {
     const DurationNs bucket = std::max(kBucketNsMin, options_.before + options_.after);
-    BONGSU_ASSIGN_OR_RETURN(left_, context.state().OpenTimeList(context.operator_id(), "left", bucket));
-    BONGSU_ASSIGN_OR_RETURN(right_, context.state().OpenTimeList(context.operator_id(), "right", bucket));
+    BONGSU_ASSIGN_OR_RETURN(left_,
+                            context.state().OpenTimeList(context.operator_id(), "left", bucket));
+    BONGSU_ASSIGN_OR_RETURN(right_,
+                            context.state().OpenTimeList(context.operator_id(), "right", bucket));
     return absl::OkStatus();
   }
 
   absl::Status Process(std::span<const Input> batch, OperatorContext& context) override {
     for (const Input& input : batch) {
-      if (input.port == kLeft) BONGSU_RETURN_IF_ERROR(OnLeft(input, context));
-      else BONGSU_RETURN_IF_ERROR(OnRight(input, context));
+      if (input.port == kLeft)
+        BONGSU_RETURN_IF_ERROR(OnLeft(input, context));
+      else
+        BONGSU_RETURN_IF_ERROR(OnRight(input, context));
     }
     return absl::OkStatus();
   }
@@ -124,9 +182,12 @@ class IntervalJoin : public Operator {
  private:
   absl::Status OnLeft(const Input& left, OperatorContext& context);
   absl::Status OnRight(const Input& right, OperatorContext& context);
-  absl::Status SetTimer(std::string_view key, EventTimeNs left_time, RecordSeq left_seq, OperatorContext& context);
-  void Create(std::string_view key, const Evidence& left, const Evidence& right, OperatorContext& context);
-  IncidentId Id(std::string_view key, const Evidence& left, const Evidence* right, OperatorContext& context);
+  absl::Status SetTimer(std::string_view key, EventTimeNs left_time, RecordSeq left_seq,
+                        OperatorContext& context);
+  void Create(std::string_view key, const Evidence& left, const Evidence& right,
+              OperatorContext& context);
+  IncidentId Id(std::string_view key, const Evidence& left, const Evidence* right,
+                OperatorContext& context);
 
   const OperatorSpec& spec_;
   const Options options_;
@@ -171,7 +232,8 @@ absl::Status IntervalJoin::SetTimer(std::string_view key, EventTimeNs left_time,
   // The timer is due when the window has closed: closing time > left.time + after.
   std::string data(8 + 8, '\0');
   for (int i = 0; i < 8; ++i) {
-    data[static_cast<size_t>(i)] = static_cast<char>(static_cast<uint64_t>(left_time) >> (8 * (7 - i)));
+    data[static_cast<size_t>(i)] =
+        static_cast<char>(static_cast<uint64_t>(left_time) >> (8 * (7 - i)));
     data[static_cast<size_t>(8 + i)] = static_cast<char>(left_seq >> (8 * (7 - i)));
   }
   return context.timers().Set(AddTime(left_time, options_.after), key, data);
@@ -184,7 +246,7 @@ absl::Status IntervalJoin::OnLeft(const Input& left, OperatorContext& context) {
   BONGSU_RETURN_IF_ERROR(right_->Scan(
       left.key, AddTime(left.time, -options_.before), AddTime(left.time, options_.after),
       [&](TimeListCursor& entry) {
-        if (entry.seq() == left.seq) return true;   // both sides take one source: never with itself
+        if (entry.seq() == left.seq) return true;  // both sides take one source: never with itself
         if (partners >= options_.matches_max) {
           capped = true;
           return false;
@@ -193,7 +255,7 @@ absl::Status IntervalJoin::OnLeft(const Input& left, OperatorContext& context) {
         if (options_.pairs || partners == 1) {
           Create(left.key, anchor, {kRight, entry.time(), entry.seq(), entry.value()}, context);
         }
-        return options_.pairs || partners < 2;   // an incident's others are gathered at its close
+        return options_.pairs || partners < 2;  // an incident's others are gathered at its close
       }));
   if (capped) context.Count("matches_capped", 1);
   uint8_t mark = kNoPartner;
@@ -225,7 +287,8 @@ absl::Status IntervalJoin::OnRight(const Input& right, OperatorContext& context)
         const bool first = entry.mark() == kNoPartner;
         entry.set_mark(first ? kOnePartner : kMorePartners);
         // With readers the timer was set at the first partner already.
-        if (first == context.has_readers()) status = SetTimer(right.key, entry.time(), entry.seq(), context);
+        if (first == context.has_readers())
+          status = SetTimer(right.key, entry.time(), entry.seq(), context);
         return status.ok();
       }));
   if (capped) context.Count("matches_capped", 1);
@@ -241,7 +304,7 @@ absl::Status IntervalJoin::OnTimer(const DueTimer& timer, OperatorContext& conte
     seq = seq << 8 | static_cast<uint8_t>(timer.data[8 + i]);
   }
   const auto time = static_cast<EventTimeNs>(time_bits);
-  std::string left_payload;   // scans of two lists: the first one's views must not be relied on
+  std::string left_payload;  // scans of two lists: the first one's views must not be relied on
   bool found = false;
   BONGSU_RETURN_IF_ERROR(left_->Scan(timer.key, time, time, [&](TimeListCursor& entry) {
     if (entry.seq() != seq) return true;
@@ -255,28 +318,30 @@ absl::Status IntervalJoin::OnTimer(const DueTimer& timer, OperatorContext& conte
   incident.first_time = incident.last_time = time;
   EventTimeNs first_partner = kMaxEventTime;
   bool capped = false;
-  BONGSU_RETURN_IF_ERROR(right_->Scan(
-      timer.key, AddTime(time, -options_.before), AddTime(time, options_.after), [&](TimeListCursor& entry) {
-        if (entry.seq() == seq) return true;
-        if (incident.event_count >= options_.matches_max) {
-          capped = true;
-          return false;
-        }
-        ++incident.event_count;
-        first_partner = std::min(first_partner, entry.time());
-        incident.first_time = std::min(incident.first_time, entry.time());
-        incident.last_time = std::max(incident.last_time, entry.time());
-        if (evidence.size() < options_.evidence_max) {
-          evidence.push_back({kRight, entry.time(), entry.seq(), entry.value()});
-        } else {
-          ++incident.evidence_dropped;
-        }
-        return true;
-      }));
+  BONGSU_RETURN_IF_ERROR(
+      right_->Scan(timer.key, AddTime(time, -options_.before), AddTime(time, options_.after),
+                   [&](TimeListCursor& entry) {
+                     if (entry.seq() == seq) return true;
+                     if (incident.event_count >= options_.matches_max) {
+                       capped = true;
+                       return false;
+                     }
+                     ++incident.event_count;
+                     first_partner = std::min(first_partner, entry.time());
+                     incident.first_time = std::min(incident.first_time, entry.time());
+                     incident.last_time = std::max(incident.last_time, entry.time());
+                     if (evidence.size() < options_.evidence_max) {
+                       evidence.push_back({kRight, entry.time(), entry.seq(), entry.value()});
+                     } else {
+                       ++incident.evidence_dropped;
+                     }
+                     return true;
+                   }));
   if (capped) context.Count("matches_capped", 1);
-  BONGSU_CHECK_MSG(incident.event_count > 0, "a timer's partners have expired before its window closed");
+  BONGSU_CHECK_MSG(incident.event_count > 0,
+                   "a timer's partners have expired before its window closed");
   const bool update = incident.event_count > 1;
-  ++incident.event_count;   // the left event
+  ++incident.event_count;  // the left event
   incident.activity = update ? Activity::kUpdate : Activity::kCreate;
   incident.id = Id(timer.key, evidence.front(), nullptr, context);
   incident.key = timer.key;
@@ -293,7 +358,9 @@ class IntervalJoinSpec : public OperatorSpec {
                                               Diagnostics& diagnostics);
 
   DurationNs result_delay() const override { return options_.after; }
-  std::unique_ptr<Operator> NewInstance() const override { return std::make_unique<IntervalJoin>(*this, options_); }
+  std::unique_ptr<Operator> NewInstance() const override {
+    return std::make_unique<IntervalJoin>(*this, options_);
+  }
   std::string Why(const Incident& incident) const override;
 
  private:
@@ -303,12 +370,12 @@ class IntervalJoinSpec : public OperatorSpec {
   Options options_;
 };
 
-void IntervalJoinSpec::ReadSide(const OptionReader& reader, const char* name, OperatorBuildContext& context,
-                                Diagnostics& diagnostics) {
+void IntervalJoinSpec::ReadSide(const OptionReader& reader, const char* name,
+                                OperatorBuildContext& context, Diagnostics& diagnostics) {
   InputSpec& input = inputs_.emplace_back();
   input.name = name;
   const Node* node = reader.node(name);
-  if (node == nullptr || !node->is_map()) return;   // reported already
+  if (node == nullptr || !node->is_map()) return;  // reported already
   static const std::vector<OptionDef> kSideOptions = SideOptions();
   const OptionReader side(*node, kSideOptions, diagnostics);
   input.source = side.String("source");
@@ -323,7 +390,8 @@ void IntervalJoinSpec::ReadSide(const OptionReader& reader, const char* name, Op
     if (!input.from_operator || fields->Find(field) >= 0) return true;
     const std::vector<std::string_view> names(fields->names().begin(), fields->names().end());
     const std::string nearest = NearestName(field, names);
-    diagnostics.Error(where, fmt::format("the results of '{}' have no field '{}'", input.source, field),
+    diagnostics.Error(where,
+                      fmt::format("the results of '{}' have no field '{}'", input.source, field),
                       nearest.empty() ? fmt::format("they have: {}", fmt::join(names, ", "))
                                       : fmt::format("did you mean '{}'?", nearest));
     return false;
@@ -348,7 +416,8 @@ void IntervalJoinSpec::ReadSide(const OptionReader& reader, const char* name, Op
   }
 }
 
-std::unique_ptr<OperatorSpec> IntervalJoinSpec::Create(const Node& node, OperatorBuildContext& context,
+std::unique_ptr<OperatorSpec> IntervalJoinSpec::Create(const Node& node,
+                                                       OperatorBuildContext& context,
                                                        Diagnostics& diagnostics) {
   static const std::vector<OptionDef> kOptions = WithCommonOptions(JoinOptions());
   static const std::vector<OptionDef> kWithinOptions = WithinOptions();
@@ -380,12 +449,14 @@ std::unique_ptr<OperatorSpec> IntervalJoinSpec::Create(const Node& node, Operato
 
 // Everything that decides what is found, and nothing that is only said about it.
 std::string IntervalJoinSpec::Normalised() const {
-  std::string text = fmt::format("interval_join 1\nname {}\nwithin {} {}\nemit {}\nbounds {} {}\n", rule_.name,
-                                 options_.before, options_.after, options_.pairs ? "pairs" : "incident",
-                                 options_.evidence_max, options_.matches_max);
+  std::string text =
+      fmt::format("interval_join 1\nname {}\nwithin {} {}\nemit {}\nbounds {} {}\n", rule_.name,
+                  options_.before, options_.after, options_.pairs ? "pairs" : "incident",
+                  options_.evidence_max, options_.matches_max);
   for (const InputSpec& input : inputs_) {
-    text += fmt::format("{} source {} cased {}\nkey {}\nfields {}\nselection {}\n", input.name, input.source,
-                        input.cased, fmt::join(input.key_fields, "\t"), fmt::join(input.fields, "\t"),
+    text += fmt::format("{} source {} cased {}\nkey {}\nfields {}\nselection {}\n", input.name,
+                        input.source, input.cased, fmt::join(input.key_fields, "\t"),
+                        fmt::join(input.fields, "\t"),
                         input.selection == nullptr ? "*" : input.selection->normal_form());
   }
   return text;
@@ -398,22 +469,26 @@ std::string IntervalJoinSpec::Why(const Incident& incident) const {
   }
   const double seconds = static_cast<double>(first_partner - incident.anchor_time) / 1e9;
   const uint64_t partners = incident.event_count - 1;
-  return fmt::format("{} {} event{} with the same {} ({}) within {} before and {} after the {} event; the first {:.3f} s {}",
-                     partners, inputs_[kRight].source, partners == 1 ? "" : "s",
-                     fmt::join(inputs_[kRight].key_fields, ", "), KeyText(incident.key),
-                     DurationText(options_.before), DurationText(options_.after), inputs_[kLeft].source,
-                     seconds < 0 ? -seconds : seconds, seconds < 0 ? "earlier" : "later");
+  return fmt::format(
+      "{} {} event{} with the same {} ({}) within {} before and {} after the {} event; the first "
+      "{:.3f} s {}",
+      partners, inputs_[kRight].source, partners == 1 ? "" : "s",
+      fmt::join(inputs_[kRight].key_fields, ", "), KeyText(incident.key),
+      DurationText(options_.before), DurationText(options_.after), inputs_[kLeft].source,
+      seconds < 0 ? -seconds : seconds, seconds < 0 ? "earlier" : "later");
 }
 
 }  // namespace
 
-void RegisterOperator_interval_join(OperatorRegistry& registry);   // called from the generated list
+void RegisterOperator_interval_join(OperatorRegistry& registry);  // called from the generated list
 
 void RegisterOperator_interval_join(OperatorRegistry& registry) {
   OperatorType type;
   type.name = "interval_join";
-  type.doc = "Joins the events of two sides that have the same key and lie close in event time, in any order of "
-             "arrival within the allowed lateness.";
+  type.doc =
+      "Joins the events of two sides that have the same key and lie close in event time, in any "
+      "order of "
+      "arrival within the allowed lateness.";
   type.options = JoinOptions();
   type.sections = {{"left", SideOptions()}, {"within", WithinOptions()}};
   type.create = IntervalJoinSpec::Create;

@@ -22,7 +22,8 @@ bool ParseIpv4(std::string_view text, uint8_t* bytes) {
       ++digits;
     }
     if (digits == 0 || number > 255) return false;
-    if (digits > 1 && text[at - digits] == '0') return false;   // 010 is octal to some, decimal to others
+    if (digits > 1 && text[at - digits] == '0')
+      return false;  // 010 is octal to some, decimal to others
     bytes[part] = static_cast<uint8_t>(number);
   }
   return at == text.size();
@@ -47,8 +48,10 @@ bool IsIpv4(const IpBytes& ip) { return std::memcmp(ip.data(), kMapped, sizeof(k
 
 std::string IpText(const IpBytes& ip) {
   char text[INET6_ADDRSTRLEN] = {};
-  if (IsIpv4(ip)) inet_ntop(AF_INET, ip.data() + 12, text, sizeof(text));
-  else inet_ntop(AF_INET6, ip.data(), text, sizeof(text));
+  if (IsIpv4(ip))
+    inet_ntop(AF_INET, ip.data() + 12, text, sizeof(text));
+  else
+    inet_ntop(AF_INET6, ip.data(), text, sizeof(text));
   return text;
 }
 

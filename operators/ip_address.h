@@ -1,6 +1,7 @@
 // File: operators/ip_address.h
 //
-// IP addresses as 16 bytes, IPv4 as ::ffff:a.b.c.d, so that `10.0.0.1` and `::ffff:10.0.0.1` are one.
+// IP addresses as 16 bytes, IPv4 as ::ffff:a.b.c.d, so that `10.0.0.1` and `::ffff:10.0.0.1` are
+// one.
 //
 //   IpBytes ip;
 //   if (ParseIp("10.0.0.1", &ip)) ...

@@ -44,7 +44,8 @@ bool AppendKeyPart(const Value& value, bool cased, std::string* out) {
       return false;
     case ValueType::kNumber: {
       std::string text;
-      AppendText(kText, ShortestDecimal(value.text(), &text) ? std::string_view(text) : value.text(), out);
+      AppendText(kText,
+                 ShortestDecimal(value.text(), &text) ? std::string_view(text) : value.text(), out);
       return true;
     }
     case ValueType::kBool:
@@ -77,7 +78,7 @@ KeyBuilder::KeyBuilder(KeyOptions options) : options_(std::move(options)) {
 std::span<const std::string_view> KeyBuilder::Build(const Event& event) {
   keys_.clear();
   if (buffers_.empty()) buffers_.resize(1);
-  size_t used = 1;   // buffers_[0, used) are the keys so far
+  size_t used = 1;  // buffers_[0, used) are the keys so far
   buffers_[0].clear();
   AppendText(kTenant, options_.tenant, &buffers_[0]);
   bool capped = false;
@@ -107,7 +108,8 @@ std::span<const std::string_view> KeyBuilder::Build(const Event& event) {
       ++counters_.missing_part;
       return {};
     }
-    std::vector<std::string> prefixes(buffers_.begin(), buffers_.begin() + static_cast<std::ptrdiff_t>(used));
+    std::vector<std::string> prefixes(buffers_.begin(),
+                                      buffers_.begin() + static_cast<std::ptrdiff_t>(used));
     used = 0;
     buffers_.resize(std::max(buffers_.size(), prefixes.size() * parts.size()));
     for (const std::string& prefix : prefixes) {
@@ -140,7 +142,8 @@ std::string KeyText(std::string_view key) {
       key.remove_prefix(kKeyPartBytesMax + 16);
     } else {
       BONGSU_CHECK(key.size() >= 2);
-      const size_t size = static_cast<size_t>(static_cast<uint8_t>(key[0])) << 8 | static_cast<uint8_t>(key[1]);
+      const size_t size =
+          static_cast<size_t>(static_cast<uint8_t>(key[0])) << 8 | static_cast<uint8_t>(key[1]);
       part = std::string(key.substr(2, size));
       key.remove_prefix(2 + size);
       if (kind == kTenant && part.empty()) continue;

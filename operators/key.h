@@ -1,16 +1,16 @@
 // File: operators/key.h
 //
-// The canonical form of a correlation key, so that two sources that write the same thing differently
-// meet: `10.0.0.1` and `::ffff:10.0.0.1`, `443` and `"443"`, `HOST-1` and `host-1`.
+// The canonical form of a correlation key, so that two sources that write the same thing
+// differently meet: `10.0.0.1` and `::ffff:10.0.0.1`, `443` and `"443"`, `HOST-1` and `host-1`.
 //
 // A key has the tenant in front and then one or more parts. Each part is
 //   - an IP address (any spelling): 16 bytes, IPv4 as ::ffff:a.b.c.d;
 //   - a number: its shortest decimal text, equal to the same string;
 //   - any other string: simple-case-folded UTF-8 (not with `cased`);
 //   - longer than 256 bytes: the first 256 bytes and a 128-bit hash.
-// An array makes one key for each distinct member, 16 at most (counted when there were more). A part
-// that is absent or null makes none: the event does not take part (counted).
-// The byte grammar is in state/FORMAT.md, section "Canonical key".
+// An array makes one key for each distinct member, 16 at most (counted when there were more). A
+// part that is absent or null makes none: the event does not take part (counted). The byte grammar
+// is in state/FORMAT.md, section "Canonical key".
 //
 //   KeyBuilder builder({.slots = {src_ip, src_port}, .tenant = "acme"});
 //   for (std::string_view key : builder.Build(event)) shard = ShardOf(key, seed, shards);
@@ -39,8 +39,8 @@ struct KeyOptions {
 };
 
 struct KeyCounters {
-  uint64_t missing_part = 0;     // events left out: a part was absent, null, or an object
-  uint64_t members_capped = 0;   // events with more than kKeyMembersMax combinations
+  uint64_t missing_part = 0;    // events left out: a part was absent, null, or an object
+  uint64_t members_capped = 0;  // events with more than kKeyMembersMax combinations
 };
 
 class KeyBuilder {

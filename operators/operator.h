@@ -1,8 +1,8 @@
 // File: operators/operator.h
 //
 // The interface of a correlation operator: a stateful computation over keyed events in event time.
-// An operator knows no Kafka, no RocksDB, no thread and no clock; the framework gives it inputs that
-// its selections chose, in batches, and state handles, and takes its incidents.
+// An operator knows no Kafka, no RocksDB, no thread and no clock; the framework gives it inputs
+// that its selections chose, in batches, and state handles, and takes its incidents.
 //
 // Two classes make an operator type:
 //   OperatorSpec  what the configuration says, validated and immutable; shared by all shards.
@@ -26,8 +26,8 @@
 //
 // How to add one, step by step: operators/README.md. Model: operators/interval_join.cc.
 //
-// Errors: state I/O comes back as absl::Status and is returned as it is; the framework decides what it
-// means (stop and restore). Bad data never reaches an operator. A broken invariant crashes.
+// Errors: state I/O comes back as absl::Status and is returned as it is; the framework decides what
+// it means (stop and restore). Bad data never reaches an operator. A broken invariant crashes.
 #pragma once
 
 #include <cstdint>
@@ -50,31 +50,31 @@ namespace bongsu {
 // One keyed event for one input of one operator.
 struct Input {
   EventTimeNs time = 0;
-  RecordSeq seq = 0;            // source partition and offset: the tie-breaker, and the evidence
-  uint8_t port = 0;             // index into OperatorSpec::inputs()
-  std::string_view key;         // canonical (operators/key.h)
-  std::string_view payload;     // the carried fields (operators/payload.h), InputSpec::fields order
+  RecordSeq seq = 0;         // source partition and offset: the tie-breaker, and the evidence
+  uint8_t port = 0;          // index into OperatorSpec::inputs()
+  std::string_view key;      // canonical (operators/key.h)
+  std::string_view payload;  // the carried fields (operators/payload.h), InputSpec::fields order
 };
 
 // What one input (a "side" of a join) asks of its source.
 struct InputSpec {
-  std::string name;                    // "left", "right"
-  std::string source;                  // a source's name, or an operator's whose incidents it takes
-  bool from_operator = false;          // `source` names an operator of a lower level
+  std::string name;            // "left", "right"
+  std::string source;          // a source's name, or an operator's whose incidents it takes
+  bool from_operator = false;  // `source` names an operator of a lower level
   std::vector<std::string> key_fields;
   bool cased = false;
-  std::vector<std::string> fields;     // carried into state and alerts, in payload order
+  std::vector<std::string> fields;  // carried into state and alerts, in payload order
   std::shared_ptr<const sigma::Selection> selection;  // which events take part; null for all
 };
 
 // What alerts say of the rule.
 struct RuleInfo {
-  std::string name;                    // the operator's name in the configuration; unique
-  std::string title;                   // for people; default: the name
+  std::string name;   // the operator's name in the configuration; unique
+  std::string title;  // for people; default: the name
   std::string description;
-  std::string type;                    // "interval_join"
-  std::string level = "medium";        // Sigma's levels: informational low medium high critical
-  std::vector<std::string> tags;       // Sigma's tags: attack.t1059.001, attack.execution
+  std::string type;               // "interval_join"
+  std::string level = "medium";   // Sigma's levels: informational low medium high critical
+  std::vector<std::string> tags;  // Sigma's tags: attack.t1059.001, attack.execution
 };
 
 class OperatorContext;
@@ -83,7 +83,7 @@ class Operator;
 // A timer that fell due.
 struct DueTimer {
   EventTimeNs time = 0;
-  std::string_view key;         // as it was set
+  std::string_view key;  // as it was set
   std::string_view data;
 };
 
@@ -93,8 +93,8 @@ class OperatorSpec {
 
   const RuleInfo& rule() const { return rule_; }
   const std::vector<InputSpec>& inputs() const { return inputs_; }
-  // Stable over restarts and machines: SHA-256 (hexadecimal) of the normalised rule without its prose.
-  // State belongs to it: another hash is another rule.
+  // Stable over restarts and machines: SHA-256 (hexadecimal) of the normalised rule without its
+  // prose. State belongs to it: another hash is another rule.
   const std::string& semantic_hash() const { return semantic_hash_; }
   // Incidents go to the alerts topic (else only to operators of a higher level).
   bool emits_alerts() const { return emits_alerts_; }
@@ -122,7 +122,8 @@ class Operator {
   virtual ~Operator() = default;
   // Asks `context` for the state handles; called once, before anything else.
   [[nodiscard]] virtual absl::Status Open(OperatorContext& context) = 0;
-  [[nodiscard]] virtual absl::Status Process(std::span<const Input> batch, OperatorContext& context) = 0;
+  [[nodiscard]] virtual absl::Status Process(std::span<const Input> batch,
+                                             OperatorContext& context) = 0;
   // A timer's time has been passed by the closing time.
   [[nodiscard]] virtual absl::Status OnTimer(const DueTimer& timer, OperatorContext& context);
   // The closing time has moved; expire here.

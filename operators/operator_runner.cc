@@ -13,7 +13,8 @@ absl::Status Operator::OnWatermark(OperatorContext&) { return absl::OkStatus(); 
 class OperatorRunner::Impl : public OperatorContext {
  public:
   Impl(const OperatorSpec& spec, ShardState& state, uint16_t operator_id,
-       std::vector<DurationNs> allowed_lateness, OperatorOutput& output, const PartitionNames& partitions)
+       std::vector<DurationNs> allowed_lateness, OperatorOutput& output,
+       const PartitionNames& partitions)
       : spec_(spec),
         state_(state),
         operator_id_(operator_id),
@@ -38,7 +39,9 @@ class OperatorRunner::Impl : public OperatorContext {
       BONGSU_CHECK(input.port < ports_.size());
       const EventTimeNs oldest = AddTime(watermark_, -allowed_lateness_[input.port]);
       if (input.time < oldest) {
-        output_.Late(spec_, input, watermark_ == kMaxEventTime ? kMaxEventTime - input.time : watermark_ - input.time);
+        output_.Late(
+            spec_, input,
+            watermark_ == kMaxEventTime ? kMaxEventTime - input.time : watermark_ - input.time);
       } else {
         on_time_.push_back(input);
       }
@@ -71,7 +74,9 @@ class OperatorRunner::Impl : public OperatorContext {
   EventTimeNs closing_time() const override { return AddTime(watermark_, -lateness_max_); }
   EventTimeNs result_watermark() const { return AddTime(closing_time(), -spec_.result_delay()); }
   std::span<const EventTimeNs> ports() const { return ports_; }
-  std::string_view origin(RecordSeq seq) const override { return partitions_.Origin(SeqPartition(seq)); }
+  std::string_view origin(RecordSeq seq) const override {
+    return partitions_.Origin(SeqPartition(seq));
+  }
   void Emit(const Incident& incident) override { output_.Alert(spec_, incident); }
   void Forward(const Incident& incident, EventTimeNs time) override {
     if (has_readers_) output_.Forward(spec_, incident, time);
@@ -93,13 +98,14 @@ class OperatorRunner::Impl : public OperatorContext {
   TimerSet* timers_ = nullptr;
   std::vector<EventTimeNs> ports_;
   EventTimeNs watermark_ = kMinEventTime;
-  std::vector<Input> on_time_;   // scratch
+  std::vector<Input> on_time_;  // scratch
 };
 
 OperatorRunner::OperatorRunner(const OperatorSpec& spec, ShardState& state, uint16_t operator_id,
                                std::vector<DurationNs> allowed_lateness, OperatorOutput& output,
                                const PartitionNames& partitions)
-    : impl_(std::make_unique<Impl>(spec, state, operator_id, std::move(allowed_lateness), output, partitions)) {}
+    : impl_(std::make_unique<Impl>(spec, state, operator_id, std::move(allowed_lateness), output,
+                                   partitions)) {}
 OperatorRunner::~OperatorRunner() = default;
 OperatorRunner::OperatorRunner(OperatorRunner&&) noexcept = default;
 
@@ -111,7 +117,9 @@ absl::Status OperatorRunner::AdvanceWatermark(std::span<const EventTimeNs> port_
 EventTimeNs OperatorRunner::watermark() const { return impl_->watermark(); }
 EventTimeNs OperatorRunner::closing_time() const { return impl_->closing_time(); }
 EventTimeNs OperatorRunner::result_watermark() const { return impl_->result_watermark(); }
-void OperatorRunner::RestoreWatermark(std::span<const EventTimeNs> port_watermarks) { impl_->Restore(port_watermarks); }
+void OperatorRunner::RestoreWatermark(std::span<const EventTimeNs> port_watermarks) {
+  impl_->Restore(port_watermarks);
+}
 std::span<const EventTimeNs> OperatorRunner::port_watermarks() const { return impl_->ports(); }
 uint16_t OperatorRunner::operator_id() const { return impl_->operator_id(); }
 

@@ -1,17 +1,17 @@
 // File: operators/operator_runner.h
 //
 // Drives one Operator on one shard: the same code in the engine and in the test harness. It decides
-// what is late, hands inputs over, moves the watermark, fires timers, and expires, always in the same order, and
-// always between batches.
+// what is late, hands inputs over, moves the watermark, fires timers, and expires, always in the
+// same order, and always between batches.
 //
 //   OperatorRunner runner(spec, state, operator_id, lateness, output, partitions);
 //   runner.Open();
 //   runner.Process(inputs);             // late ones go to output.Late
 //   runner.AdvanceWatermark(port_watermarks);
 //
-// Time (design: watermarks and lateness). The operator's watermark is the minimum over its ports; it never goes back. An input
-// with time < watermark - allowed_lateness(port) is late: it goes to output.Late and no further. The
-// closing time is watermark - max(allowed_lateness of all ports).
+// Time (design: watermarks and lateness). The operator's watermark is the minimum over its ports;
+// it never goes back. An input with time < watermark - allowed_lateness(port) is late: it goes to
+// output.Late and no further. The closing time is watermark - max(allowed_lateness of all ports).
 //
 // Thread-safety: one thread. Errors: absl::Status from state I/O; the runner is then unusable.
 #pragma once
@@ -59,7 +59,8 @@ class OperatorRunner {
 
   [[nodiscard]] absl::Status Open();
   [[nodiscard]] absl::Status Process(std::span<const Input> batch);
-  // One watermark for each port; those that would go back are ignored. kMaxEventTime: the port's input has ended.
+  // One watermark for each port; those that would go back are ignored. kMaxEventTime: the port's
+  // input has ended.
   [[nodiscard]] absl::Status AdvanceWatermark(std::span<const EventTimeNs> port_watermarks);
 
   EventTimeNs watermark() const;

@@ -7,8 +7,9 @@
 namespace bongsu {
 namespace {
 
-// A value is a tag byte (type in the low 4 bits, kCut where it was cut), then for text a varint length
-// and the bytes, for an array a varint count and the members. See state/FORMAT.md, "Payload".
+// A value is a tag byte (type in the low 4 bits, kCut where it was cut), then for text a varint
+// length and the bytes, for an array a varint count and the members. See state/FORMAT.md,
+// "Payload".
 constexpr uint8_t kTypeMask = 0x0f;
 constexpr uint8_t kCut = 0x80;
 // Arrays within arrays: the decoder's own depth bound is far above what fields need.
@@ -61,7 +62,8 @@ int AppendValue(const Value& value, int depth, std::string* out) {
     }
     case ValueType::kArray: {
       const auto items = value.items();
-      const size_t kept = depth >= kDepthMax ? 0 : std::min<size_t>(items.size(), kPayloadArrayItemsMax);
+      const size_t kept =
+          depth >= kDepthMax ? 0 : std::min<size_t>(items.size(), kPayloadArrayItemsMax);
       int cut = kept < items.size() ? 1 : 0;
       out->push_back(static_cast<char>(tag | (cut != 0 ? kCut : 0)));
       AppendVarint(kept, out);
@@ -93,11 +95,16 @@ Value ReadValue(std::string_view* bytes, std::deque<std::vector<Value>>* arrays,
   const std::string_view text = bytes->substr(0, size);
   bytes->remove_prefix(size);
   switch (type) {
-    case ValueType::kBool: return Value::Bool(text == "true");
-    case ValueType::kNumber: return Value::Number(text);
-    case ValueType::kString: return Value::String(text);
-    case ValueType::kObject: return Value::Object(text);
-    default: break;
+    case ValueType::kBool:
+      return Value::Bool(text == "true");
+    case ValueType::kNumber:
+      return Value::Number(text);
+    case ValueType::kString:
+      return Value::String(text);
+    case ValueType::kObject:
+      return Value::Object(text);
+    default:
+      break;
   }
   BONGSU_CHECK_MSG(false, "a payload holds a value of no type");
 }

@@ -1,9 +1,9 @@
 // File: operators/payload.h
 //
-// The fields of an event as they travel to a shard and lie in its state: a compact copy that needs no
-// schema to be walked. Which field each value is, the operator's input says (`InputSpec::fields`, same
-// order). Absent values are kept, so that position i is always field i. The byte grammar is in
-// state/FORMAT.md, section "Payload".
+// The fields of an event as they travel to a shard and lie in its state: a compact copy that needs
+// no schema to be walked. Which field each value is, the operator's input says
+// (`InputSpec::fields`, same order). Absent values are kept, so that position i is always field i.
+// The byte grammar is in state/FORMAT.md, section "Payload".
 //
 //   std::string bytes;
 //   EncodePayload(event, spec.slots, &bytes);
@@ -11,11 +11,11 @@
 //   PayloadReader reader(bytes);
 //   for (Value v; reader.Next(&v);) ...
 //
-// Bounds: a string longer than `kPayloadFieldBytesMax` is cut there, at a code point, and marked; an
-// array keeps its first `kPayloadArrayItemsMax` members, and is marked when it had more.
+// Bounds: a string longer than `kPayloadFieldBytesMax` is cut there, at a code point, and marked;
+// an array keeps its first `kPayloadArrayItemsMax` members, and is marked when it had more.
 //
-// Lifetime: Values returned by PayloadReader point into the payload's bytes and, for arrays, into the
-// reader. Thread-safety: none needed; one reader, one thread.
+// Lifetime: Values returned by PayloadReader point into the payload's bytes and, for arrays, into
+// the reader. Thread-safety: none needed; one reader, one thread.
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,8 @@
 // File: operators/registry.h
 //
 // The operator types that this binary has. Each operators/<name>.cc defines
-// `void RegisterOperator_<name>(OperatorRegistry&)`; `add_operator(<name>)` in operators/CMakeLists.txt
-// puts it on the list that RegisterAllOperators calls.
+// `void RegisterOperator_<name>(OperatorRegistry&)`; `add_operator(<name>)` in
+// operators/CMakeLists.txt puts it on the list that RegisterAllOperators calls.
 //
 // Thread-safety: filled on one thread before use, then only read.
 #pragma once
@@ -26,19 +26,20 @@ namespace bongsu {
 class OperatorBuildContext {
  public:
   virtual ~OperatorBuildContext() = default;
-  // The fields of `source` (a source, or an operator of a lower level); null where there is none, with the error
-  // already reported at `where` (with the nearest name).
+  // The fields of `source` (a source, or an operator of a lower level); null where there is none,
+  // with the error already reported at `where` (with the nearest name).
   virtual FieldTable* Fields(std::string_view source, const SourceLocation& where) = 0;
   virtual bool IsOperator(std::string_view source) const = 0;
-  // Fields that alerts of this source should carry besides those that the rule names: host, user, addresses,
-  // process (the mapping's `entities`).
+  // Fields that alerts of this source should carry besides those that the rule names: host, user,
+  // addresses, process (the mapping's `entities`).
   virtual std::vector<std::string> DefaultFields(std::string_view source) const = 0;
 };
 
 struct OperatorType {
-  std::string name;                       // "interval_join"
-  std::string doc;                        // one paragraph, for deploy/CONFIG.md
-  std::vector<OptionDef> options;         // its keys, beside those all operators have (name, type, level, ...)
+  std::string name;  // "interval_join"
+  std::string doc;   // one paragraph, for deploy/CONFIG.md
+  std::vector<OptionDef>
+      options;  // its keys, beside those all operators have (name, type, level, ...)
   // Maps within it, for the page: key and table.
   std::vector<std::pair<std::string, std::vector<OptionDef>>> sections;
   // Builds the spec from the operator's map. Null after errors, all of which are in `diagnostics`.

@@ -1,7 +1,7 @@
 // File: pipeline/alert_writer.h
 //
-// Incidents as readers of the alerts topic get them: OCSF Detection Finding (class_uid 2004) or compact
-// native JSON. The schema, for readers, is deploy/ALERTS.md.
+// Incidents as readers of the alerts topic get them: OCSF Detection Finding (class_uid 2004) or
+// compact native JSON. The schema, for readers, is deploy/ALERTS.md.
 //
 //   auto writer = MakeAlertWriter(config, partitions, clock);
 //   std::string json;
@@ -33,21 +33,22 @@ class AlertWriter {
 std::unique_ptr<AlertWriter> MakeAlertWriter(const Config& config, const PartitionTable& partitions,
                                              const Clock& clock);
 
-// What is written to the dead-letter and late streams; see deploy/ALERTS.md, "Dead letters and late events".
+// What is written to the dead-letter and late streams; see deploy/ALERTS.md, "Dead letters and late
+// events".
 inline constexpr size_t kDeadLetterRecordBytesMax = 64 * 1024;
 void WriteDeadLetter(const PartitionInfo& partition, int64_t offset, std::string_view reason,
                      std::string_view record, int64_t now_ns, std::string* out);
 // `op` empty: late (or `future`) for the whole source.
 struct LateRecord {
-  std::string_view reason;         // "late" or "future"
-  std::string_view op;             // operator name, or empty
-  std::string_view key;            // canonical key, or empty
+  std::string_view reason;  // "late" or "future"
+  std::string_view op;      // operator name, or empty
+  std::string_view key;     // canonical key, or empty
   EventTimeNs time = 0;
-  DurationNs behind = 0;           // behind the watermark; ahead of the clock for `future`
+  DurationNs behind = 0;  // behind the watermark; ahead of the clock for `future`
   EventTimeNs watermark = 0;
 };
 // `record` is the raw record, or empty where only `fields` (JSON object text) is left of it.
-void WriteLate(const PartitionInfo& partition, int64_t offset, const LateRecord& late, std::string_view record,
-               std::string_view fields_json, std::string* out);
+void WriteLate(const PartitionInfo& partition, int64_t offset, const LateRecord& late,
+               std::string_view record, std::string_view fields_json, std::string* out);
 
 }  // namespace bongsu

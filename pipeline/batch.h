@@ -1,12 +1,12 @@
 // File: pipeline/batch.h
 //
-// The unit of work in the pipeline: a numbered batch of records, read by the reader thread, decoded by
-// one worker, and applied by every shard thread in the order of the numbers. Control marks (a partition
-// went idle, an epoch ends here) ride on batches, so that everybody sees them at the same point of the
-// stream, and a replay of the same batches gives the same results.
+// The unit of work in the pipeline: a numbered batch of records, read by the reader thread, decoded
+// by one worker, and applied by every shard thread in the order of the numbers. Control marks (a
+// partition went idle, an epoch ends here) ride on batches, so that everybody sees them at the same
+// point of the stream, and a replay of the same batches gives the same results.
 //
-// Bounds: `kBatchRecordsMax` records, `kBatchBytesMax` bytes (one record may be larger than that and then is
-// alone); `kBatchesInFlight` batches between the reader and the slowest shard thread.
+// Bounds: `kBatchRecordsMax` records, `kBatchBytesMax` bytes (one record may be larger than that
+// and then is alone); `kBatchesInFlight` batches between the reader and the slowest shard thread.
 //
 // Lifetime: a batch owns the memory of its records (`holder`), until its decode is done.
 // Thread-safety: handed from thread to thread; one owner at a time.
@@ -29,8 +29,8 @@ inline constexpr uint64_t kBatchesInFlight = 64;
 struct Record {
   std::string_view bytes;
   PartitionId partition = 0;
-  int64_t offset = 0;            // Kafka offset; byte position of the line in a file (uncompressed)
-  int64_t timestamp_ms = -1;     // Kafka's record timestamp; -1 where there is none
+  int64_t offset = 0;         // Kafka offset; byte position of the line in a file (uncompressed)
+  int64_t timestamp_ms = -1;  // Kafka's record timestamp; -1 where there is none
   // How many bytes behind the record may be read (not interpreted): simdjson wants 64.
   uint32_t slack = 0;
 };
@@ -45,7 +45,7 @@ struct PartitionMark {
   };
   Kind kind = Kind::kIdle;
   PartitionId partition = 0;
-  EventTimeNs time = 0;          // kFloor
+  EventTimeNs time = 0;  // kFloor
 };
 
 // Keeps the memory behind a batch's records alive (a file buffer, fetched Kafka messages).
@@ -55,12 +55,12 @@ class BatchHolder {
 };
 
 struct Batch {
-  uint64_t number = 0;           // from 1, without gaps; given by the engine's reader loop
+  uint64_t number = 0;  // from 1, without gaps; given by the engine's reader loop
   std::vector<Record> records;
   std::vector<PartitionMark> marks;  // apply after the records
-  EpochId epoch = 0;             // the epoch that it belongs to; given by the engine's reader loop
-  bool epoch_end = false;        // a barrier: the epoch closes behind this batch
-  bool checkpoint = false;       // and its state goes to the store
+  EpochId epoch = 0;        // the epoch that it belongs to; given by the engine's reader loop
+  bool epoch_end = false;   // a barrier: the epoch closes behind this batch
+  bool checkpoint = false;  // and its state goes to the store
   std::unique_ptr<BatchHolder> holder;
 };
 

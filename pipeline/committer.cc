@@ -12,8 +12,9 @@ std::array<std::string, kStreams> SinkNames(const Config& config) {
   return {name(config.alerts), name(config.late), name(config.dead_letter)};
 }
 
-Committer::Committer(const Config& config, const PartitionTable& partitions, Store& store, Sinks sinks,
-                     const Clock& clock, int threads, EpochId first_epoch, std::function<void()> on_change)
+Committer::Committer(const Config& config, const PartitionTable& partitions, Store& store,
+                     Sinks sinks, const Clock& clock, int threads, EpochId first_epoch,
+                     std::function<void()> on_change)
     : config_(config),
       partitions_(partitions),
       store_(store),
@@ -134,12 +135,13 @@ absl::Status Committer::Write(const OutputChunk& chunk) {
   return absl::OkStatus();
 }
 
-// One record that the sink can never take (larger than the broker allows) must not stop the epoch for
-// ever, nor vanish: its beginning goes to the dead letters, with the reason.
+// One record that the sink can never take (larger than the broker allows) must not stop the epoch
+// for ever, nor vanish: its beginning goes to the dead letters, with the reason.
 absl::Status Committer::Unsendable(Stream stream, std::string_view key, std::string_view value,
                                    const absl::Status& why) {
   unsendable_.fetch_add(1, std::memory_order_relaxed);
-  if (stream == Stream::kDeadLetter) return why;   // already cut to a bound: nothing smaller is left to send
+  if (stream == Stream::kDeadLetter)
+    return why;  // already cut to a bound: nothing smaller is left to send
   PartitionInfo partition;
   partition.source = stream == Stream::kAlerts ? "alerts" : "late";
   partition.path = std::string(key);
@@ -153,12 +155,13 @@ absl::Status Committer::Commit(Pending pending) {
   const EpochEnd& end = *pending.end;
   if (end.checkpoint) {
     PipelinePositions positions;
-    const EpochSeal& first = pending.seals.front();   // all threads agree on clocks and watermarks
+    const EpochSeal& first = pending.seals.front();  // all threads agree on clocks and watermarks
     for (const Position& position : end.positions) {
       PipelinePositions::Partition partition;
       partition.info = partitions_.Get(position.partition);
       partition.position = position;
-      if (position.partition < first.partitions.size()) partition.clock = first.partitions[position.partition];
+      if (position.partition < first.partitions.size())
+        partition.clock = first.partitions[position.partition];
       positions.partitions.push_back(std::move(partition));
     }
     for (size_t op = 0; op < first.port_watermarks.size(); ++op) {

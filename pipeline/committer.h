@@ -2,17 +2,17 @@
 //
 // The end of an epoch: writes what the threads put out, in the order of the epochs, and commits.
 //
-// An epoch is complete when every shard thread has sealed it; by then all its outputs have been handed
-// over. Then, in this order (design: epochs, files and at-least-once delivery):
+// An epoch is complete when every shard thread has sealed it; by then all its outputs have been
+// handed over. Then, in this order (design: epochs, files and at-least-once delivery):
 //   1. flush the sinks: alerts acknowledged by Kafka, or on disk;
 //   2. where the epoch ends in a checkpoint: one atomic step of state, positions and output lengths
 //      into the store;
 //   3. tell the reader, which commits the group's offsets, and the shards, which may now evict.
-// A crash before 2 repeats the outputs since the last checkpoint (Kafka: the same ids again; files: cut back first and
-// written again); a crash after it repeats none.
+// A crash before 2 repeats the outputs since the last checkpoint (Kafka: the same ids again; files:
+// cut back first and written again); a crash after it repeats none.
 //
-// Thread-safety: `Outputs`, `Seal`, `BeginEpoch` and the getters from any thread; it runs a thread of its own
-// between Start and Stop.
+// Thread-safety: `Outputs`, `Seal`, `BeginEpoch` and the getters from any thread; it runs a thread
+// of its own between Start and Stop.
 #pragma once
 
 #include <array>
@@ -42,14 +42,14 @@ namespace bongsu {
 struct EpochEnd {
   EpochId epoch = 0;
   bool checkpoint = false;
-  std::vector<Position> positions;   // behind everything that belongs to the epoch
+  std::vector<Position> positions;  // behind everything that belongs to the epoch
 };
 
 class Committer {
  public:
   using Sinks = std::array<Sink*, kStreams>;
-  // Everything referred to outlives the committer. `on_change` is called, from its thread, after each
-  // commit and on failure.
+  // Everything referred to outlives the committer. `on_change` is called, from its thread, after
+  // each commit and on failure.
   Committer(const Config& config, const PartitionTable& partitions, Store& store, Sinks sinks,
             const Clock& clock, int threads, EpochId first_epoch, std::function<void()> on_change);
   ~Committer();
@@ -83,7 +83,8 @@ class Committer {
   void Loop();
   bool Sealed(const Pending& pending) const;
   absl::Status Write(const OutputChunk& chunk);
-  absl::Status Unsendable(Stream stream, std::string_view key, std::string_view value, const absl::Status& why);
+  absl::Status Unsendable(Stream stream, std::string_view key, std::string_view value,
+                          const absl::Status& why);
   absl::Status Commit(Pending pending);
 
   const Config& config_;
@@ -96,12 +97,12 @@ class Committer {
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::map<EpochId, Pending> pending_;              // guarded by mutex_
-  std::optional<std::vector<Position>> persisted_positions_;   // guarded by mutex_
-  absl::Status status_;                              // guarded by mutex_
-  bool stop_ = false;                                // guarded by mutex_
+  std::map<EpochId, Pending> pending_;                        // guarded by mutex_
+  std::optional<std::vector<Position>> persisted_positions_;  // guarded by mutex_
+  absl::Status status_;                                       // guarded by mutex_
+  bool stop_ = false;                                         // guarded by mutex_
 
-  EpochId current_;                                  // the committer's thread only
+  EpochId current_;  // the committer's thread only
   std::atomic<EpochId> committed_;
   std::atomic<EpochId> persisted_;
   std::atomic<size_t> backlog_bytes_{0};
@@ -111,7 +112,8 @@ class Committer {
   std::thread thread_;
 };
 
-// "file:path" or "topic:name" of each stream: recovery cuts an output only if it is still the same one.
+// "file:path" or "topic:name" of each stream: recovery cuts an output only if it is still the same
+// one.
 std::array<std::string, kStreams> SinkNames(const Config& config);
 
 }  // namespace bongsu

@@ -32,13 +32,15 @@ void Substitute(Node& node, Diagnostics& diagnostics) {
     } else if (text[i] == '$' && i + 1 < text.size() && text[i + 1] == '{') {
       const size_t end = text.find('}', i);
       if (end == std::string::npos) {
-        diagnostics.Error(node.where, "'${' is not closed", "write ${NAME}, or $$ for a dollar sign");
+        diagnostics.Error(node.where, "'${' is not closed",
+                          "write ${NAME}, or $$ for a dollar sign");
         return;
       }
       const std::string name = text.substr(i + 2, end - i - 2);
       const char* value = std::getenv(name.c_str());
       if (value == nullptr) {
-        diagnostics.Error(node.where, fmt::format("the environment has no variable '{}'", name), "set it, or write the value");
+        diagnostics.Error(node.where, fmt::format("the environment has no variable '{}'", name),
+                          "set it, or write the value");
         return;
       }
       out += value;
@@ -71,7 +73,8 @@ class Loader : public OperatorBuildContext {
     config_.epoch = top.Duration("epoch");
     config_.threads = static_cast<int>(top.Int("threads"));
     if (top.String("exchange") == "kafka") {
-      diagnostics_.Error(top.where("exchange"), "'exchange: kafka' is not supported yet", "use in_process, with one instance");
+      diagnostics_.Error(top.where("exchange"), "'exchange: kafka' is not supported yet",
+                         "use in_process, with one instance");
     }
     Kafka(top);
     Sources(top);
@@ -114,10 +117,12 @@ class Loader : public OperatorBuildContext {
   std::vector<std::string> DefaultFields(std::string_view source) const override {
     std::vector<std::string> fields;
     // Compact alerts that name their fields carry nothing else.
-    if (config_.alerts.format == AlertFormat::kNative && !config_.alerts.fields.empty()) return fields;
+    if (config_.alerts.format == AlertFormat::kNative && !config_.alerts.fields.empty())
+      return fields;
     for (const SourceConfig& one : config_.sources) {
       if (one.name != source) continue;
-      for (const auto& [entity, names] : one.format.entities) fields.insert(fields.end(), names.begin(), names.end());
+      for (const auto& [entity, names] : one.format.entities)
+        fields.insert(fields.end(), names.begin(), names.end());
     }
     return fields;
   }
@@ -125,11 +130,14 @@ class Loader : public OperatorBuildContext {
  private:
   // Names go into topic names, paths and tables.
   void CheckName(const std::string& name, const SourceLocation& where) {
-    if (name.empty()) return;   // reported as missing
+    if (name.empty()) return;  // reported as missing
     const bool good = name.size() <= 200 && std::all_of(name.begin(), name.end(), [](char c) {
-                        return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
+                        return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' ||
+                               c == '_' || c == '-';
                       });
-    if (!good) diagnostics_.Error(where, fmt::format("'{}' cannot be a name", name), "letters, digits, '.', '_' and '-', at most 200");
+    if (!good)
+      diagnostics_.Error(where, fmt::format("'{}' cannot be a name", name),
+                         "letters, digits, '.', '_' and '-', at most 200");
   }
 
   std::string Path(const std::string& path) const {
@@ -141,25 +149,31 @@ class Loader : public OperatorBuildContext {
     if (kafka == nullptr || !kafka->is_map()) return;
     for (const auto& [key, value] : kafka->entries) {
       const auto& reserved = ReservedKafkaProperties();
-      const auto one = std::find_if(reserved.begin(), reserved.end(),
-                                    [&](const ReservedProperty& property) { return property.name == key.scalar; });
+      const auto one = std::find_if(
+          reserved.begin(), reserved.end(),
+          [&](const ReservedProperty& property) { return property.name == key.scalar; });
       if (one != reserved.end()) {
-        diagnostics_.Error(key.where, fmt::format("bongsu sets '{}' itself", key.scalar), one->hint);
+        diagnostics_.Error(key.where, fmt::format("bongsu sets '{}' itself", key.scalar),
+                           one->hint);
       } else if (value.is_scalar()) {
         config_.kafka[key.scalar] = value.scalar;
-      } else if (const Node* file = value.Find("file"); file != nullptr && value.entries.size() == 1 && file->is_scalar()) {
+      } else if (const Node* file = value.Find("file");
+                 file != nullptr && value.entries.size() == 1 && file->is_scalar()) {
         std::ifstream in(Path(file->scalar), std::ios::binary);
         std::ostringstream content;
         content << in.rdbuf();
         if (!in) {
-          diagnostics_.Error(file->where, fmt::format("cannot read the file for '{}'", key.scalar), Path(file->scalar));
+          diagnostics_.Error(file->where, fmt::format("cannot read the file for '{}'", key.scalar),
+                             Path(file->scalar));
           continue;
         }
         std::string secret = content.str();
-        while (!secret.empty() && (secret.back() == '\n' || secret.back() == '\r')) secret.pop_back();
+        while (!secret.empty() && (secret.back() == '\n' || secret.back() == '\r'))
+          secret.pop_back();
         config_.kafka[key.scalar] = std::move(secret);
       } else {
-        diagnostics_.Error(value.where, fmt::format("'{}' must be a value or {{file: path}}", key.scalar), "");
+        diagnostics_.Error(value.where,
+                           fmt::format("'{}' must be a value or {{file: path}}", key.scalar), "");
       }
     }
   }
@@ -173,7 +187,8 @@ class Loader : public OperatorBuildContext {
       Source(node);
       const SourceConfig& source = config_.sources.back();
       if (!source.name.empty() && !names.insert(source.name).second) {
-        diagnostics_.Error(source.where, fmt::format("two sources are called '{}'", source.name), "");
+        diagnostics_.Error(source.where, fmt::format("two sources are called '{}'", source.name),
+                           "");
       }
     }
   }
@@ -187,10 +202,12 @@ class Loader : public OperatorBuildContext {
     source.topics = reader.StringList("topics");
     for (const std::string& file : reader.StringList("files")) source.files.push_back(Path(file));
     if (source.topics.empty() == source.files.empty()) {
-      diagnostics_.Error(node.where, "a source reads either topics or files", "give one of the two");
+      diagnostics_.Error(node.where, "a source reads either topics or files",
+                         "give one of the two");
     }
     if (const Node* format = reader.node("format"); format != nullptr) {
-      if (auto parsed = ParseFormat(*format, diagnostics_); parsed.has_value()) source.format = *std::move(parsed);
+      if (auto parsed = ParseFormat(*format, diagnostics_); parsed.has_value())
+        source.format = *std::move(parsed);
     }
     source.tenant = reader.String("tenant");
     source.validate = reader.String("validate") == "full" ? Validate::kFull : Validate::kRead;
@@ -198,14 +215,16 @@ class Loader : public OperatorBuildContext {
     source.until = reader.String("until") == "end" ? Until::kEnd : Until::kForever;
     for (const char* key : {"until", "on_idle"}) {
       if (!source.files.empty() && reader.has(key)) {
-        diagnostics_.Error(reader.where(key), fmt::format("'{}' is for topics", key), "files are always read to their end");
+        diagnostics_.Error(reader.where(key), fmt::format("'{}' is for topics", key),
+                           "files are always read to their end");
       }
     }
     source.record_bytes_max = reader.Bytes("record_bytes_max");
     source.depth_max = static_cast<int>(reader.Int("depth_max"));
     const Node none;
     const Node* time = reader.node("time");
-    const OptionReader clock(time != nullptr ? *time : none, ConfigOptions("sources[].time"), diagnostics_);
+    const OptionReader clock(time != nullptr ? *time : none, ConfigOptions("sources[].time"),
+                             diagnostics_);
     source.out_of_orderness = clock.Duration("out_of_orderness");
     source.allowed_lateness = clock.Duration("allowed_lateness");
     source.max_future_skew = clock.Duration("max_future_skew");
@@ -221,13 +240,15 @@ class Loader : public OperatorBuildContext {
     sink->topic = reader.String("topic");
     if (reader.has("file")) sink->file = Path(reader.String("file"));
     if (sink->topic.empty() == sink->file.empty()) {
-      diagnostics_.Error(node->where, fmt::format("'{}' goes either to a topic or to a file", name), "give one of the two");
+      diagnostics_.Error(node->where, fmt::format("'{}' goes either to a topic or to a file", name),
+                         "give one of the two");
     }
     if (std::string_view(name) != "alerts") return;
     sink->format = reader.String("format") == "native" ? AlertFormat::kNative : AlertFormat::kOcsf;
     sink->fields = reader.StringList("fields");
     if (sink->format == AlertFormat::kOcsf && reader.has("fields")) {
-      diagnostics_.Error(reader.where("fields"), "'fields' is for format: native", "an operator's side names the fields that OCSF alerts carry");
+      diagnostics_.Error(reader.where("fields"), "'fields' is for format: native",
+                         "an operator's side names the fields that OCSF alerts carry");
     }
   }
 
@@ -244,7 +265,8 @@ class Loader : public OperatorBuildContext {
     for (const SinkConfig* sink : {&config_.alerts, &config_.late, &config_.dead_letter}) {
       const std::string output = sink->file.empty() ? "topic " + sink->topic : "file " + sink->file;
       if (sink->file.empty() && sink->topic.empty()) continue;
-      if (!outputs.insert(output).second) diagnostics_.Error(sink->where, fmt::format("two sinks write to {}", output), "");
+      if (!outputs.insert(output).second)
+        diagnostics_.Error(sink->where, fmt::format("two sinks write to {}", output), "");
     }
   }
 
@@ -253,7 +275,8 @@ class Loader : public OperatorBuildContext {
     if (!sink->topic.empty() || !sink->file.empty()) return;
     sink->where = config_.alerts.where;
     if (!config_.alerts.file.empty()) {
-      sink->file = fs::path(config_.alerts.file).replace_extension().string() + "." + what + ".jsonl";
+      sink->file =
+          fs::path(config_.alerts.file).replace_extension().string() + "." + what + ".jsonl";
     } else if (!config_.alerts.topic.empty()) {
       sink->topic = config_.application + "." + what;
     }
@@ -273,7 +296,8 @@ class Loader : public OperatorBuildContext {
           diagnostics_.Error(name->where, fmt::format("two operators are called '{}'", text), "");
         }
         for (const SourceConfig& source : config_.sources) {
-          if (source.name == text) diagnostics_.Error(name->where, fmt::format("a source is called '{}' too", text), "");
+          if (source.name == text)
+            diagnostics_.Error(name->where, fmt::format("a source is called '{}' too", text), "");
         }
       }
       operator_nodes_.emplace_back(text, &node);
@@ -290,7 +314,11 @@ class Loader : public OperatorBuildContext {
       }
     }
     for (size_t i = 0; i < operator_nodes_.size(); ++i) {
-      if (!built[i]) diagnostics_.Error(operator_nodes_[i].second->where, fmt::format("operator '{}' reads its own results, through others", operator_nodes_[i].first), "operators form levels");
+      if (!built[i])
+        diagnostics_.Error(operator_nodes_[i].second->where,
+                           fmt::format("operator '{}' reads its own results, through others",
+                                       operator_nodes_[i].first),
+                           "operators form levels");
     }
   }
 
@@ -318,7 +346,8 @@ class Loader : public OperatorBuildContext {
     std::vector<std::string_view> types;
     for (const auto& [known, unused] : registry_.all()) types.push_back(known);
     if (type == nullptr || !type->is_scalar()) {
-      diagnostics_.Error(node.where, "'type' is missing", fmt::format("one of: {}", fmt::join(types, ", ")));
+      diagnostics_.Error(node.where, "'type' is missing",
+                         fmt::format("one of: {}", fmt::join(types, ", ")));
       failed_operators_.insert(label);
       return;
     }
@@ -339,7 +368,9 @@ class Loader : public OperatorBuildContext {
     int level = 0;
     FieldTable results;
     for (const InputSpec& input : spec->inputs()) {
-      if (input.from_operator) level = std::max(level, config_.operator_levels[static_cast<size_t>(Index(input.source))] + 1);
+      if (input.from_operator)
+        level =
+            std::max(level, config_.operator_levels[static_cast<size_t>(Index(input.source))] + 1);
       for (const std::string& field : input.fields) results.Slot(input.name + "." + field);
     }
     for (const char* field : {"rule", "level", "key"}) results.Slot(field);
@@ -359,7 +390,8 @@ class Loader : public OperatorBuildContext {
     if (reader.has("path")) {
       config_.state.path = Path(reader.String("path"));
     } else if (config_.uses_kafka()) {
-      diagnostics_.Error(node != nullptr ? node->where : top.where("state"), "'state.path' is missing", "for example state: {path: /var/lib/bongsu}");
+      diagnostics_.Error(node != nullptr ? node->where : top.where("state"),
+                         "'state.path' is missing", "for example state: {path: /var/lib/bongsu}");
     } else {
       config_.state.path = Path(".bongsu/" + config_.application);
     }
@@ -371,11 +403,14 @@ class Loader : public OperatorBuildContext {
     config_.delivery = all_files ? Delivery::kExactlyOnce : Delivery::kAtLeastOnce;
     if (asked == "at_least_once") config_.delivery = Delivery::kAtLeastOnce;
     if (asked == "exactly_once" && !all_files) {
-      diagnostics_.Error(top.where("delivery"), "'delivery: exactly_once' is not supported yet with Kafka",
+      diagnostics_.Error(top.where("delivery"),
+                         "'delivery: exactly_once' is not supported yet with Kafka",
                          "write at_least_once: alerts may repeat after a crash, with the same ids");
     }
-    if (config_.uses_kafka() && !config_.kafka.contains("bootstrap.servers") && !config_.kafka.contains("metadata.broker.list")) {
-      diagnostics_.Error(top.where("kafka"), "'bootstrap.servers' is missing under 'kafka'", "for example kafka: {bootstrap.servers: kafka-1:9092}");
+    if (config_.uses_kafka() && !config_.kafka.contains("bootstrap.servers") &&
+        !config_.kafka.contains("metadata.broker.list")) {
+      diagnostics_.Error(top.where("kafka"), "'bootstrap.servers' is missing under 'kafka'",
+                         "for example kafka: {bootstrap.servers: kafka-1:9092}");
     }
   }
 
@@ -390,11 +425,13 @@ class Loader : public OperatorBuildContext {
 }  // namespace
 
 bool Config::uses_kafka_sources() const {
-  return std::any_of(sources.begin(), sources.end(), [](const SourceConfig& source) { return !source.topics.empty(); });
+  return std::any_of(sources.begin(), sources.end(),
+                     [](const SourceConfig& source) { return !source.topics.empty(); });
 }
 
 bool Config::uses_kafka() const {
-  return uses_kafka_sources() || !alerts.topic.empty() || !late.topic.empty() || !dead_letter.topic.empty();
+  return uses_kafka_sources() || !alerts.topic.empty() || !late.topic.empty() ||
+         !dead_letter.topic.empty();
 }
 
 const SourceConfig* Config::FindSource(std::string_view name) const {
@@ -404,12 +441,14 @@ const SourceConfig* Config::FindSource(std::string_view name) const {
   return nullptr;
 }
 
-std::optional<Config> ParseConfig(std::string_view text, const std::string& file, const OperatorRegistry& registry,
-                                  Diagnostics& diagnostics) {
+std::optional<Config> ParseConfig(std::string_view text, const std::string& file,
+                                  const OperatorRegistry& registry, Diagnostics& diagnostics) {
   std::vector<Node> documents = ParseYaml(text, file, YamlLimits{}, diagnostics);
   if (documents.size() != 1) {
     if (!diagnostics.has_errors()) {
-      diagnostics.Error({file, 0, 0}, documents.empty() ? "the file is empty" : "more than one YAML document", "");
+      diagnostics.Error({file, 0, 0},
+                        documents.empty() ? "the file is empty" : "more than one YAML document",
+                        "");
     }
     return std::nullopt;
   }
@@ -417,7 +456,8 @@ std::optional<Config> ParseConfig(std::string_view text, const std::string& file
   return Loader(file, registry, diagnostics).Load(documents[0]);
 }
 
-std::optional<Config> LoadConfig(const std::string& file, const OperatorRegistry& registry, Diagnostics& diagnostics) {
+std::optional<Config> LoadConfig(const std::string& file, const OperatorRegistry& registry,
+                                 Diagnostics& diagnostics) {
   std::ifstream in(file, std::ios::binary);
   std::ostringstream content;
   if (in) content << in.rdbuf();

@@ -1,7 +1,7 @@
 // File: pipeline/config.h
 //
-// The service's configuration, validated: what `-c FILE` says. Keys, types, units, defaults and docs
-// stand in pipeline/config_options.cc, once; deploy/CONFIG.md is made from that table.
+// The service's configuration, validated: what `-c FILE` says. Keys, types, units, defaults and
+// docs stand in pipeline/config_options.cc, once; deploy/CONFIG.md is made from that table.
 //
 //   Diagnostics diagnostics;
 //   std::optional<Config> config = LoadConfig("bongsu.yaml", registry, diagnostics);
@@ -36,13 +36,13 @@ enum class Delivery : uint8_t { kAtLeastOnce, kExactlyOnce };
 
 struct SourceConfig {
   std::string name;
-  std::vector<std::string> topics;   // Kafka; or
-  std::vector<std::string> files;    // globs
-  Format format;                     // event time, field mapping, log source
+  std::vector<std::string> topics;  // Kafka; or
+  std::vector<std::string> files;   // globs
+  Format format;                    // event time, field mapping, log source
   std::string tenant;
   Validate validate = Validate::kRead;
   OnIdle on_idle = OnIdle::kHold;
-  Until until = Until::kForever;     // Kafka only: stop at the end that the topics had at start
+  Until until = Until::kForever;  // Kafka only: stop at the end that the topics had at start
   DurationNs out_of_orderness = 5 * kSecondNs;
   DurationNs allowed_lateness = kMinuteNs;
   DurationNs max_future_skew = 10 * kMinuteNs;
@@ -50,17 +50,17 @@ struct SourceConfig {
   DurationNs live_bound = 2 * kMinuteNs;
   int64_t record_bytes_max = int64_t{1} << 20;
   int depth_max = 64;
-  FieldTable fields;                 // what operators and outputs need of it
+  FieldTable fields;  // what operators and outputs need of it
   SourceLocation where;
 };
 
 enum class AlertFormat : uint8_t { kOcsf, kNative };
 
 struct SinkConfig {
-  std::string topic;                 // one of the two; both empty: not configured
+  std::string topic;  // one of the two; both empty: not configured
   std::string file;
-  AlertFormat format = AlertFormat::kOcsf;   // alerts only
-  std::vector<std::string> fields;   // native alerts: which carried fields; empty: all
+  AlertFormat format = AlertFormat::kOcsf;  // alerts only
+  std::vector<std::string> fields;          // native alerts: which carried fields; empty: all
   SourceLocation where;
 };
 
@@ -68,19 +68,20 @@ struct StateConfig {
   std::string path;
   int64_t memory_bytes = int64_t{1} << 30;
   uint16_t shards = 16;
-  DurationNs checkpoint_interval = 5 * kSecondNs;   // at most this long between two
-  int64_t checkpoint_bytes = int64_t{64} << 20;     // or this much changed state
+  DurationNs checkpoint_interval = 5 * kSecondNs;  // at most this long between two
+  int64_t checkpoint_bytes = int64_t{64} << 20;    // or this much changed state
 };
 
 struct Config {
-  std::string file;                  // as given
+  std::string file;  // as given
   std::string application;
   std::string instance;
-  std::map<std::string, std::string> kafka;   // librdkafka properties as they stand
+  std::map<std::string, std::string> kafka;  // librdkafka properties as they stand
   std::vector<SourceConfig> sources;
-  std::vector<std::unique_ptr<OperatorSpec>> operators;   // in configuration order
-  std::vector<int> operator_levels;  // of each operator: 0 reads sources only
-  // Of each operator: the fields of its results, for those who read them ("left.src_ip", "rule", "level", "key").
+  std::vector<std::unique_ptr<OperatorSpec>> operators;  // in configuration order
+  std::vector<int> operator_levels;                      // of each operator: 0 reads sources only
+  // Of each operator: the fields of its results, for those who read them ("left.src_ip", "rule",
+  // "level", "key").
   std::vector<FieldTable> result_fields;
   SinkConfig alerts;
   SinkConfig late;
@@ -88,7 +89,7 @@ struct Config {
   StateConfig state;
   Delivery delivery = Delivery::kAtLeastOnce;
   DurationNs epoch = 250 * kMillisecondNs;
-  int threads = 0;                   // 0: one for each core
+  int threads = 0;  // 0: one for each core
   bool logging_json = false;
   std::string logging_level = "info";
 
@@ -97,10 +98,11 @@ struct Config {
   const SourceConfig* FindSource(std::string_view name) const;
 };
 
-std::optional<Config> LoadConfig(const std::string& file, const OperatorRegistry& registry, Diagnostics& diagnostics);
+std::optional<Config> LoadConfig(const std::string& file, const OperatorRegistry& registry,
+                                 Diagnostics& diagnostics);
 // The same from text; `file` is used in messages and for relative paths.
-std::optional<Config> ParseConfig(std::string_view text, const std::string& file, const OperatorRegistry& registry,
-                                  Diagnostics& diagnostics);
+std::optional<Config> ParseConfig(std::string_view text, const std::string& file,
+                                  const OperatorRegistry& registry, Diagnostics& diagnostics);
 // The page deploy/CONFIG.md, made from the tables.
 std::string ConfigPage(const OperatorRegistry& registry);
 

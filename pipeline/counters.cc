@@ -14,7 +14,8 @@ void SourceCounters::Merge(const SourceCounters& other) {
 }
 
 void OperatorCounters::Merge(const OperatorCounters& other) {
-  for (size_t i = 0; i < selected.size() && i < other.selected.size(); ++i) selected[i] += other.selected[i];
+  for (size_t i = 0; i < selected.size() && i < other.selected.size(); ++i)
+    selected[i] += other.selected[i];
   key_missing += other.key_missing;
   key_members_capped += other.key_members_capped;
   fields_cut += other.fields_cut;
@@ -31,7 +32,8 @@ RunCounters::RunCounters(size_t source_count, const std::vector<size_t>& ports_o
 }
 
 void RunCounters::Merge(const RunCounters& other) {
-  for (size_t i = 0; i < sources.size() && i < other.sources.size(); ++i) sources[i].Merge(other.sources[i]);
+  for (size_t i = 0; i < sources.size() && i < other.sources.size(); ++i)
+    sources[i].Merge(other.sources[i]);
   for (size_t i = 0; i < operators.size() && i < other.operators.size(); ++i) {
     operators[i].Merge(other.operators[i]);
   }

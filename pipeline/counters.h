@@ -1,7 +1,7 @@
 // File: pipeline/counters.h
 //
-// What a run counts: by source, by operator, by reason. Every thread has its own; the report adds them up when the threads
-// are done, progress reads the few atomics of LiveCounters while they run.
+// What a run counts: by source, by operator, by reason. Every thread has its own; the report adds
+// them up when the threads are done, progress reads the few atomics of LiveCounters while they run.
 //
 // Thread-safety: RunCounters belongs to one thread; LiveCounters is shared.
 #pragma once
@@ -25,20 +25,20 @@ struct SourceCounters {
   uint64_t future = 0;
   uint64_t repaired_utf8 = 0;
   uint64_t array_items_capped = 0;
-  uint64_t late = 0;                                    // inputs of operators that came too late
+  uint64_t late = 0;  // inputs of operators that came too late
   void Merge(const SourceCounters& other);
 };
 
 struct OperatorCounters {
-  std::vector<uint64_t> selected;       // by port: events that the selection chose
-  uint64_t key_missing = 0;             // events without a usable key
+  std::vector<uint64_t> selected;  // by port: events that the selection chose
+  uint64_t key_missing = 0;        // events without a usable key
   uint64_t key_members_capped = 0;
-  uint64_t fields_cut = 0;              // carried values cut at their bound
+  uint64_t fields_cut = 0;  // carried values cut at their bound
   uint64_t late = 0;
   uint64_t created = 0;
   uint64_t updated = 0;
   uint64_t forwarded = 0;
-  std::map<std::string, uint64_t> named;   // what the operator itself counts
+  std::map<std::string, uint64_t> named;  // what the operator itself counts
   void Merge(const OperatorCounters& other);
 };
 

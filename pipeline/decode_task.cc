@@ -6,12 +6,14 @@
 namespace bongsu {
 
 NewestTimes::NewestTimes() : times_(std::make_unique<std::atomic<EventTimeNs>[]>(kPartitionsMax)) {
-  for (uint32_t i = 0; i < kPartitionsMax; ++i) times_[i].store(kMinEventTime, std::memory_order_relaxed);
+  for (uint32_t i = 0; i < kPartitionsMax; ++i)
+    times_[i].store(kMinEventTime, std::memory_order_relaxed);
 }
 
 void NewestTimes::Raise(PartitionId partition, EventTimeNs time) {
   EventTimeNs seen = times_[partition].load(std::memory_order_relaxed);
-  while (seen < time && !times_[partition].compare_exchange_weak(seen, time, std::memory_order_relaxed)) {
+  while (seen < time &&
+         !times_[partition].compare_exchange_weak(seen, time, std::memory_order_relaxed)) {
   }
 }
 
@@ -37,7 +39,8 @@ void Router::Route(const Event& event, ExchangeSlot& slot, int writer, RunCounte
     keyed.seen = now;
     if (keys.empty()) continue;
     payload_.clear();
-    counted.fields_cut += static_cast<uint64_t>(EncodePayload(event, feed.payload_slots, &payload_));
+    counted.fields_cut +=
+        static_cast<uint64_t>(EncodePayload(event, feed.payload_slots, &payload_));
     for (std::string_view key : keys) {
       const ShardId shard = ShardOf(key, hash_seed_, shards_);
       ExchangeBlock& block = slot.block(writer, shard % threads_);
@@ -65,7 +68,9 @@ DecodeTask::DecodeTask(const Config& config, const Plan& plan, const PartitionTa
     options.record_bytes_max = source.record_bytes_max;
     options.depth_max = source.depth_max;
     sources_.push_back({Decoder(source.format, source.fields, options),
-                        Router(plan.sources[i].feeds, hash_seed, shards, threads), source.max_future_skew, {}});
+                        Router(plan.sources[i].feeds, hash_seed, shards, threads),
+                        source.max_future_skew,
+                        {}});
   }
 }
 
@@ -78,8 +83,8 @@ uint16_t DecodeTask::SourceOf(PartitionId partition) {
   return static_cast<uint16_t>(source_of_[partition]);
 }
 
-void DecodeTask::Run(const Batch& batch, ExchangeSlot& slot, OutputChunk& outputs, RunCounters& counters,
-                     LiveCounters& live) {
+void DecodeTask::Run(const Batch& batch, ExchangeSlot& slot, OutputChunk& outputs,
+                     RunCounters& counters, LiveCounters& live) {
   for (int reader = 0; reader < slot.readers(); ++reader) slot.block(0, reader).Clear();
   slot.times.clear();
   slot.marks = batch.marks;
@@ -130,16 +135,18 @@ void DecodeTask::RunRecord(const Record& record, ExchangeSlot& slot, OutputChunk
   source.router.Route(event, slot, 0, counters);
 }
 
-void DecodeTask::DeadLetter(const Record& record, DecodeResult why, OutputChunk& outputs, LiveCounters& live) {
+void DecodeTask::DeadLetter(const Record& record, DecodeResult why, OutputChunk& outputs,
+                            LiveCounters& live) {
   const PartitionInfo& partition = partitions_.Get(record.partition);
   scratch_.clear();
-  WriteDeadLetter(partition, record.offset, DecodeResultName(why), record.bytes, now_ns_, &scratch_);
+  WriteDeadLetter(partition, record.offset, DecodeResultName(why), record.bytes, now_ns_,
+                  &scratch_);
   outputs.Add(Stream::kDeadLetter, partition.source, scratch_);
   live.dead_letters.fetch_add(1, std::memory_order_relaxed);
 }
 
-void DecodeTask::Future(const Record& record, EventTimeNs time, const char* reason, OutputChunk& outputs,
-                        LiveCounters& live) {
+void DecodeTask::Future(const Record& record, EventTimeNs time, const char* reason,
+                        OutputChunk& outputs, LiveCounters& live) {
   const PartitionInfo& partition = partitions_.Get(record.partition);
   LateRecord late;
   late.reason = reason;

@@ -1,7 +1,8 @@
 // File: pipeline/decode_task.h
 //
-// The stateless half of a thread: decodes a batch, sends what cannot be used to the dead letters, asks
-// every selection of the source, and routes what they choose to the shards, into the batch's exchange slot.
+// The stateless half of a thread: decodes a batch, sends what cannot be used to the dead letters,
+// asks every selection of the source, and routes what they choose to the shards, into the batch's
+// exchange slot.
 //
 // Thread-safety: one thread; the slot is its own until it calls Complete on it.
 #pragma once
@@ -35,7 +36,8 @@ class NewestTimes {
   std::unique_ptr<std::atomic<EventTimeNs>[]> times_;
 };
 
-// Turns one event into routed inputs; shared by DecodeTask (records) and ShardTask (results for the next level).
+// Turns one event into routed inputs; shared by DecodeTask (records) and ShardTask (results for the
+// next level).
 class Router {
  public:
   Router(const std::vector<Feed>& feeds, uint64_t hash_seed, uint16_t shards, int threads);
@@ -47,29 +49,32 @@ class Router {
   struct KeyedFeed {
     const Feed* feed;
     KeyBuilder keys;
-    KeyCounters seen;   // what of the builder's counters is in RunCounters already
+    KeyCounters seen;  // what of the builder's counters is in RunCounters already
   };
   std::vector<KeyedFeed> feeds_;
   uint64_t hash_seed_;
   uint16_t shards_;
   int threads_;
-  std::string payload_;   // scratch
+  std::string payload_;  // scratch
 };
 
 class DecodeTask {
  public:
   // Everything referred to outlives the task.
-  DecodeTask(const Config& config, const Plan& plan, const PartitionTable& partitions, const Clock& clock,
-             uint64_t hash_seed, uint16_t shards, int threads, NewestTimes& newest);
-  // Fills `slot` (cleared first) from `batch` and appends dead letters and future records to `outputs`.
+  DecodeTask(const Config& config, const Plan& plan, const PartitionTable& partitions,
+             const Clock& clock, uint64_t hash_seed, uint16_t shards, int threads,
+             NewestTimes& newest);
+  // Fills `slot` (cleared first) from `batch` and appends dead letters and future records to
+  // `outputs`.
   void Run(const Batch& batch, ExchangeSlot& slot, OutputChunk& outputs, RunCounters& counters,
            LiveCounters& live);
 
  private:
-  void RunRecord(const Record& record, ExchangeSlot& slot, OutputChunk& outputs, RunCounters& counters,
-                 LiveCounters& live);
+  void RunRecord(const Record& record, ExchangeSlot& slot, OutputChunk& outputs,
+                 RunCounters& counters, LiveCounters& live);
   void DeadLetter(const Record& record, DecodeResult why, OutputChunk& outputs, LiveCounters& live);
-  void Future(const Record& record, EventTimeNs time, const char* reason, OutputChunk& outputs, LiveCounters& live);
+  void Future(const Record& record, EventTimeNs time, const char* reason, OutputChunk& outputs,
+              LiveCounters& live);
   uint16_t SourceOf(PartitionId partition);
 
   struct Source {
@@ -85,7 +90,7 @@ class DecodeTask {
   std::vector<int32_t> source_of_;       // by partition, -1 unknown
   std::vector<EventTimeNs> batch_time_;  // by partition: newest in this batch
   std::vector<PartitionId> touched_;
-  int64_t now_ns_ = 0;                   // wall clock, once a batch
+  int64_t now_ns_ = 0;  // wall clock, once a batch
   std::string scratch_;
 };
 

@@ -15,9 +15,9 @@ struct Engine::Worker {
   int index = 0;
   std::unique_ptr<DecodeTask> decode;
   std::unique_ptr<ShardTask> shards;
-  RunCounters counters;                    // of its decoding
-  std::vector<uint64_t> next;              // by level: the batch to apply next
-  std::atomic<uint64_t> applied{0};        // at the highest level
+  RunCounters counters;              // of its decoding
+  std::vector<uint64_t> next;        // by level: the batch to apply next
+  std::atomic<uint64_t> applied{0};  // at the highest level
   std::atomic<size_t> dirty_bytes{0};
   std::atomic<size_t> memory_bytes{0};
   EpochId persisted = 0;
@@ -29,8 +29,8 @@ namespace {
 
 constexpr DurationNs kPollWaitNs = 5 * kMillisecondNs;
 constexpr DurationNs kTickNs = kSecondNs;
-// A source is paused only after this long without room: its own prefetch bound holds until then, and a
-// pause throws prefetched records away.
+// A source is paused only after this long without room: its own prefetch bound holds until then,
+// and a pause throws prefetched records away.
 constexpr DurationNs kBackpressureAfterNs = 5 * kSecondNs;
 constexpr uint64_t kEpochsInFlight = 2;
 constexpr int kDirtyBudgets = 4;
@@ -40,7 +40,8 @@ constexpr int kDirtyBudgets = 4;
 Engine::Engine(const Config& config, EngineParts parts)
     : config_(config), parts_(std::move(parts)), plan_(MakePlan(config)) {
   const int cores = std::max(1u, std::thread::hardware_concurrency());
-  threads_ = std::clamp(config.threads > 0 ? config.threads : cores, 1, static_cast<int>(parts_.store->shards()));
+  threads_ = std::clamp(config.threads > 0 ? config.threads : cores, 1,
+                        static_cast<int>(parts_.store->shards()));
 }
 
 Engine::~Engine() {
@@ -94,14 +95,15 @@ absl::Status Engine::OpenState() {
     auto worker = std::make_unique<Worker>();
     worker->index = i;
     worker->decode = std::make_unique<DecodeTask>(config_, plan_, *parts_.partitions, *parts_.clock,
-                                                  parts_.store->hash_seed(), parts_.store->shards(), threads_,
-                                                  newest_);
+                                                  parts_.store->hash_seed(), parts_.store->shards(),
+                                                  threads_, newest_);
     ShardTaskOptions options;
     options.thread = i;
     options.threads = threads_;
     options.operator_ids = operator_ids_;
     // Half of the budget is RocksDB's cache and write buffers, half the maps in front of it.
-    options.memory_bytes = static_cast<size_t>(config_.state.memory_bytes) / 2 / static_cast<size_t>(threads_);
+    options.memory_bytes =
+        static_cast<size_t>(config_.state.memory_bytes) / 2 / static_cast<size_t>(threads_);
     worker->shards = std::make_unique<ShardTask>(config_, plan_, *parts_.partitions, *parts_.clock,
                                                  *parts_.store, *exchange_, std::move(options));
     BONGSU_RETURN_IF_ERROR(worker->shards->Open());
@@ -135,7 +137,9 @@ absl::Status Engine::Recover() {
     std::vector<std::vector<EventTimeNs>> port_watermarks(plan_.operators.size());
     for (size_t op = 0; op < plan_.operators.size(); ++op) {
       const std::string& name = plan_.operators[op].spec->rule().name;
-      if (std::find(reset_operators_.begin(), reset_operators_.end(), name) != reset_operators_.end()) continue;
+      if (std::find(reset_operators_.begin(), reset_operators_.end(), name) !=
+          reset_operators_.end())
+        continue;
       if (auto it = decoded->port_watermarks.find(name); it != decoded->port_watermarks.end()) {
         port_watermarks[op] = it->second;
       }
@@ -170,12 +174,15 @@ absl::Status Engine::RestoreTime(const std::vector<Position>& stored) {
   for (size_t op = 0; op < restored_watermarks_.size(); ++op) {
     for (size_t port = 0; port < restored_watermarks_[op].size(); ++port) {
       const OperatorPlan& plan = plan_.operators[op];
-      if (restored_watermarks_[op][port] != kMaxEventTime || port >= plan.port_source.size()) continue;
-      if (plan.port_from_operator[port] || !unfinished[static_cast<size_t>(plan.port_source[port])]) continue;
-      return absl::FailedPreconditionError(fmt::format(
-          "source '{}' had been read to its end and its windows are closed, but there is new input now: "
-          "give a new run its own state.path and output files",
-          config_.sources[static_cast<size_t>(plan.port_source[port])].name));
+      if (restored_watermarks_[op][port] != kMaxEventTime || port >= plan.port_source.size())
+        continue;
+      if (plan.port_from_operator[port] || !unfinished[static_cast<size_t>(plan.port_source[port])])
+        continue;
+      return absl::FailedPreconditionError(
+          fmt::format("source '{}' had been read to its end and its windows are closed, but there "
+                      "is new input now: "
+                      "give a new run its own state.path and output files",
+                      config_.sources[static_cast<size_t>(plan.port_source[port])].name));
     }
   }
   restored_clocks_.resize(std::max(restored_clocks_.size(), read.size()));
@@ -286,7 +293,8 @@ bool Engine::DecodeNext(Worker& worker) {
 
 uint64_t Engine::LowestApplied() const {
   uint64_t lowest = issued_;
-  for (const auto& worker : workers_) lowest = std::min(lowest, worker->applied.load(std::memory_order_acquire));
+  for (const auto& worker : workers_)
+    lowest = std::min(lowest, worker->applied.load(std::memory_order_acquire));
   return lowest;
 }
 
@@ -313,15 +321,17 @@ absl::Status Engine::WaitForRoom(const std::atomic<bool>& stop) {
     BONGSU_RETURN_IF_ERROR(Housekeeping());
     if (parts_.clock->MonotonicNs() - since < kBackpressureAfterNs) continue;
     if (!backpressure_) {
-      for (RecordSource* source : parts_.sources) BONGSU_RETURN_IF_ERROR(source->SetBackpressure(true));
+      for (RecordSource* source : parts_.sources)
+        BONGSU_RETURN_IF_ERROR(source->SetBackpressure(true));
       backpressure_ = true;
     }
-    Batch none;   // keeps the membership alive; a paused source hands out no records
+    Batch none;  // keeps the membership alive; a paused source hands out no records
     for (RecordSource* source : parts_.sources) BONGSU_RETURN_IF_ERROR(source->Poll(0, &none));
     BONGSU_CHECK_MSG(none.records.empty(), "a paused source handed out records");
   }
   if (backpressure_) {
-    for (RecordSource* source : parts_.sources) BONGSU_RETURN_IF_ERROR(source->SetBackpressure(false));
+    for (RecordSource* source : parts_.sources)
+      BONGSU_RETURN_IF_ERROR(source->SetBackpressure(false));
     backpressure_ = false;
   }
   return absl::OkStatus();
@@ -334,9 +344,11 @@ void Engine::Issue(std::unique_ptr<Batch> batch) {
   for (const PartitionMark& mark : batch->marks) {
     if (mark.kind == PartitionMark::Kind::kIdle) {
       const int64_t now = parts_.clock->NowNs();
-      const SourceConfig& source = config_.sources[parts_.partitions->Get(mark.partition).source_index];
+      const SourceConfig& source =
+          config_.sources[parts_.partitions->Get(mark.partition).source_index];
       // Live: when its last record came, that record was fresh.
-      const bool live = newest_.Get(mark.partition) >= now - source.idle_timeout - source.live_bound;
+      const bool live =
+          newest_.Get(mark.partition) >= now - source.idle_timeout - source.live_bound;
       idle_[mark.partition] = {now, live};
     } else if (mark.kind != PartitionMark::Kind::kFloor) {
       idle_.erase(mark.partition);
@@ -353,7 +365,8 @@ void Engine::Issue(std::unique_ptr<Batch> batch) {
 bool Engine::EpochDue(int64_t now) const {
   if (epoch_ - committer_->committed() > kEpochsInFlight) return false;
   // An empty epoch costs nothing; but what was read before the quiet must reach a checkpoint too.
-  if (batches_in_epoch_ == 0) return uncheckpointed_ && now - last_checkpoint_ >= config_.state.checkpoint_interval;
+  if (batches_in_epoch_ == 0)
+    return uncheckpointed_ && now - last_checkpoint_ >= config_.state.checkpoint_interval;
   return now - epoch_started_ >= config_.epoch;
 }
 
@@ -402,7 +415,8 @@ void Engine::FollowWallClock(int64_t now_wall, Batch* batch) {
 
 absl::Status Engine::Housekeeping() {
   if (auto positions = committer_->TakePersistedPositions(); positions.has_value()) {
-    for (RecordSource* source : parts_.sources) BONGSU_RETURN_IF_ERROR(source->Committed(*positions));
+    for (RecordSource* source : parts_.sources)
+      BONGSU_RETURN_IF_ERROR(source->Committed(*positions));
   }
   if (absl::Status status = committer_->status(); !status.ok()) {
     Fail(status);
@@ -446,7 +460,8 @@ absl::Status Engine::ReadLoop(const std::atomic<bool>& stop) {
     bool finished = false;
     BONGSU_RETURN_IF_ERROR(PollSources(&got, &finished));
     const int64_t now = parts_.clock->MonotonicNs();
-    if (EpochDue(now) && issued_ - LowestApplied() < kBatchesInFlight) CloseEpoch(now, /*final=*/false);
+    if (EpochDue(now) && issued_ - LowestApplied() < kBatchesInFlight)
+      CloseEpoch(now, /*final=*/false);
     BONGSU_RETURN_IF_ERROR(Housekeeping());
     if (finished) return absl::OkStatus();
   }
@@ -468,7 +483,7 @@ absl::Status Engine::Finish() {
     BONGSU_RETURN_IF_ERROR(Housekeeping());
   }
   BONGSU_RETURN_IF_ERROR(Failure());
-  return Housekeeping();   // the last positions, for the group's commit
+  return Housekeeping();  // the last positions, for the group's commit
 }
 
 absl::Status Engine::Run(const std::atomic<bool>& stop) {
@@ -513,7 +528,7 @@ EngineTotals Engine::Totals() const {
     totals.state.segments_evicted += one.segments_evicted;
     totals.state_memory_bytes += worker->memory_bytes.load(std::memory_order_relaxed);
   }
-  if (committer_ != nullptr) {   // null when Start failed
+  if (committer_ != nullptr) {  // null when Start failed
     totals.epochs = committer_->epochs();
     totals.checkpoints = committer_->checkpoints();
     totals.unsendable = committer_->unsendable();

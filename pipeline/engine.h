@@ -1,15 +1,16 @@
 // File: pipeline/engine.h
 //
-// The running pipeline: a reader (the calling thread), worker threads that decode and own shards, and a
-// committer. See pipeline/README.md for the life of an event.
+// The running pipeline: a reader (the calling thread), worker threads that decode and own shards,
+// and a committer. See pipeline/README.md for the life of an event.
 //
 //   Engine engine(config, parts);
 //   RETURN_IF_ERROR(engine.Start());
-//   absl::Status status = engine.Run(stop);      // until the input ends, `stop` is set, or an error
-//   RunReport report = engine.Report();
+//   absl::Status status = engine.Run(stop);      // until the input ends, `stop` is set, or an
+//   error RunReport report = engine.Report();
 //
 // Bounds: kBatchesInFlight batches; two epochs in flight; kOutputBacklogBytesMax of outputs; the
-// state's budget of changed bytes (four times state.checkpoint_bytes at most before the reader waits).
+// state's budget of changed bytes (four times state.checkpoint_bytes at most before the reader
+// waits).
 //
 // Thread-safety: one thread calls Start, Run and Report; `stop` may be set from a signal handler.
 #pragma once
@@ -54,7 +55,7 @@ struct EngineTotals {
   uint64_t epochs = 0;
   uint64_t checkpoints = 0;
   uint64_t unsendable = 0;
-  uint64_t reader_waits = 0;       // how often the reader waited for a bound
+  uint64_t reader_waits = 0;  // how often the reader waited for a bound
   size_t state_memory_bytes = 0;
 };
 
@@ -65,7 +66,8 @@ class Engine {
 
   // Opens the state, recovers outputs and positions, starts the sources.
   [[nodiscard]] absl::Status Start();
-  // Returns OK when the bounded input has ended or `stop` was set, and everything read is committed.
+  // Returns OK when the bounded input has ended or `stop` was set, and everything read is
+  // committed.
   [[nodiscard]] absl::Status Run(const std::atomic<bool>& stop);
 
   const LiveCounters& live() const { return live_; }
@@ -110,8 +112,8 @@ class Engine {
   std::vector<std::string> reset_operators_;
   bool resumed_ = false;
   std::vector<PartitionClock> restored_clocks_;
-  std::vector<std::vector<EventTimeNs>> restored_watermarks_;   // by operator
-  std::vector<Position> unread_positions_;   // of partitions that are no longer configured
+  std::vector<std::vector<EventTimeNs>> restored_watermarks_;  // by operator
+  std::vector<Position> unread_positions_;  // of partitions that are no longer configured
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<Committer> committer_;
   NewestTimes newest_;
@@ -120,19 +122,19 @@ class Engine {
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::unique_ptr<Batch>> to_decode_;   // guarded by mutex_; bounded by kBatchesInFlight
-  absl::Status failure_;                           // guarded by mutex_
-  bool done_ = false;                              // guarded by mutex_: workers end
-  uint64_t wakes_ = 0;                             // guarded by mutex_
+  std::deque<std::unique_ptr<Batch>> to_decode_;  // guarded by mutex_; bounded by kBatchesInFlight
+  absl::Status failure_;                          // guarded by mutex_
+  bool done_ = false;                             // guarded by mutex_: workers end
+  uint64_t wakes_ = 0;                            // guarded by mutex_
   std::atomic<bool> failed_{false};
 
   // The reader's own.
   uint64_t issued_ = 0;
-  EpochId epoch_ = 1;                              // the open one
+  EpochId epoch_ = 1;  // the open one
   uint64_t batches_in_epoch_ = 0;
   int64_t epoch_started_ = 0;
   int64_t last_checkpoint_ = 0;
-  bool uncheckpointed_ = false;                    // epochs since the last checkpoint held batches
+  bool uncheckpointed_ = false;  // epochs since the last checkpoint held batches
   EpochId checkpoint_in_flight_ = 0;
   int64_t last_tick_ = 0;
   uint64_t reader_waits_ = 0;

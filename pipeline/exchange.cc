@@ -33,13 +33,15 @@ ExchangeSlot::ExchangeSlot(int writers, int threads)
       blocks_(static_cast<size_t>(writers) * static_cast<size_t>(threads)),
       result_watermarks_(static_cast<size_t>(writers)) {}
 
-// Batch numbers of one slot are k * kBatchesInFlight + r, each completed `writers` times before the next begins, so
-// that the count of completions tells which batch the slot holds.
+// Batch numbers of one slot are k * kBatchesInFlight + r, each completed `writers` times before the
+// next begins, so that the count of completions tells which batch the slot holds.
 void ExchangeSlot::Complete(uint64_t) { completed_.fetch_add(1, std::memory_order_release); }
 
 bool ExchangeSlot::Ready(uint64_t number) const {
-  const uint64_t before = (number - 1) / kBatchesInFlight;   // earlier batches of this slot, numbers start at 1
-  return completed_.load(std::memory_order_acquire) >= (before + 1) * static_cast<uint64_t>(writers_);
+  const uint64_t before =
+      (number - 1) / kBatchesInFlight;  // earlier batches of this slot, numbers start at 1
+  return completed_.load(std::memory_order_acquire) >=
+         (before + 1) * static_cast<uint64_t>(writers_);
 }
 
 Exchange::Exchange(int levels, int threads) : threads_(threads) {

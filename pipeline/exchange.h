@@ -1,13 +1,13 @@
 // File: pipeline/exchange.h
 //
-// The in-process exchange: how selected events reach the thread that owns their shard, level by level,
-// in the order of the batch numbers.
+// The in-process exchange: how selected events reach the thread that owns their shard, level by
+// level, in the order of the batch numbers.
 //
-// For each level there is a ring of `kBatchesInFlight` slots, one for a batch. Level 0 of a batch is
-// written by the worker that decoded it; level k+1 by every shard thread when it has applied the batch
-// at level k. A slot is complete when all its writers are done; then each shard thread takes its own
-// block out of it. So every shard sees all batches in one order, whichever worker was faster, and the
-// results of a run over the same batches are the same.
+// For each level there is a ring of `kBatchesInFlight` slots, one for a batch. Level 0 of a batch
+// is written by the worker that decoded it; level k+1 by every shard thread when it has applied the
+// batch at level k. A slot is complete when all its writers are done; then each shard thread takes
+// its own block out of it. So every shard sees all batches in one order, whichever worker was
+// faster, and the results of a run over the same batches are the same.
 //
 // Bounds and deadlock: the reader issues batch n only when all threads have applied batch n -
 // kBatchesInFlight at the highest level, so that a slot is free by the time anyone writes it and no
@@ -41,8 +41,8 @@ class ByteArena {
     size_t size = 0;
   };
   std::vector<Chunk> chunks_;
-  size_t chunk_ = 0;   // the one being filled
-  size_t used_ = 0;    // bytes used of it
+  size_t chunk_ = 0;  // the one being filled
+  size_t used_ = 0;   // bytes used of it
 };
 
 // An input on its way to a shard; its views lie in the block's arena.
@@ -81,7 +81,9 @@ class ExchangeSlot {
   // All writers are done with batch `number`.
   bool Ready(uint64_t number) const;
   // The results' watermark of each operator of the level below, by writer (levels above 0).
-  std::vector<EventTimeNs>& result_watermarks(int writer) { return result_watermarks_[static_cast<size_t>(writer)]; }
+  std::vector<EventTimeNs>& result_watermarks(int writer) {
+    return result_watermarks_[static_cast<size_t>(writer)];
+  }
 
   // Level 0 only, written by the decoding worker.
   std::vector<PartitionTime> times;
@@ -92,13 +94,14 @@ class ExchangeSlot {
 
  private:
   size_t Index(int writer, int reader) const {
-    return static_cast<size_t>(writer) * static_cast<size_t>(threads_) + static_cast<size_t>(reader);
+    return static_cast<size_t>(writer) * static_cast<size_t>(threads_) +
+           static_cast<size_t>(reader);
   }
   int writers_;
   int threads_;
   std::vector<ExchangeBlock> blocks_;
   std::vector<std::vector<EventTimeNs>> result_watermarks_;
-  std::atomic<uint64_t> completed_{0};   // number of writer completions since the start
+  std::atomic<uint64_t> completed_{0};  // number of writer completions since the start
 };
 
 class Exchange {

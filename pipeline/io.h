@@ -1,15 +1,17 @@
 // File: pipeline/io.h
 //
-// The outer world as the engine sees it: a record source, sinks for alerts, late and dead-letter records,
-// and a clock. Kafka (pipeline/kafka/), files (pipeline/file/) and the tests' fakes implement it.
+// The outer world as the engine sees it: a record source, sinks for alerts, late and dead-letter
+// records, and a clock. Kafka (pipeline/kafka/), files (pipeline/file/) and the tests' fakes
+// implement it.
 //
-// Thread-safety: a RecordSource belongs to the reader thread, a Sink to the committer thread, unless a
-// member says otherwise. Clocks are shared.
+// Thread-safety: a RecordSource belongs to the reader thread, a Sink to the committer thread,
+// unless a member says otherwise. Clocks are shared.
 //
 // Errors: absl::Status with a code that names the consequence (pipeline/README.md, "Errors"):
 //   Unavailable         retry later; the engine keeps the batch or the output and tries again
-//   FailedPrecondition  this process must stop: fenced, or the store and the log disagree (exit status 3 or 1)
-//   everything else     stop with the message, exit status 1; restart goes on from the last checkpoint
+//   FailedPrecondition  this process must stop: fenced, or the store and the log disagree (exit
+//   status 3 or 1) everything else     stop with the message, exit status 1; restart goes on from
+//   the last checkpoint
 #pragma once
 
 #include <cstdint>
@@ -31,18 +33,18 @@ namespace bongsu {
 // One source partition: a topic partition or a file.
 struct PartitionInfo {
   PartitionId id = 0;
-  std::string source;       // the source's name in the configuration
+  std::string source;  // the source's name in the configuration
   uint16_t source_index = 0;
-  std::string topic;        // Kafka topic; empty for files
-  int32_t partition = 0;    // Kafka partition number; 0 for files
-  std::string path;         // file path as configured (glob result); empty for Kafka
+  std::string topic;      // Kafka topic; empty for files
+  int32_t partition = 0;  // Kafka partition number; 0 for files
+  std::string path;       // file path as configured (glob result); empty for Kafka
   // "source\0topic\0partition" or "source\0path": what incident ids are made of.
   std::string identity;
 };
 
-// All source partitions of the process. Ids are given when a partition is first seen and are kept with the
-// checkpoint. Thread-safety: Add under the reader thread only; Get from any thread (an entry never
-// moves or changes once added).
+// All source partitions of the process. Ids are given when a partition is first seen and are kept
+// with the checkpoint. Thread-safety: Add under the reader thread only; Get from any thread (an
+// entry never moves or changes once added).
 class PartitionTable {
  public:
   PartitionTable();
@@ -63,8 +65,8 @@ class PartitionTable {
 // A partition's place in the stream: the next record to read.
 struct Position {
   PartitionId partition = 0;
-  int64_t next_offset = 0;   // -1: reading has not begun, and nothing says where it will
-  bool ended = false;        // a bounded partition was read to its end
+  int64_t next_offset = 0;  // -1: reading has not begun, and nothing says where it will
+  bool ended = false;       // a bounded partition was read to its end
 };
 
 class Clock {
@@ -79,13 +81,13 @@ const Clock& SystemClock();
 class RecordSource {
  public:
   virtual ~RecordSource() = default;
-  // Registers its partitions in the table and checks that they can be read (broker, topics, permissions, files). Used by
-  // `check` and, as the first step, by `run`.
+  // Registers its partitions in the table and checks that they can be read (broker, topics,
+  // permissions, files). Used by `check` and, as the first step, by `run`.
   [[nodiscard]] virtual absl::Status Open(PartitionTable& partitions) = 0;
   // Starts reading, where the checkpoint says (empty: from the configured start).
   [[nodiscard]] virtual absl::Status Start(const std::vector<Position>& positions) = 0;
-  // Appends to `batch` until it is full or `wait` is over; returns with what there is. Batches may mix
-  // partitions; a partition's records are in offset order. `batch->holder` keeps their memory.
+  // Appends to `batch` until it is full or `wait` is over; returns with what there is. Batches may
+  // mix partitions; a partition's records are in offset order. `batch->holder` keeps their memory.
   [[nodiscard]] virtual absl::Status Poll(DurationNs wait, Batch* batch) = 0;
   // Bounded input that was read to its end.
   virtual bool finished() const = 0;
@@ -93,8 +95,8 @@ class RecordSource {
   virtual std::vector<Position> positions() const = 0;
   // Called after the checkpoint with these positions is durable (the group's commit).
   [[nodiscard]] virtual absl::Status Committed(const std::vector<Position>& positions) = 0;
-  // Called while the engine cannot take more records (its bound of batches in flight is reached), so that the source can
-  // pause its partitions and keep its membership; false when it works again.
+  // Called while the engine cannot take more records (its bound of batches in flight is reached),
+  // so that the source can pause its partitions and keep its membership; false when it works again.
   virtual absl::Status SetBackpressure(bool on) = 0;
   // Leaves the group, closes files.
   virtual absl::Status Close() = 0;
@@ -112,11 +114,11 @@ class Sink {
   [[nodiscard]] virtual absl::Status Flush() = 0;
   // Bytes written so far: kept in the checkpoint. Files: the length. Kafka: 0.
   virtual int64_t length() const { return 0; }
-  // Before Recover: the checkpoint names this very output, so that what lies behind its length is our own
-  // half-written epoch.
+  // Before Recover: the checkpoint names this very output, so that what lies behind its length is
+  // our own half-written epoch.
   virtual void SetResumed(bool /*resumed*/) {}
-  // Cuts a file back to a checkpoint's length before anything is written; an output shorter than that
-  // is FailedPrecondition. Kafka: nothing to do.
+  // Cuts a file back to a checkpoint's length before anything is written; an output shorter than
+  // that is FailedPrecondition. Kafka: nothing to do.
   [[nodiscard]] virtual absl::Status Recover(int64_t /*length*/) { return absl::OkStatus(); }
   virtual absl::Status Close() { return absl::OkStatus(); }
 };

@@ -17,8 +17,10 @@ void AppendValue(const Value& value, std::string* json) {
       json->append(value.text());
       break;
     case ValueType::kNumber:
-      if (IsJsonNumber(value.text())) json->append(value.text());
-      else AppendJsonString(value.text(), json);
+      if (IsJsonNumber(value.text()))
+        json->append(value.text());
+      else
+        AppendJsonString(value.text(), json);
       break;
     case ValueType::kString:
       AppendJsonString(value.text(), json);
@@ -50,8 +52,10 @@ std::string LateFields(const OperatorSpec& spec, const Input& input) {
     AppendJsonString(port.fields[i], &json);
     json += ":";
     // A cut object is no JSON any more: it is shown as text.
-    if (value.type() == ValueType::kObject && reader.was_cut()) AppendJsonString(value.text(), &json);
-    else AppendValue(value, &json);
+    if (value.type() == ValueType::kObject && reader.was_cut())
+      AppendJsonString(value.text(), &json);
+    else
+      AppendValue(value, &json);
   }
   return json + "}";
 }

@@ -14,22 +14,27 @@ namespace {
 // The message as a JSON string: the pattern has no flag for that.
 class JsonMessage : public spdlog::custom_flag_formatter {
  public:
-  void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& out) override {
+  void format(const spdlog::details::log_msg& message, const std::tm&,
+              spdlog::memory_buf_t& out) override {
     std::string text;
     AppendJsonString(std::string_view(message.payload.data(), message.payload.size()), &text);
     out.append(text.data(), text.data() + text.size());
   }
-  std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<JsonMessage>(); }
+  std::unique_ptr<custom_flag_formatter> clone() const override {
+    return std::make_unique<JsonMessage>();
+  }
 };
 
 }  // namespace
 
 void SetUpLogging(const LoggingOptions& options) {
-  auto logger = std::make_shared<spdlog::logger>("bongsu", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger =
+      std::make_shared<spdlog::logger>("bongsu", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
   formatter->add_flag<JsonMessage>('*');
-  formatter->set_pattern(options.json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","message":%*})"
-                                      : "%Y-%m-%dT%H:%M:%S.%eZ %l: %v");
+  formatter->set_pattern(options.json
+                             ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","message":%*})"
+                             : "%Y-%m-%dT%H:%M:%S.%eZ %l: %v");
   logger->set_formatter(std::move(formatter));
   logger->set_level(spdlog::level::from_str(options.level == "warning" ? "warn" : options.level));
   logger->flush_on(spdlog::level::info);

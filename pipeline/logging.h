@@ -17,7 +17,7 @@ namespace bongsu {
 
 struct LoggingOptions {
   bool json = false;
-  std::string level = "info";   // debug, info, warning, error
+  std::string level = "info";  // debug, info, warning, error
 };
 void SetUpLogging(const LoggingOptions& options);
 

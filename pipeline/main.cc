@@ -23,8 +23,8 @@ constexpr int kUsage = 2;
 
 std::atomic<bool> stop_requested{false};
 
-// The first signal asks for a clean stop, a second one ends the process at once: the store is then at
-// its last checkpoint, as after any crash.
+// The first signal asks for a clean stop, a second one ends the process at once: the store is then
+// at its last checkpoint, as after any crash.
 extern "C" void OnSignal(int) {
   if (stop_requested.exchange(true)) _exit(130);
 }
@@ -44,7 +44,8 @@ std::optional<Config> Load(const std::string& path) {
   std::optional<Config> config = LoadConfig(path, registry, diagnostics);
   fmt::print(stderr, "{}", diagnostics.Text());
   if (diagnostics.has_errors() || !config.has_value()) {
-    fmt::print(stderr, "{} error{} in {}\n", diagnostics.errors(), diagnostics.errors() == 1 ? "" : "s", path);
+    fmt::print(stderr, "{} error{} in {}\n", diagnostics.errors(),
+               diagnostics.errors() == 1 ? "" : "s", path);
     return std::nullopt;
   }
   SetUpLogging({config->logging_json, config->logging_level});
@@ -67,7 +68,8 @@ int Check(const Arguments& arguments) {
     }
   }
   for (const SourceConfig& source : config->sources) {
-    fmt::print("source {}: {} needs {}\n", source.name, source.format.name, fmt::join(source.fields.names(), ", "));
+    fmt::print("source {}: {} needs {}\n", source.name, source.format.name,
+               fmt::join(source.fields.names(), ", "));
   }
   fmt::print("{}: ok\n", arguments.config);
   return 0;
@@ -119,22 +121,29 @@ int Main(int argc, char** argv) {
   CLI::App app{"bongsu: firewall and endpoint logs in, correlated incidents out"};
   app.require_subcommand(1);
   Arguments arguments;
-  CLI::App* run = app.add_subcommand("run", "Run the pipeline\n\nExample: bongsu run -c bongsu.yaml --report report.json");
-  run->add_option("-c,--config", arguments.config, "Configuration file (deploy/CONFIG.md)")->required();
-  run->add_option("--report", arguments.report, "Write the end-of-run report to this file, as JSON");
-  CLI::App* check = app.add_subcommand(
-      "check", "Do all that run does before the first record, and say what is wrong\n\nExample: bongsu check -c bongsu.yaml");
+  CLI::App* run = app.add_subcommand(
+      "run", "Run the pipeline\n\nExample: bongsu run -c bongsu.yaml --report report.json");
+  run->add_option("-c,--config", arguments.config, "Configuration file (deploy/CONFIG.md)")
+      ->required();
+  run->add_option("--report", arguments.report,
+                  "Write the end-of-run report to this file, as JSON");
+  CLI::App* check = app.add_subcommand("check",
+                                       "Do all that run does before the first record, and say what "
+                                       "is wrong\n\nExample: bongsu check -c bongsu.yaml");
   check->add_option("-c,--config", arguments.config, "Configuration file")->required();
-  CLI::App* show = app.add_subcommand(
-      "show", "Print the incidents of an OCSF alerts file for people\n\nExample: bongsu show alerts.jsonl --limit 5");
+  CLI::App* show = app.add_subcommand("show",
+                                      "Print the incidents of an OCSF alerts file for "
+                                      "people\n\nExample: bongsu show alerts.jsonl --limit 5");
   show->add_option("file", arguments.file, "Alerts, JSON lines")->required();
-  show->add_option("--limit", arguments.limit, "Incidents to show; 0: all")->check(CLI::NonNegativeNumber);
+  show->add_option("--limit", arguments.limit, "Incidents to show; 0: all")
+      ->check(CLI::NonNegativeNumber);
   CLI::App* page = app.add_subcommand(
-      "config-page", "Print the page of all configuration keys\n\nExample: bongsu config-page > deploy/CONFIG.md");
+      "config-page",
+      "Print the page of all configuration keys\n\nExample: bongsu config-page > deploy/CONFIG.md");
   CLI::App* version = app.add_subcommand("version", "Print the version\n\nExample: bongsu version");
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {   // the library throws: this is its one adapter
+  } catch (const CLI::ParseError& error) {  // the library throws: this is its one adapter
     return app.exit(error) == 0 ? 0 : kUsage;
   }
   if (version->parsed()) {

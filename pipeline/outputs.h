@@ -4,7 +4,8 @@
 // letters, gathered by each thread and handed over in chunks that name their epoch.
 //
 // Bounds: a thread hands its chunk over after each batch; the committer's backlog is bounded by
-// `kOutputBacklogBytesMax` (the reader stops while it is above) plus what batches in flight still add.
+// `kOutputBacklogBytesMax` (the reader stops while it is above) plus what batches in flight still
+// add.
 //
 // Thread-safety: a chunk has one owner at a time.
 #pragma once
@@ -30,11 +31,12 @@ struct OutputChunk {
   };
   EpochId epoch = 0;
   std::vector<Entry> entries;
-  std::string bytes;   // key, value, key, value, ...
+  std::string bytes;  // key, value, key, value, ...
 
   bool empty() const { return entries.empty(); }
   void Add(Stream stream, std::string_view key, std::string_view value) {
-    entries.push_back({stream, static_cast<uint32_t>(key.size()), static_cast<uint32_t>(value.size())});
+    entries.push_back(
+        {stream, static_cast<uint32_t>(key.size()), static_cast<uint32_t>(value.size())});
     bytes.append(key).append(value);
   }
 };

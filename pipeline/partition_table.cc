@@ -4,8 +4,8 @@
 
 namespace bongsu {
 
-// Entries are allocated one by one and never freed before the table, so that a reference stays valid
-// while others are added. Readers come a few times per alert or batch, never per event.
+// Entries are allocated one by one and never freed before the table, so that a reference stays
+// valid while others are added. Readers come a few times per alert or batch, never per event.
 struct PartitionTable::Impl {
   mutable absl::Mutex mutex;
   std::vector<std::unique_ptr<PartitionInfo>> by_id ABSL_GUARDED_BY(mutex);
@@ -21,7 +21,8 @@ absl::StatusOr<PartitionId> PartitionTable::Add(PartitionInfo info) {
     return it->second;
   }
   if (impl_->by_id.size() >= kPartitionsMax) {
-    return absl::ResourceExhaustedError("more than 65536 source partitions (topics, partitions and files together)");
+    return absl::ResourceExhaustedError(
+        "more than 65536 source partitions (topics, partitions and files together)");
   }
   info.id = static_cast<PartitionId>(impl_->by_id.size());
   impl_->by_identity.emplace(info.identity, info.id);

@@ -47,7 +47,8 @@ Plan MakePlan(const Config& config) {
     plan.operators[op].spec = config.operators[op].get();
     plan.operators[op].level = config.operator_levels[op];
     plan.levels = std::max(plan.levels, config.operator_levels[op] + 1);
-    if (op < config.result_fields.size()) plan.operators[op].result_fields = config.result_fields[op];
+    if (op < config.result_fields.size())
+      plan.operators[op].result_fields = config.result_fields[op];
   }
   // A result belongs to the tenant of its operator's first input; lower levels are settled first.
   std::vector<size_t> by_level(config.operators.size());

@@ -1,7 +1,7 @@
 // File: pipeline/plan.h
 //
-// The configuration turned into what the threads need: which operators a source feeds, through which
-// selection, key and fields; which operators stand on which level; who reads whose results.
+// The configuration turned into what the threads need: which operators a source feeds, through
+// which selection, key and fields; which operators stand on which level; who reads whose results.
 //
 //   Plan plan = MakePlan(config);
 //   for (const Feed& feed : plan.sources[i].feeds) ...
@@ -20,11 +20,11 @@ namespace bongsu {
 
 // One input of one operator, as its source sees it.
 struct Feed {
-  uint16_t op = 0;               // index into Config::operators
-  uint8_t port = 0;              // index into OperatorSpec::inputs()
-  const sigma::Selection* selection = nullptr;   // null: all events
+  uint16_t op = 0;                              // index into Config::operators
+  uint8_t port = 0;                             // index into OperatorSpec::inputs()
+  const sigma::Selection* selection = nullptr;  // null: all events
   KeyOptions key;
-  std::vector<int> payload_slots;                // in InputSpec::fields order
+  std::vector<int> payload_slots;  // in InputSpec::fields order
 };
 
 struct SourcePlan {
@@ -37,10 +37,10 @@ struct OperatorPlan {
   // For each port: the index of the source, or of the operator that it reads.
   std::vector<int> port_source;
   std::vector<bool> port_from_operator;
-  std::vector<DurationNs> allowed_lateness;      // for each port; 0 for an operator's results
+  std::vector<DurationNs> allowed_lateness;  // for each port; 0 for an operator's results
   // The operators (always of higher levels) that read this one's results.
   std::vector<Feed> readers;
-  FieldTable result_fields;                      // what the readers' slots refer to
+  FieldTable result_fields;  // what the readers' slots refer to
 };
 
 struct Plan {

@@ -60,7 +60,8 @@ std::string EncodePositions(const PipelinePositions& positions) {
   Json json;
   json["version"] = kVersion;
   json["partitions"] = Json::array();
-  for (const auto& partition : positions.partitions) json["partitions"].push_back(PartitionJson(partition));
+  for (const auto& partition : positions.partitions)
+    json["partitions"].push_back(PartitionJson(partition));
   json["port_watermarks"] = positions.port_watermarks;
   json["sink_lengths"] = positions.sink_lengths;
   json["sink_names"] = positions.sink_names;
@@ -74,19 +75,22 @@ absl::StatusOr<PipelinePositions> DecodePositions(std::string_view bytes) {
     const Json json = Json::parse(bytes);
     if (json.at("version").get<int>() > kVersion) {
       return absl::FailedPreconditionError(
-          fmt::format("the state was written by a newer bongsu (positions version {}, known: {}): run that version, "
+          fmt::format("the state was written by a newer bongsu (positions version {}, known: {}): "
+                      "run that version, "
                       "or point state.path at an empty folder",
                       json.at("version").get<int>(), kVersion));
     }
     PipelinePositions positions;
-    for (const Json& partition : json.at("partitions")) positions.partitions.push_back(ReadPartition(partition));
+    for (const Json& partition : json.at("partitions"))
+      positions.partitions.push_back(ReadPartition(partition));
     positions.port_watermarks =
         json.at("port_watermarks").get<std::map<std::string, std::vector<EventTimeNs>>>();
     positions.sink_lengths = json.at("sink_lengths").get<std::array<int64_t, kStreams>>();
     positions.sink_names = json.at("sink_names").get<std::array<std::string, kStreams>>();
     return positions;
   } catch (const Json::exception& error) {
-    return absl::DataLossError(fmt::format("the checkpoint's positions do not parse: {}", error.what()));
+    return absl::DataLossError(
+        fmt::format("the checkpoint's positions do not parse: {}", error.what()));
   }
 }
 

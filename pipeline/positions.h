@@ -1,8 +1,8 @@
 // File: pipeline/positions.h
 //
-// What a checkpoint says of the pipeline: where each source partition stands, its clock, the operators'
-// watermarks, and how long each output file was. To the store it is bytes (CheckpointMeta::positions); the grammar is in
-// state/FORMAT.md, section "Positions".
+// What a checkpoint says of the pipeline: where each source partition stands, its clock, the
+// operators' watermarks, and how long each output file was. To the store it is bytes
+// (CheckpointMeta::positions); the grammar is in state/FORMAT.md, section "Positions".
 //
 // Thread-safety: pure functions.
 #pragma once
@@ -28,9 +28,10 @@ struct PipelinePositions {
     PartitionClock clock;
   };
   std::vector<Partition> partitions;
-  std::map<std::string, std::vector<EventTimeNs>> port_watermarks;   // by operator name
+  std::map<std::string, std::vector<EventTimeNs>> port_watermarks;  // by operator name
   std::array<int64_t, kStreams> sink_lengths{};
-  std::array<std::string, kStreams> sink_names;   // "file:path" or "topic:name": an output that changed is not cut
+  std::array<std::string, kStreams>
+      sink_names;  // "file:path" or "topic:name": an output that changed is not cut
 };
 
 std::string EncodePositions(const PipelinePositions& positions);

@@ -33,32 +33,38 @@ uint64_t AllRecords(const RunReport& report) {
 }
 
 void SourceTable(const RunReport& report, std::string* out) {
-  *out += fmt::format("{:<24} {:>12} {:>12} {:>12} {:>12} {:>12}\n", "source", "records", "bytes", "dead letter",
-                      "future", "late");
+  *out += fmt::format("{:<24} {:>12} {:>12} {:>12} {:>12} {:>12}\n", "source", "records", "bytes",
+                      "dead letter", "future", "late");
   for (size_t i = 0; i < report.totals.counters.sources.size(); ++i) {
     const SourceCounters& source = report.totals.counters.sources[i];
-    *out += fmt::format("{:<24} {:>12} {:>12} {:>12} {:>12} {:>12}\n", report.config->sources[i].name,
-                        source.records, Bytes(static_cast<double>(source.bytes)), DeadLetters(source),
-                        source.future, source.late);
+    *out +=
+        fmt::format("{:<24} {:>12} {:>12} {:>12} {:>12} {:>12}\n", report.config->sources[i].name,
+                    source.records, Bytes(static_cast<double>(source.bytes)), DeadLetters(source),
+                    source.future, source.late);
     for (size_t reason = 0; reason < source.dead_letters.size(); ++reason) {
       if (source.dead_letters[reason] == 0) continue;
       *out += fmt::format("    dead letter: {:<20} {:>12}\n",
-                          DecodeResultName(static_cast<DecodeResult>(reason)), source.dead_letters[reason]);
+                          DecodeResultName(static_cast<DecodeResult>(reason)),
+                          source.dead_letters[reason]);
     }
-    if (source.repaired_utf8 > 0) *out += fmt::format("    repaired UTF-8: {}\n", source.repaired_utf8);
-    if (source.array_items_capped > 0) *out += fmt::format("    arrays cut: {}\n", source.array_items_capped);
+    if (source.repaired_utf8 > 0)
+      *out += fmt::format("    repaired UTF-8: {}\n", source.repaired_utf8);
+    if (source.array_items_capped > 0)
+      *out += fmt::format("    arrays cut: {}\n", source.array_items_capped);
   }
 }
 
 void OperatorTable(const RunReport& report, std::string* out) {
-  *out += fmt::format("\n{:<36} {:>24} {:>10} {:>10} {:>8}\n", "operator", "selected", "incidents", "updates",
-                      "late");
+  *out += fmt::format("\n{:<36} {:>24} {:>10} {:>10} {:>8}\n", "operator", "selected", "incidents",
+                      "updates", "late");
   for (size_t i = 0; i < report.totals.counters.operators.size(); ++i) {
     const OperatorCounters& op = report.totals.counters.operators[i];
-    *out += fmt::format("{:<36} {:>24} {:>10} {:>10} {:>8}\n", report.config->operators[i]->rule().name,
-                        fmt::format("{}", fmt::join(op.selected, " x ")), op.created, op.updated, op.late);
+    *out += fmt::format(
+        "{:<36} {:>24} {:>10} {:>10} {:>8}\n", report.config->operators[i]->rule().name,
+        fmt::format("{}", fmt::join(op.selected, " x ")), op.created, op.updated, op.late);
     if (op.key_missing > 0) *out += fmt::format("    without a usable key: {}\n", op.key_missing);
-    if (op.key_members_capped > 0) *out += fmt::format("    keys capped: {}\n", op.key_members_capped);
+    if (op.key_members_capped > 0)
+      *out += fmt::format("    keys capped: {}\n", op.key_members_capped);
     if (op.fields_cut > 0) *out += fmt::format("    values cut: {}\n", op.fields_cut);
     for (const auto& [name, n] : op.named) *out += fmt::format("    {}: {}\n", name, n);
   }
@@ -75,7 +81,7 @@ Usage MeasureUsage(int64_t start_ns, const Clock& clock) {
   Usage result;
   result.wall_s = static_cast<double>(clock.MonotonicNs() - start_ns) / 1e9;
   result.cpu_s = seconds(usage.ru_utime) + seconds(usage.ru_stime);
-  result.rss_peak_bytes = int64_t{usage.ru_maxrss} * 1024;   // Linux counts KiB
+  result.rss_peak_bytes = int64_t{usage.ru_maxrss} * 1024;  // Linux counts KiB
   return result;
 }
 
@@ -85,14 +91,20 @@ std::string ReportText(const RunReport& report) {
   OperatorTable(report, &out);
   const auto records = static_cast<double>(AllRecords(report));
   const Usage& usage = report.usage;
-  out += fmt::format("\n{:.2f} s wall, {:.2f} s CPU, {:.0f} events/s, {:.0f} events per CPU-second, {} peak memory\n",
-                     usage.wall_s, usage.cpu_s, records / std::max(usage.wall_s, 1e-9),
-                     records / std::max(usage.cpu_s, 1e-9), Bytes(static_cast<double>(usage.rss_peak_bytes)));
+  out += fmt::format(
+      "\n{:.2f} s wall, {:.2f} s CPU, {:.0f} events/s, {:.0f} events per CPU-second, {} peak "
+      "memory\n",
+      usage.wall_s, usage.cpu_s, records / std::max(usage.wall_s, 1e-9),
+      records / std::max(usage.cpu_s, 1e-9), Bytes(static_cast<double>(usage.rss_peak_bytes)));
   const EngineTotals& totals = report.totals;
-  out += fmt::format("{} epochs, {} checkpoints, {} state entries put, {} written, {} expired unwritten, {} disk reads\n",
-                     totals.epochs, totals.checkpoints, totals.state.entries_put, totals.state.entries_frozen,
-                     totals.state.entries_expired_unwritten, totals.state.disk_seeks);
-  if (totals.unsendable > 0) out += fmt::format("{} outputs were too large for their sink and went to the dead letters\n", totals.unsendable);
+  out += fmt::format(
+      "{} epochs, {} checkpoints, {} state entries put, {} written, {} expired unwritten, {} disk "
+      "reads\n",
+      totals.epochs, totals.checkpoints, totals.state.entries_put, totals.state.entries_frozen,
+      totals.state.entries_expired_unwritten, totals.state.disk_seeks);
+  if (totals.unsendable > 0)
+    out += fmt::format("{} outputs were too large for their sink and went to the dead letters\n",
+                       totals.unsendable);
   return out;
 }
 
@@ -126,7 +138,8 @@ std::string ReportJson(const RunReport& report) {
     one["name"] = report.config->operators[i]->rule().name;
     one["type"] = report.config->operators[i]->rule().type;
     const auto& inputs = report.config->operators[i]->inputs();
-    for (size_t port = 0; port < inputs.size(); ++port) one["selected"][inputs[port].name] = op.selected[port];
+    for (size_t port = 0; port < inputs.size(); ++port)
+      one["selected"][inputs[port].name] = op.selected[port];
     one["incidents"] = op.created;
     one["updates"] = op.updated;
     one["forwarded"] = op.forwarded;
@@ -166,12 +179,14 @@ std::string ReportJson(const RunReport& report) {
 absl::Status WriteReportFile(const std::string& path, const RunReport& report) {
   std::FILE* file = std::fopen(path.c_str(), "w");
   if (file == nullptr) {
-    return absl::UnavailableError(fmt::format("cannot write the report {}: {}", path, std::strerror(errno)));
+    return absl::UnavailableError(
+        fmt::format("cannot write the report {}: {}", path, std::strerror(errno)));
   }
   const std::string json = ReportJson(report);
   const bool written = std::fwrite(json.data(), 1, json.size(), file) == json.size();
   if (std::fclose(file) != 0 || !written) {
-    return absl::UnavailableError(fmt::format("cannot write the report {}: {}", path, std::strerror(errno)));
+    return absl::UnavailableError(
+        fmt::format("cannot write the report {}: {}", path, std::strerror(errno)));
   }
   return absl::OkStatus();
 }

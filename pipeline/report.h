@@ -1,7 +1,7 @@
 // File: pipeline/report.h
 //
-// What a run did, for people (a table) and for machines (JSON): events by source, dead letters and late
-// events by reason, matches and incidents by operator, time, memory.
+// What a run did, for people (a table) and for machines (JSON): events by source, dead letters and
+// late events by reason, matches and incidents by operator, time, memory.
 //
 //   RunReport report = MakeReport(config, totals, usage);
 //   fputs(ReportText(report).c_str(), stderr);
@@ -22,7 +22,7 @@ namespace bongsu {
 // What the process used, from its start or between two measurements.
 struct Usage {
   double wall_s = 0;
-  double cpu_s = 0;        // user and system, all threads
+  double cpu_s = 0;  // user and system, all threads
   int64_t rss_peak_bytes = 0;
 };
 // `start_ns`: MonotonicNs when the run began; CPU time is the whole process's.
@@ -34,7 +34,7 @@ struct RunReport {
   Usage usage;
   Store::Counters store;
   Store::Memory store_memory;
-  std::string outcome;     // "finished", "stopped", or the error
+  std::string outcome;  // "finished", "stopped", or the error
 };
 
 std::string ReportText(const RunReport& report);

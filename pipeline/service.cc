@@ -74,7 +74,8 @@ Service::~Service() = default;
 
 absl::Status Service::OpenState(Mode mode) {
   std::error_code error;
-  if (mode == Mode::kCheck && !fs::exists(config_.state.path, error)) return CanMake(config_.state.path);
+  if (mode == Mode::kCheck && !fs::exists(config_.state.path, error))
+    return CanMake(config_.state.path);
   fs::create_directories(config_.state.path, error);
   if (error) {
     return absl::UnavailableError(
@@ -88,7 +89,8 @@ absl::Status Service::OpenState(Mode mode) {
   BONGSU_ASSIGN_OR_RETURN(store_, Store::Open(options));
   if (!store_->latest().has_value()) return absl::OkStatus();
   // Partitions keep the numbers that stored events know them by.
-  BONGSU_ASSIGN_OR_RETURN(const PipelinePositions positions, DecodePositions(store_->latest()->positions));
+  BONGSU_ASSIGN_OR_RETURN(const PipelinePositions positions,
+                          DecodePositions(store_->latest()->positions));
   for (const auto& partition : positions.partitions) {
     PartitionInfo info = partition.info;
     for (size_t i = 0; i < config_.sources.size(); ++i) {
@@ -110,7 +112,8 @@ absl::Status Service::OpenSources() {
 }
 
 absl::Status Service::OpenSinks() {
-  const std::array<const SinkConfig*, kStreams> configs = {&config_.alerts, &config_.late, &config_.dead_letter};
+  const std::array<const SinkConfig*, kStreams> configs = {&config_.alerts, &config_.late,
+                                                           &config_.dead_letter};
   std::shared_ptr<KafkaProducer> producer;
   Failures failures;
   for (size_t i = 0; i < configs.size(); ++i) {
@@ -148,10 +151,12 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
   if (progress) engine_->on_tick = [this] { Progress(); };
   absl::Status status = engine_->Start();
   for (const std::string& name : engine_->reset_operators()) {
-    LogWarning(fmt::format("operator '{}' has changed: the state of its earlier form is dropped", name));
+    LogWarning(
+        fmt::format("operator '{}' has changed: the state of its earlier form is dropped", name));
   }
   for (const std::string& name : store_->UnclaimedOperators()) {
-    LogWarning(fmt::format("the state holds operator '{}', which is not in the configuration", name));
+    LogWarning(
+        fmt::format("the state holds operator '{}', which is not in the configuration", name));
   }
   if (status.ok()) {
     LogInfo(engine_->resumed() ? "resuming from the last checkpoint" : "starting with empty state");
@@ -167,7 +172,8 @@ void Service::Progress() {
   const uint64_t records = live.records.load(std::memory_order_relaxed);
   fmt::print(stderr, "\r\x1b[K{} records, {}/s, {} alerts, {} late, {} dead letters", records,
              records - last_records_, live.alerts.load(std::memory_order_relaxed),
-             live.late.load(std::memory_order_relaxed), live.dead_letters.load(std::memory_order_relaxed));
+             live.late.load(std::memory_order_relaxed),
+             live.dead_letters.load(std::memory_order_relaxed));
   std::fflush(stderr);
   last_records_ = records;
 }

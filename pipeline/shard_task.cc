@@ -14,14 +14,18 @@ namespace bongsu {
 struct ShardTask::Shard {
   ShardId id = 0;
   std::unique_ptr<ShardState> state;
-  std::vector<std::unique_ptr<OperatorRunner>> runners;   // by operator
+  std::vector<std::unique_ptr<OperatorRunner>> runners;  // by operator
 };
 
 // Where all runners of the thread write: into the chunk of the batch that is being applied.
 class ShardTask::Output : public OperatorOutput, public PartitionNames {
  public:
-  Output(ShardTask& task, const Config& config, const PartitionTable& partitions, const Clock& clock)
-      : task_(task), partitions_(partitions), clock_(clock), writer_(MakeAlertWriter(config, partitions, clock)) {
+  Output(ShardTask& task, const Config& config, const PartitionTable& partitions,
+         const Clock& clock)
+      : task_(task),
+        partitions_(partitions),
+        clock_(clock),
+        writer_(MakeAlertWriter(config, partitions, clock)) {
     for (size_t i = 0; i < config.operators.size(); ++i) index_[config.operators[i].get()] = i;
   }
   void Begin(OutputChunk* chunk, LiveCounters* live) {
@@ -61,8 +65,12 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
     chunk_->Add(Stream::kLate, partition.source, scratch_);
     live_->late.fetch_add(1, std::memory_order_relaxed);
   }
-  void Count(const OperatorSpec& spec, const char* name, uint64_t n) override { Counters(spec).named[name] += n; }
-  std::string_view Origin(PartitionId partition) const override { return partitions_.Get(partition).identity; }
+  void Count(const OperatorSpec& spec, const char* name, uint64_t n) override {
+    Counters(spec).named[name] += n;
+  }
+  std::string_view Origin(PartitionId partition) const override {
+    return partitions_.Get(partition).identity;
+  }
 
  private:
   OperatorCounters& Counters(const OperatorSpec& spec) {
@@ -132,8 +140,8 @@ absl::Status ShardTask::Open() {
     for (size_t op = 0; op < plan_.operators.size(); ++op) {
       const OperatorPlan& operator_plan = plan_.operators[op];
       shard->runners.push_back(std::make_unique<OperatorRunner>(
-          *operator_plan.spec, *shard->state, options_.operator_ids[op], operator_plan.allowed_lateness,
-          *output_, *output_));
+          *operator_plan.spec, *shard->state, options_.operator_ids[op],
+          operator_plan.allowed_lateness, *output_, *output_));
       BONGSU_RETURN_IF_ERROR(shard->runners.back()->Open());
     }
     shards_.push_back(std::move(shard));
@@ -150,7 +158,7 @@ void ShardTask::Restore(const std::vector<PartitionClock>& partitions,
   }
   watermarks_.Refresh();
   for (size_t op = 0; op < port_watermarks.size() && op < ports_.size(); ++op) {
-    if (port_watermarks[op].size() != ports_[op].size()) continue;   // another rule under this name
+    if (port_watermarks[op].size() != ports_[op].size()) continue;  // another rule under this name
     ports_[op] = port_watermarks[op];
     for (auto& shard : shards_) shard->runners[op]->RestoreWatermark(ports_[op]);
   }
@@ -160,13 +168,15 @@ absl::Status ShardTask::Apply(int level, uint64_t number, OutputChunk& outputs, 
                               EpochSeal* seal) {
   output_->Begin(&outputs, &live);
   ExchangeSlot& slot = exchange_.slot(level, number);
-  // Barriers and marks are carried by level 0's slot, which stays until all levels are done with it.
+  // Barriers and marks are carried by level 0's slot, which stays until all levels are done with
+  // it.
   const ExchangeSlot& batch = exchange_.slot(0, number);
   const bool highest = level + 1 == exchange_.levels();
   forward_number_ = number;
   for (int above = 1; level == 0 && above < exchange_.levels(); ++above) {
     ExchangeSlot& next = exchange_.slot(above, number);
-    for (int reader = 0; reader < next.readers(); ++reader) next.block(options_.thread, reader).Clear();
+    for (int reader = 0; reader < next.readers(); ++reader)
+      next.block(options_.thread, reader).Clear();
   }
   BONGSU_RETURN_IF_ERROR(Inputs(level, slot));
   if (level == 0) watermarks_.Apply(batch.times, batch.marks);
@@ -221,11 +231,14 @@ absl::Status ShardTask::Inputs(int level, ExchangeSlot& slot) {
 }
 
 absl::Status ShardTask::Advance(int level, uint64_t number) {
-  ExchangeSlot* next = level + 1 < exchange_.levels() ? &exchange_.slot(level + 1, number) : nullptr;
-  if (next != nullptr && level == 0) next->result_watermarks(options_.thread).assign(plan_.operators.size(), kMaxEventTime);
+  ExchangeSlot* next =
+      level + 1 < exchange_.levels() ? &exchange_.slot(level + 1, number) : nullptr;
+  if (next != nullptr && level == 0)
+    next->result_watermarks(options_.thread).assign(plan_.operators.size(), kMaxEventTime);
   if (next != nullptr && level > 0) {
     // Results of lower levels may be read at any higher one: their watermarks travel along.
-    next->result_watermarks(options_.thread) = exchange_.slot(level, number).result_watermarks(options_.thread);
+    next->result_watermarks(options_.thread) =
+        exchange_.slot(level, number).result_watermarks(options_.thread);
   }
   for (size_t op = 0; op < plan_.operators.size(); ++op) {
     const OperatorPlan& operator_plan = plan_.operators[op];
@@ -261,14 +274,15 @@ absl::Status ShardTask::Advance(int level, uint64_t number) {
 }
 
 // A result becomes an event of the next level: its fields are those of its first evidence on each
-// port, named "<port>.<field>", then "rule", "level" and "key" (the order of Config::result_fields).
+// port, named "<port>.<field>", then "rule", "level" and "key" (the order of
+// Config::result_fields).
 void ShardTask::Forward(const OperatorSpec& spec, const Incident& incident, EventTimeNs time) {
   size_t op = 0;
   while (plan_.operators[op].spec != &spec) ++op;
   const OperatorPlan& operator_plan = plan_.operators[op];
   const FieldTable& fields = operator_plan.result_fields;
   std::vector<Value> values(static_cast<size_t>(fields.size()));
-  std::vector<std::unique_ptr<PayloadReader>> readers;   // arrays of the values live in them
+  std::vector<std::unique_ptr<PayloadReader>> readers;  // arrays of the values live in them
   std::vector<bool> seen(spec.inputs().size(), false);
   const std::string key = KeyText(incident.key);
   for (const Evidence& evidence : incident.evidence) {
@@ -283,7 +297,8 @@ void ShardTask::Forward(const OperatorSpec& spec, const Incident& incident, Even
     }
   }
   const auto set = [&](const char* name, std::string_view text) {
-    if (const int slot = fields.Find(name); slot >= 0) values[static_cast<size_t>(slot)] = Value::String(text);
+    if (const int slot = fields.Find(name); slot >= 0)
+      values[static_cast<size_t>(slot)] = Value::String(text);
   };
   set("rule", spec.rule().name);
   set("level", spec.rule().level);
@@ -294,9 +309,11 @@ void ShardTask::Forward(const OperatorSpec& spec, const Incident& incident, Even
   event.has_time = true;
   // The anchor's place in its source names the result: it is unique for an operator and stable.
   event.seq = incident.evidence.empty() ? 0 : incident.evidence.front().seq;
-  // Readers of one operator may stand on several levels; nobody reads those slots before this thread has completed them.
+  // Readers of one operator may stand on several levels; nobody reads those slots before this
+  // thread has completed them.
   for (LevelRouter& reader : result_routers_[op]) {
-    reader.router.Route(event, exchange_.slot(reader.level, forward_number_), options_.thread, counters_);
+    reader.router.Route(event, exchange_.slot(reader.level, forward_number_), options_.thread,
+                        counters_);
   }
 }
 

@@ -1,10 +1,11 @@
 // File: pipeline/shard_task.h
 //
-// The stateful half of a thread: the shards that it owns, their state and operators. Applies batches
-// in the order of their numbers, level by level: inputs, then watermarks (timers, expiry), then, at a
-// barrier, the frozen state of the epoch.
+// The stateful half of a thread: the shards that it owns, their state and operators. Applies
+// batches in the order of their numbers, level by level: inputs, then watermarks (timers, expiry),
+// then, at a barrier, the frozen state of the epoch.
 //
-// Thread-safety: one thread, except `counters()` and `port_watermarks()`, which are read when the thread has stopped.
+// Thread-safety: one thread, except `counters()` and `port_watermarks()`, which are read when the
+// thread has stopped.
 #pragma once
 
 #include <cstdint>
@@ -30,23 +31,23 @@ namespace bongsu {
 // What a thread hands in at a barrier.
 struct EpochSeal {
   EpochId epoch = 0;
-  std::vector<std::unique_ptr<FrozenShard>> changes;       // empty unless the epoch ends in a checkpoint
-  std::vector<PartitionClock> partitions;                   // as of the barrier
-  std::vector<std::vector<EventTimeNs>> port_watermarks;    // by operator
+  std::vector<std::unique_ptr<FrozenShard>> changes;  // empty unless the epoch ends in a checkpoint
+  std::vector<PartitionClock> partitions;             // as of the barrier
+  std::vector<std::vector<EventTimeNs>> port_watermarks;  // by operator
 };
 
 struct ShardTaskOptions {
   int thread = 0;
   int threads = 1;
-  std::vector<uint16_t> operator_ids;       // the store's numbers, by operator
-  size_t memory_bytes = 0;                  // this thread's part of the state's budget
+  std::vector<uint16_t> operator_ids;  // the store's numbers, by operator
+  size_t memory_bytes = 0;             // this thread's part of the state's budget
 };
 
 class ShardTask {
  public:
   // Everything referred to outlives the task.
-  ShardTask(const Config& config, const Plan& plan, const PartitionTable& partitions, const Clock& clock,
-            Store& store, Exchange& exchange, ShardTaskOptions options);
+  ShardTask(const Config& config, const Plan& plan, const PartitionTable& partitions,
+            const Clock& clock, Store& store, Exchange& exchange, ShardTaskOptions options);
   ~ShardTask();
 
   [[nodiscard]] absl::Status Open();
@@ -57,8 +58,8 @@ class ShardTask {
 
   // Applies batch `number` at `level`; its slot must be ready. Appends results to `outputs`. At the
   // barrier of an epoch, at the highest level, fills `*seal` (epoch 0 otherwise).
-  [[nodiscard]] absl::Status Apply(int level, uint64_t number, OutputChunk& outputs, LiveCounters& live,
-                                   EpochSeal* seal);
+  [[nodiscard]] absl::Status Apply(int level, uint64_t number, OutputChunk& outputs,
+                                   LiveCounters& live, EpochSeal* seal);
   // The store has the checkpoint of `epoch`.
   void OnPersisted(EpochId epoch);
   size_t dirty_bytes() const;
@@ -88,14 +89,15 @@ class ShardTask {
   // By operator: to those who read its results, one router for each level that they stand on.
   struct LevelRouter {
     int level;
-    std::unique_ptr<std::vector<Feed>> feeds;      // the router refers to them
+    std::unique_ptr<std::vector<Feed>> feeds;  // the router refers to them
     Router router;
   };
   std::vector<std::vector<LevelRouter>> result_routers_;
-  std::vector<std::vector<Input>> inputs_;         // scratch, by (shard, operator)
-  std::vector<size_t> filled_;                     // which of them have inputs
-  std::vector<std::vector<EventTimeNs>> ports_;    // by operator: port watermarks as of the last advance
-  uint64_t forward_number_ = 0;                    // the batch whose results Forward routes
+  std::vector<std::vector<Input>> inputs_;  // scratch, by (shard, operator)
+  std::vector<size_t> filled_;              // which of them have inputs
+  std::vector<std::vector<EventTimeNs>>
+      ports_;                    // by operator: port watermarks as of the last advance
+  uint64_t forward_number_ = 0;  // the batch whose results Forward routes
   EpochSeal seal_;
 };
 

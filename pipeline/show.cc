@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
 #include <algorithm>
+#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -35,7 +35,9 @@ std::string TimeText(int64_t ms) {
 
 std::string Where(const Json& data) {
   std::string where = Text(data, "source");
-  if (data.contains("topic")) return fmt::format("{} {}[{}]@{}", where, Text(data, "topic"), Text(data, "partition"), Text(data, "offset"));
+  if (data.contains("topic"))
+    return fmt::format("{} {}[{}]@{}", where, Text(data, "topic"), Text(data, "partition"),
+                       Text(data, "offset"));
   return fmt::format("{} {}@{}", where, Text(data, "file"), Text(data, "offset"));
 }
 
@@ -59,14 +61,16 @@ void ShowOne(const Json& alert, int number, const ShowOptions& options, std::FIL
   const Json& finding = Object(alert, "finding_info");
   const char* bold = options.colour ? "\x1b[1m" : "";
   const char* plain = options.colour ? "\x1b[0m" : "";
-  fmt::print(out, "{}{}. [{}] {}{}\n", bold, number, Text(alert, "severity"), Text(finding, "title"), plain);
+  fmt::print(out, "{}{}. [{}] {}{}\n", bold, number, Text(alert, "severity"),
+             Text(finding, "title"), plain);
   std::vector<std::string> hosts;
   for (const Json& one : alert.value("observables", Json::array())) {
     // OCSF's observable types: 1 host name, 2 IP address, 4 user name.
     const int type = one.value("type_id", 0);
     if (type != 1 && type != 2 && type != 4) continue;
     const std::string text = Text(one, "value");
-    if (!text.empty() && std::find(hosts.begin(), hosts.end(), text) == hosts.end()) hosts.push_back(text);
+    if (!text.empty() && std::find(hosts.begin(), hosts.end(), text) == hosts.end())
+      hosts.push_back(text);
   }
   if (!hosts.empty()) fmt::print(out, "    who:   {}\n", fmt::join(hosts, ", "));
   const int64_t first = finding.value("first_seen_time", int64_t{0});
@@ -75,7 +79,8 @@ void ShowOne(const Json& alert, int number, const ShowOptions& options, std::FIL
   fmt::print(out, "    why:   {}\n", Text(finding, "desc"));
   std::vector<std::string> techniques;
   for (const Json& attack : finding.value("attacks", Json::array())) {
-    const std::string uid = Text(Object(attack, attack.contains("sub_technique") ? "sub_technique" : "technique"), "uid");
+    const std::string uid = Text(
+        Object(attack, attack.contains("sub_technique") ? "sub_technique" : "technique"), "uid");
     if (!uid.empty()) techniques.push_back(uid);
   }
   if (!techniques.empty()) fmt::print(out, "    ATT&CK {}\n", fmt::join(techniques, ", "));
@@ -96,7 +101,8 @@ absl::Status ShowAlerts(const std::string& path, const ShowOptions& options, std
   for (int number = 1; std::getline(in, line); ++number) {
     Json alert = Json::parse(line, nullptr, /*allow_exceptions=*/false);
     const std::string uid = alert.is_object() ? Text(Object(alert, "finding_info"), "uid") : "";
-    if (uid.empty()) return absl::InvalidArgumentError(fmt::format("{}:{}: not an OCSF alert", path, number));
+    if (uid.empty())
+      return absl::InvalidArgumentError(fmt::format("{}:{}: not an OCSF alert", path, number));
     if (const auto it = by_uid.find(uid); it != by_uid.end()) {
       alerts[it->second] = std::move(alert);
     } else {
@@ -104,9 +110,12 @@ absl::Status ShowAlerts(const std::string& path, const ShowOptions& options, std
       alerts.push_back(std::move(alert));
     }
   }
-  const size_t shown = options.limit > 0 ? std::min(alerts.size(), static_cast<size_t>(options.limit)) : alerts.size();
+  const size_t shown = options.limit > 0
+                           ? std::min(alerts.size(), static_cast<size_t>(options.limit))
+                           : alerts.size();
   for (size_t i = 0; i < shown; ++i) ShowOne(alerts[i], static_cast<int>(i) + 1, options, out);
-  if (shown < alerts.size()) fmt::print(out, "... and {} more incidents in {}\n", alerts.size() - shown, path);
+  if (shown < alerts.size())
+    fmt::print(out, "... and {} more incidents in {}\n", alerts.size() - shown, path);
   if (alerts.empty()) fmt::print(out, "no incidents\n");
   return absl::OkStatus();
 }

@@ -1,7 +1,8 @@
 // File: pipeline/show.h
 //
-// Alerts as a person wants to read them: what happened, on which host, when, why it matched, and the
-// evidence of both sides. Reads a file of OCSF alerts (JSON lines), folds updates into their incident.
+// Alerts as a person wants to read them: what happened, on which host, when, why it matched, and
+// the evidence of both sides. Reads a file of OCSF alerts (JSON lines), folds updates into their
+// incident.
 //
 //   absl::Status status = ShowAlerts("alerts.jsonl", {.limit = 20}, stdout);
 //
@@ -16,10 +17,11 @@
 namespace bongsu {
 
 struct ShowOptions {
-  int limit = 0;         // incidents to show; 0: all
+  int limit = 0;  // incidents to show; 0: all
   bool colour = false;
 };
 // InvalidArgument for a line that is not an alert; NotFound for a missing file.
-[[nodiscard]] absl::Status ShowAlerts(const std::string& path, const ShowOptions& options, std::FILE* out);
+[[nodiscard]] absl::Status ShowAlerts(const std::string& path, const ShowOptions& options,
+                                      std::FILE* out);
 
 }  // namespace bongsu

@@ -5,7 +5,8 @@
 namespace bongsu {
 
 Watermarks::Watermarks(std::vector<DurationNs> out_of_orderness)
-    : out_of_orderness_(std::move(out_of_orderness)), source_(out_of_orderness_.size(), kMinEventTime) {}
+    : out_of_orderness_(std::move(out_of_orderness)),
+      source_(out_of_orderness_.size(), kMinEventTime) {}
 
 PartitionClock& Watermarks::At(PartitionId partition) {
   if (partitions_.size() <= partition) partitions_.resize(size_t{partition} + 1);
@@ -18,7 +19,9 @@ void Watermarks::AddPartition(PartitionId partition, uint16_t source) {
   if (clock.state == PartitionClock::State::kUnknown) clock.state = PartitionClock::State::kActive;
 }
 
-void Watermarks::Restore(PartitionId partition, const PartitionClock& clock) { At(partition) = clock; }
+void Watermarks::Restore(PartitionId partition, const PartitionClock& clock) {
+  At(partition) = clock;
+}
 
 bool Watermarks::Apply(std::span<const PartitionTime> times, std::span<const PartitionMark> marks) {
   bool moved = false;
@@ -32,10 +35,18 @@ bool Watermarks::Apply(std::span<const PartitionTime> times, std::span<const Par
     PartitionClock& clock = At(mark.partition);
     moved = true;
     switch (mark.kind) {
-      case PartitionMark::Kind::kIdle: clock.state = PartitionClock::State::kIdle; break;
-      case PartitionMark::Kind::kActive: clock.state = PartitionClock::State::kActive; break;
-      case PartitionMark::Kind::kEnded: clock.state = PartitionClock::State::kEnded; break;
-      case PartitionMark::Kind::kFloor: clock.floor = std::max(clock.floor, mark.time); break;
+      case PartitionMark::Kind::kIdle:
+        clock.state = PartitionClock::State::kIdle;
+        break;
+      case PartitionMark::Kind::kActive:
+        clock.state = PartitionClock::State::kActive;
+        break;
+      case PartitionMark::Kind::kEnded:
+        clock.state = PartitionClock::State::kEnded;
+        break;
+      case PartitionMark::Kind::kFloor:
+        clock.floor = std::max(clock.floor, mark.time);
+        break;
     }
   }
   if (moved) Refresh();
@@ -64,11 +75,14 @@ void Watermarks::Refresh() {
     }
   }
   for (size_t i = 0; i < source_.size(); ++i) {
-    EventTimeNs now = kMinEventTime;                  // no partition is known yet
-    if (active[i]) now = lowest[i];
-    else if (idle[i]) now = floor[i];                 // all quiet: hold, or follow the floor
-    else if (ended[i]) now = kMaxEventTime;
-    source_[i] = std::max(source_[i], now);           // never back
+    EventTimeNs now = kMinEventTime;  // no partition is known yet
+    if (active[i])
+      now = lowest[i];
+    else if (idle[i])
+      now = floor[i];  // all quiet: hold, or follow the floor
+    else if (ended[i])
+      now = kMaxEventTime;
+    source_[i] = std::max(source_[i], now);  // never back
   }
 }
 

@@ -3,7 +3,8 @@
 // Event-time watermarks: of each source partition, and from them of each source.
 //
 //   partition = newest event time - out_of_orderness (or the floor of a quiet source), never back
-//   source    = minimum over its partitions, idle and ended ones left out; infinity when all have ended;
+//   source    = minimum over its partitions, idle and ended ones left out; infinity when all have
+//   ended;
 //               unchanged while all are idle, unless a floor was set (on_idle: wall_clock)
 //
 // Every shard thread keeps one and feeds it the same batches in the same order, so that all of them
@@ -47,7 +48,7 @@ class Watermarks {
  private:
   PartitionClock& At(PartitionId partition);
   std::vector<DurationNs> out_of_orderness_;
-  std::vector<PartitionClock> partitions_;   // by id
+  std::vector<PartitionClock> partitions_;  // by id
   std::vector<EventTimeNs> source_;
 };
 

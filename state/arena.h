@@ -26,11 +26,13 @@ class Arena {
   size_t bytes() const { return bytes_; }
 
  private:
-  // Small at first, because a bucket may hold a few keys only; doubling, because it may hold millions.
+  // Small at first, because a bucket may hold a few keys only; doubling, because it may hold
+  // millions.
   static constexpr size_t kFirstBytes = 512;
   static constexpr size_t kMostBytes = size_t{256} << 10;
   void Grow(size_t need) {
-    const size_t size = std::max(need, std::min(kMostBytes, kFirstBytes << std::min<size_t>(chunks_.size(), 20)));
+    const size_t size =
+        std::max(need, std::min(kMostBytes, kFirstBytes << std::min<size_t>(chunks_.size(), 20)));
     chunks_.push_back(std::make_unique_for_overwrite<char[]>(size));
     at_ = chunks_.back().get();
     left_ = size;

@@ -1,7 +1,7 @@
 // File: state/key_encoding.h
 //
-// The bytes of the store's keys (state/FORMAT.md): numbers big-endian, times with the sign bit flipped,
-// so that keys sort as shard, operator, list, bucket, key, time, seq.
+// The bytes of the store's keys (state/FORMAT.md): numbers big-endian, times with the sign bit
+// flipped, so that keys sort as shard, operator, list, bucket, key, time, seq.
 //
 // Thread-safety: pure functions.
 #pragma once
@@ -36,7 +36,8 @@ inline void AppendTime(int64_t time, std::string* out) {
 }
 
 inline uint16_t ReadU16(std::string_view bytes) {
-  return static_cast<uint16_t>(static_cast<uint8_t>(bytes[0]) << 8 | static_cast<uint8_t>(bytes[1]));
+  return static_cast<uint16_t>(static_cast<uint8_t>(bytes[0]) << 8 |
+                               static_cast<uint8_t>(bytes[1]));
 }
 
 inline uint64_t ReadU64(std::string_view bytes) {

@@ -16,8 +16,8 @@
 namespace bongsu {
 namespace {
 
-// Lists and value maps of one operator are told apart by a byte that follows from their names' order of
-// opening; operators open them in Open, always in the same order.
+// Lists and value maps of one operator are told apart by a byte that follows from their names'
+// order of opening; operators open them in Open, always in the same order.
 constexpr int kHandlesMax = 255;
 
 class ShardStateImpl : public ShardState {
@@ -29,7 +29,8 @@ class ShardStateImpl : public ShardState {
     Handles& handles = operators_[operator_id];
     BONGSU_RETURN_IF_ERROR(CheckName(handles, name));
     auto list = std::make_unique<TimeListImpl>(
-        store_, RowPrefix(shard_, operator_id, static_cast<uint8_t>(handles.names.size())), bucket_ns, counters_);
+        store_, RowPrefix(shard_, operator_id, static_cast<uint8_t>(handles.names.size())),
+        bucket_ns, counters_);
     BONGSU_RETURN_IF_ERROR(list->Restore());
     handles.lists.push_back(std::move(list));
     return handles.lists.back().get();
@@ -123,8 +124,9 @@ class ShardStateImpl : public ShardState {
 
   static absl::Status CheckName(Handles& handles, std::string_view name) {
     BONGSU_CHECK_MSG(handles.names.size() < kHandlesMax, "an operator opens too many handles");
-    BONGSU_CHECK_MSG(std::find(handles.names.begin(), handles.names.end(), name) == handles.names.end(),
-                     "an operator opens two handles of one name");
+    BONGSU_CHECK_MSG(
+        std::find(handles.names.begin(), handles.names.end(), name) == handles.names.end(),
+        "an operator opens two handles of one name");
     handles.names.emplace_back(name);
     return absl::OkStatus();
   }

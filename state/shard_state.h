@@ -12,19 +12,22 @@
 //   left->Scan(key, t - w, t + w, [&](TimeListCursor& entry) { ...; return true; });
 //   left->ExpireBefore(closing_time - w);   // whole buckets go at once
 //
-// How it works. A TimeList is cut into time buckets (about one window wide), each with its own arena and hash map of
-// keys; expiry drops a bucket with all it holds and needs no tombstones. Entries that changed since
-// the last checkpoint are dirty; `Freeze` encodes the dirty ones of live buckets, so an entry whose
-// bucket was dropped before is never written at all. Only after the store has written a frozen set
-// (`OnPersisted`) may its entries be evicted from memory; evicted or restored buckets are marked "on
-// disk" and a read of a key merges them in by one bounded seek per bucket, at most three a scan.
+// How it works. A TimeList is cut into time buckets (about one window wide), each with its own
+// arena and hash map of keys; expiry drops a bucket with all it holds and needs no tombstones.
+// Entries that changed since the last checkpoint are dirty; `Freeze` encodes the dirty ones of live
+// buckets, so an entry whose bucket was dropped before is never written at all. Only after the
+// store has written a frozen set
+// (`OnPersisted`) may its entries be evicted from memory; evicted or restored buckets are marked
+// "on disk" and a read of a key merges them in by one bounded seek per bucket, at most three a
+// scan.
 //
-// Bounds: memory is counted by `memory_bytes()`; `EvictTo(bytes)` drops clean segments, coldest first.
-// Dirty entries cannot be evicted: the pipeline asks for a checkpoint when `dirty_bytes()` passes its
-// budget.
+// Bounds: memory is counted by `memory_bytes()`; `EvictTo(bytes)` drops clean segments, coldest
+// first. Dirty entries cannot be evicted: the pipeline asks for a checkpoint when `dirty_bytes()`
+// passes its budget.
 //
-// Errors: reads that touch the disk return absl::Status (DataLoss for a checksum mismatch, Unavailable
-// and others as the disk says). A handle after an error is good for nothing but destruction.
+// Errors: reads that touch the disk return absl::Status (DataLoss for a checksum mismatch,
+// Unavailable and others as the disk says). A handle after an error is good for nothing but
+// destruction.
 //
 // Thread-safety: a ShardState and its handles belong to one thread. The `Store` behind is shared.
 #pragma once
@@ -45,7 +48,8 @@ namespace bongsu {
 class Store;
 struct FrozenShard;
 
-// Where an entry of a list stands: entries of one key are ordered by (time, seq), and no two are equal.
+// Where an entry of a list stands: entries of one key are ordered by (time, seq), and no two are
+// equal.
 struct EntryId {
   EventTimeNs time = 0;
   RecordSeq seq = 0;
@@ -61,7 +65,10 @@ class TimeListCursor {
   // already fired, for instance.
   uint8_t mark() const { return mark_; }
   // Changes the mark; the entry is dirty again.
-  void set_mark(uint8_t mark) { new_mark_ = mark; changed_ = true; }
+  void set_mark(uint8_t mark) {
+    new_mark_ = mark;
+    changed_ = true;
+  }
 
  private:
   friend class TimeListImpl;
@@ -78,8 +85,8 @@ class TimeList {
   // Adds an entry, or replaces the one of the same key and id (the mark too).
   [[nodiscard]] virtual absl::Status Put(std::string_view key, EntryId id, std::string_view value,
                                          uint8_t mark = 0) = 0;
-  // Visits the entries of `key` with from <= time <= to, in (time, seq) order, until `visit` returns
-  // false. The callback may change marks through the cursor, and nothing else in this list.
+  // Visits the entries of `key` with from <= time <= to, in (time, seq) order, until `visit`
+  // returns false. The callback may change marks through the cursor, and nothing else in this list.
   [[nodiscard]] virtual absl::Status Scan(std::string_view key, EventTimeNs from, EventTimeNs to,
                                           absl::FunctionRef<bool(TimeListCursor&)> visit) = 0;
   // Nothing with time < `time` will be read again. Buckets that end at or before it are dropped; it
@@ -100,13 +107,16 @@ class ValueMap {
 class TimerSet {
  public:
   virtual ~TimerSet() = default;
-  // `data` is handed back as it is. Several timers of one key and time are kept, if their data differ.
-  [[nodiscard]] virtual absl::Status Set(EventTimeNs time, std::string_view key, std::string_view data) = 0;
-  // Calls `fire` for every timer with time < `until`, in (time, key, data) order, those set meanwhile
-  // included, and forgets them. Called by the framework only.
+  // `data` is handed back as it is. Several timers of one key and time are kept, if their data
+  // differ.
+  [[nodiscard]] virtual absl::Status Set(EventTimeNs time, std::string_view key,
+                                         std::string_view data) = 0;
+  // Calls `fire` for every timer with time < `until`, in (time, key, data) order, those set
+  // meanwhile included, and forgets them. Called by the framework only.
   [[nodiscard]] virtual absl::Status PopBefore(
       EventTimeNs until,
-      absl::FunctionRef<absl::Status(EventTimeNs time, std::string_view key, std::string_view data)> fire) = 0;
+      absl::FunctionRef<absl::Status(EventTimeNs time, std::string_view key, std::string_view data)>
+          fire) = 0;
 };
 
 // All state of one shard, of every operator.
@@ -115,15 +125,17 @@ class ShardState {
   virtual ~ShardState() = default;
 
   // Handles live as long as the ShardState. `operator_id` is the store's number for the operator
-  // (Store::OperatorId); `name` is unique within (operator, kind). `bucket_ns` > 0: the width of a bucket, about
-  // one window; changing it between runs is refused (FailedPrecondition) while the list has state.
+  // (Store::OperatorId); `name` is unique within (operator, kind). `bucket_ns` > 0: the width of a
+  // bucket, about one window; changing it between runs is refused (FailedPrecondition) while the
+  // list has state.
   virtual absl::StatusOr<TimeList*> OpenTimeList(uint16_t operator_id, std::string_view name,
                                                  DurationNs bucket_ns) = 0;
   virtual absl::StatusOr<ValueMap*> OpenValueMap(uint16_t operator_id, std::string_view name) = 0;
   virtual absl::StatusOr<TimerSet*> OpenTimers(uint16_t operator_id) = 0;
 
-  // Encodes what changed for `operator_id` since its last Freeze, as of now. Levels of operators reach a barrier one
-  // after the other, therefore by operator. The result is handed to Store::Commit, on any thread.
+  // Encodes what changed for `operator_id` since its last Freeze, as of now. Levels of operators
+  // reach a barrier one after the other, therefore by operator. The result is handed to
+  // Store::Commit, on any thread.
   virtual std::unique_ptr<FrozenShard> Freeze(uint16_t operator_id) = 0;
   // The store has written everything frozen up to and including this call's `epoch`.
   virtual void OnPersisted(EpochId epoch) = 0;

@@ -13,18 +13,18 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define BONGSU_RETURN_IF_ERROR(expression)                   \
-  do {                                                       \
+#define BONGSU_RETURN_IF_ERROR(expression)                                               \
+  do {                                                                                   \
     if (::absl::Status bongsu_status = (expression); !bongsu_status.ok()) [[unlikely]] { \
-      return bongsu_status;                                  \
-    }                                                        \
+      return bongsu_status;                                                              \
+    }                                                                                    \
   } while (false)
 
 #define BONGSU_CONCAT_INNER(a, b) a##b
 #define BONGSU_CONCAT(a, b) BONGSU_CONCAT_INNER(a, b)
-#define BONGSU_ASSIGN_OR_RETURN(lhs, expression)                                   \
-  auto BONGSU_CONCAT(bongsu_or_, __LINE__) = (expression);                         \
-  if (!BONGSU_CONCAT(bongsu_or_, __LINE__).ok()) [[unlikely]] {                    \
-    return BONGSU_CONCAT(bongsu_or_, __LINE__).status();                           \
-  }                                                                                \
+#define BONGSU_ASSIGN_OR_RETURN(lhs, expression)                \
+  auto BONGSU_CONCAT(bongsu_or_, __LINE__) = (expression);      \
+  if (!BONGSU_CONCAT(bongsu_or_, __LINE__).ok()) [[unlikely]] { \
+    return BONGSU_CONCAT(bongsu_or_, __LINE__).status();        \
+  }                                                             \
   lhs = std::move(BONGSU_CONCAT(bongsu_or_, __LINE__)).value()

@@ -38,9 +38,12 @@ absl::Status FromRocks(const rocksdb::Status& status, std::string_view what) {
   if (status.ok()) return absl::OkStatus();
   const std::string message = fmt::format("{}: {}", what, status.ToString());
   if (status.IsCorruption()) {
-    return absl::DataLossError(message + ": the state is damaged; restore a backup, or move the folder away and start anew");
+    return absl::DataLossError(
+        message +
+        ": the state is damaged; restore a backup, or move the folder away and start anew");
   }
-  if (status.IsNoSpace()) return absl::ResourceExhaustedError(message + ": make room and start again");
+  if (status.IsNoSpace())
+    return absl::ResourceExhaustedError(message + ": make room and start again");
   return absl::UnavailableError(message);
 }
 
@@ -48,8 +51,12 @@ absl::Status FromRocks(const rocksdb::Status& status, std::string_view what) {
 class ListKeyPrefix : public rocksdb::SliceTransform {
  public:
   const char* Name() const override { return "bongsu.list_key.1"; }
-  rocksdb::Slice Transform(const rocksdb::Slice& key) const override { return {key.data(), Size(key)}; }
-  bool InDomain(const rocksdb::Slice& key) const override { return key.size() >= kListHeadBytes && key.size() >= Size(key); }
+  rocksdb::Slice Transform(const rocksdb::Slice& key) const override {
+    return {key.data(), Size(key)};
+  }
+  bool InDomain(const rocksdb::Slice& key) const override {
+    return key.size() >= kListHeadBytes && key.size() >= Size(key);
+  }
 
  private:
   static size_t Size(const rocksdb::Slice& key) {
@@ -68,13 +75,16 @@ absl::StatusOr<std::string> CheckedBody(std::string bytes, std::string_view what
   const uint64_t checksum = ReadU64(std::string_view(bytes).substr(bytes.size() - 8));
   bytes.resize(bytes.size() - 8);
   if (checksum != XXH3_64bits(bytes.data(), bytes.size())) {
-    return absl::DataLossError(fmt::format("the checksum of {} does not hold: the state is damaged; restore a "
-                                           "backup, or move the folder away and start anew", what));
+    return absl::DataLossError(
+        fmt::format("the checksum of {} does not hold: the state is damaged; restore a "
+                    "backup, or move the folder away and start anew",
+                    what));
   }
   return bytes;
 }
 
-// Environments of in_memory stores live as long as the process, so that reopening finds the content.
+// Environments of in_memory stores live as long as the process, so that reopening finds the
+// content.
 rocksdb::Env* MemoryEnv(const std::string& path) {
   static std::mutex mutex;
   static std::map<std::string, std::unique_ptr<rocksdb::Env>> environments;
@@ -111,7 +121,7 @@ class RocksStore : public Store {
     uint16_t id = 0;
     std::string hash;
     bool claimed = false;
-    bool changed = false;   // not yet in the store as it is here
+    bool changed = false;  // not yet in the store as it is here
   };
   absl::Status Create();
   absl::Status Load();
@@ -128,7 +138,7 @@ class RocksStore : public Store {
   uint64_t seed_ = 0;
   StringMap<OperatorEntry> operators_;
   uint16_t next_operator_ = 1;
-  std::set<uint16_t> removed_operators_;   // to be removed with the next commit
+  std::set<uint16_t> removed_operators_;  // to be removed with the next commit
   bool failed_ = false;
   Counters counters_;
 };
@@ -158,21 +168,27 @@ absl::Status RocksStore::Open() {
   options.max_log_file_size = size_t{1} << 20;
   options.max_background_jobs = 2;
   // Write buffers are charged to the block cache: one budget for both.
-  options.write_buffer_manager = std::make_shared<rocksdb::WriteBufferManager>(options_.memory_bytes / 2, cache_);
+  options.write_buffer_manager =
+      std::make_shared<rocksdb::WriteBufferManager>(options_.memory_bytes / 2, cache_);
   if (options_.in_memory) options.env = MemoryEnv(options_.path);
   static constexpr const char* kNames[kFamilies] = {"default", "lists", "values", "timers"};
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
   for (int i = 0; i < kFamilies; ++i) descriptors.emplace_back(kNames[i], FamilyOptions(i));
   rocksdb::DB* db = nullptr;
-  const rocksdb::Status status = rocksdb::DB::Open(options, options_.path, descriptors, &families_, &db);
+  const rocksdb::Status status =
+      rocksdb::DB::Open(options, options_.path, descriptors, &families_, &db);
   if (status.IsIOError() && status.ToString().find("lock") != std::string::npos) {
-    return absl::FailedPreconditionError(fmt::format(
-        "the state in {} is in use by another process: stop it, or give this one its own state.path", options_.path));
+    return absl::FailedPreconditionError(
+        fmt::format("the state in {} is in use by another process: stop it, or give this one its "
+                    "own state.path",
+                    options_.path));
   }
-  BONGSU_RETURN_IF_ERROR(FromRocks(status, fmt::format("cannot open the state in {}", options_.path)));
+  BONGSU_RETURN_IF_ERROR(
+      FromRocks(status, fmt::format("cannot open the state in {}", options_.path)));
   db_.reset(db);
   std::string format;
-  const rocksdb::Status found = db_->Get(rocksdb::ReadOptions(), families_[kMetaFamily], kFormatKey, &format);
+  const rocksdb::Status found =
+      db_->Get(rocksdb::ReadOptions(), families_[kMetaFamily], kFormatKey, &format);
   if (found.IsNotFound()) return Create();
   BONGSU_RETURN_IF_ERROR(FromRocks(found, "cannot read the state"));
   return Load();
@@ -192,55 +208,65 @@ absl::Status RocksStore::Create() {
 
 absl::Status RocksStore::Load() {
   std::string bytes;
-  BONGSU_RETURN_IF_ERROR(FromRocks(db_->Get(rocksdb::ReadOptions(), families_[kMetaFamily], kFormatKey, &bytes),
-                                   "cannot read the state"));
-  BONGSU_ASSIGN_OR_RETURN(const std::string format, CheckedBody(std::move(bytes), "the state's head"));
+  BONGSU_RETURN_IF_ERROR(
+      FromRocks(db_->Get(rocksdb::ReadOptions(), families_[kMetaFamily], kFormatKey, &bytes),
+                "cannot read the state"));
+  BONGSU_ASSIGN_OR_RETURN(const std::string format,
+                          CheckedBody(std::move(bytes), "the state's head"));
   const int version = static_cast<uint8_t>(format[0]);
   if (version != kFormatVersion || format.size() < 11) {
-    return absl::FailedPreconditionError(fmt::format(
-        "the state in {} has format version {}, this bongsu reads {}: run the version that wrote it, or give this one "
-        "its own state.path", options_.path, version, kFormatVersion));
+    return absl::FailedPreconditionError(
+        fmt::format("the state in {} has format version {}, this bongsu reads {}: run the version "
+                    "that wrote it, or give this one "
+                    "its own state.path",
+                    options_.path, version, kFormatVersion));
   }
   const uint16_t shards = ReadU16(std::string_view(format).substr(1));
   seed_ = ReadU64(std::string_view(format).substr(3));
   const std::string application = format.substr(11);
   if (application != options_.application) {
-    return absl::FailedPreconditionError(fmt::format(
-        "the state in {} belongs to application '{}', not to '{}': give each application its own state.path",
-        options_.path, application, options_.application));
+    return absl::FailedPreconditionError(
+        fmt::format("the state in {} belongs to application '{}', not to '{}': give each "
+                    "application its own state.path",
+                    options_.path, application, options_.application));
   }
   if (shards != options_.shards) {
-    return absl::FailedPreconditionError(fmt::format(
-        "the state in {} was made with {} shards, the configuration says {}: their number is fixed when the state is "
-        "made; set state.shards: {}, or start with another state.path", options_.path, shards, options_.shards, shards));
+    return absl::FailedPreconditionError(
+        fmt::format("the state in {} was made with {} shards, the configuration says {}: their "
+                    "number is fixed when the state is "
+                    "made; set state.shards: {}, or start with another state.path",
+                    options_.path, shards, options_.shards, shards));
   }
-  const rocksdb::Status found = db_->Get(rocksdb::ReadOptions(), families_[kMetaFamily], kCheckpointKey, &bytes);
+  const rocksdb::Status found =
+      db_->Get(rocksdb::ReadOptions(), families_[kMetaFamily], kCheckpointKey, &bytes);
   if (found.ok()) {
-    BONGSU_ASSIGN_OR_RETURN(const std::string body, CheckedBody(std::move(bytes), "the checkpoint"));
+    BONGSU_ASSIGN_OR_RETURN(const std::string body,
+                            CheckedBody(std::move(bytes), "the checkpoint"));
     if (body.size() < 8) return absl::DataLossError("the checkpoint is too short");
     latest_ = CheckpointMeta{ReadU64(body), body.substr(8)};
   } else if (!found.IsNotFound()) {
     return FromRocks(found, "cannot read the checkpoint");
   }
   absl::Status bad;
-  BONGSU_RETURN_IF_ERROR(Read(kMetaFamily, kOperatorPrefix, PrefixEnd(kOperatorPrefix),
-                              [&](std::string_view key, std::string_view value) {
-                                if (value.size() < 2) {
-                                  bad = absl::DataLossError("an operator's record is too short");
-                                  return false;
-                                }
-                                OperatorEntry entry;
-                                entry.id = ReadU16(value);
-                                entry.hash = std::string(value.substr(2));
-                                next_operator_ = std::max<uint16_t>(next_operator_, static_cast<uint16_t>(entry.id + 1));
-                                operators_[std::string(key.substr(sizeof(kOperatorPrefix) - 1))] = entry;
-                                return true;
-                              }));
+  BONGSU_RETURN_IF_ERROR(Read(
+      kMetaFamily, kOperatorPrefix, PrefixEnd(kOperatorPrefix),
+      [&](std::string_view key, std::string_view value) {
+        if (value.size() < 2) {
+          bad = absl::DataLossError("an operator's record is too short");
+          return false;
+        }
+        OperatorEntry entry;
+        entry.id = ReadU16(value);
+        entry.hash = std::string(value.substr(2));
+        next_operator_ = std::max<uint16_t>(next_operator_, static_cast<uint16_t>(entry.id + 1));
+        operators_[std::string(key.substr(sizeof(kOperatorPrefix) - 1))] = entry;
+        return true;
+      }));
   return bad;
 }
 
-absl::StatusOr<uint16_t> RocksStore::OperatorId(std::string_view name, std::string_view semantic_hash,
-                                                uint64_t* reset) {
+absl::StatusOr<uint16_t> RocksStore::OperatorId(std::string_view name,
+                                                std::string_view semantic_hash, uint64_t* reset) {
   *reset = 0;
   OperatorEntry& entry = operators_[std::string(name)];
   entry.claimed = true;
@@ -281,7 +307,8 @@ absl::Status RocksStore::WriteAndFlush(rocksdb::WriteBatch* batch) {
 
 absl::Status RocksStore::Commit(Checkpoint checkpoint) {
   if (failed_) return absl::FailedPreconditionError("the state failed to write before: restart");
-  BONGSU_CHECK_MSG(!latest_.has_value() || checkpoint.meta.epoch > latest_->epoch, "epochs only grow");
+  BONGSU_CHECK_MSG(!latest_.has_value() || checkpoint.meta.epoch > latest_->epoch,
+                   "epochs only grow");
   const auto started = std::chrono::steady_clock::now();
   rocksdb::WriteBatch batch;
   for (uint16_t id : removed_operators_) {
@@ -304,9 +331,12 @@ absl::Status RocksStore::Commit(Checkpoint checkpoint) {
   for (const auto& shard : checkpoint.changes) {
     for (const FrozenShard::Write& write : shard->writes) {
       auto* family = families_[write.family];
-      if (write.kind == kPut) batch.Put(family, write.key, write.value);
-      else if (write.kind == kDelete) batch.Delete(family, write.key);
-      else batch.DeleteRange(family, write.key, write.value);
+      if (write.kind == kPut)
+        batch.Put(family, write.key, write.value);
+      else if (write.kind == kDelete)
+        batch.Delete(family, write.key);
+      else
+        batch.DeleteRange(family, write.key, write.value);
     }
     counters_.rows_written += shard->writes.size();
   }
@@ -347,8 +377,8 @@ absl::Status RocksStore::Read(uint8_t family, std::string_view from, std::string
   return Visit(*it, from, visit);
 }
 
-absl::Status RocksStore::ReadKey(std::string_view prefix,
-                                 absl::FunctionRef<bool(std::string_view, std::string_view)> visit) {
+absl::Status RocksStore::ReadKey(
+    std::string_view prefix, absl::FunctionRef<bool(std::string_view, std::string_view)> visit) {
   const std::string to = PrefixEnd(std::string(prefix));
   const rocksdb::Slice end = to;
   rocksdb::ReadOptions options;
@@ -363,8 +393,10 @@ Store::Memory RocksStore::memory() const {
   memory.block_cache = cache_->GetUsage();
   for (auto* family : families_) {
     uint64_t bytes = 0;
-    if (db_->GetIntProperty(family, rocksdb::DB::Properties::kCurSizeAllMemTables, &bytes)) memory.write_buffers += bytes;
-    if (db_->GetIntProperty(family, rocksdb::DB::Properties::kEstimateTableReadersMem, &bytes)) memory.table_readers += bytes;
+    if (db_->GetIntProperty(family, rocksdb::DB::Properties::kCurSizeAllMemTables, &bytes))
+      memory.write_buffers += bytes;
+    if (db_->GetIntProperty(family, rocksdb::DB::Properties::kEstimateTableReadersMem, &bytes))
+      memory.table_readers += bytes;
   }
   return memory;
 }

@@ -3,13 +3,14 @@
 // The disk behind the shards: one RocksDB for a process, and the checkpoints in it. The only header
 // through which anything outside state/ reaches RocksDB, and RocksDB is not in it.
 //
-// A checkpoint is one atomic step: the frozen changes of all shards, the positions of all sources, the
-// lengths of all output files and the expiry points enter RocksDB in one WriteBatch (WAL off), followed by one atomic flush of
-// all column families. What the store holds is always exactly the state at its stored position; after
-// a crash between two checkpoints it is the state of the earlier one.
+// A checkpoint is one atomic step: the frozen changes of all shards, the positions of all sources,
+// the lengths of all output files and the expiry points enter RocksDB in one WriteBatch (WAL off),
+// followed by one atomic flush of all column families. What the store holds is always exactly the
+// state at its stored position; after a crash between two checkpoints it is the state of the
+// earlier one.
 //
-//   ASSIGN_OR_RETURN(auto store, Store::Open({.path = "/var/lib/bongsu", .memory_bytes = 1 << 30}));
-//   if (store->latest()) reader.Seek(store->latest()->positions);
+//   ASSIGN_OR_RETURN(auto store, Store::Open({.path = "/var/lib/bongsu", .memory_bytes = 1 <<
+//   30})); if (store->latest()) reader.Seek(store->latest()->positions);
 //   ...
 //   RETURN_IF_ERROR(store->Commit(std::move(checkpoint)));
 //
@@ -34,13 +35,14 @@
 
 namespace bongsu {
 
-// What one shard's operator changed, encoded (state/shard_state.cc makes it, state/store.cc applies it).
+// What one shard's operator changed, encoded (state/shard_state.cc makes it, state/store.cc applies
+// it).
 struct FrozenShard {
   struct Write {
-    uint8_t family = 0;   // column family
-    uint8_t kind = 0;     // put, delete, delete range
+    uint8_t family = 0;  // column family
+    uint8_t kind = 0;    // put, delete, delete range
     std::string key;
-    std::string value;    // for a range: the end key
+    std::string value;  // for a range: the end key
   };
   ShardId shard = 0;
   uint16_t operator_id = 0;
@@ -49,18 +51,18 @@ struct FrozenShard {
 };
 
 struct StoreOptions {
-  std::string path;                       // a directory; made if missing
+  std::string path;                         // a directory; made if missing
   size_t memory_bytes = size_t{256} << 20;  // block cache and write buffers together
-  std::string application;                // must match what the store was made for
-  uint16_t shards = 16;                   // fixed when the store is made
-  bool in_memory = false;                 // for tests: RocksDB's memory environment; path is a name in it
+  std::string application;                  // must match what the store was made for
+  uint16_t shards = 16;                     // fixed when the store is made
+  bool in_memory = false;  // for tests: RocksDB's memory environment; path is a name in it
 };
 
 // A committed point in time.
 struct CheckpointMeta {
   EpochId epoch = 0;
-  // The pipeline's own record of source positions, watermarks, output lengths and counters: bytes to
-  // the store, grammar in state/FORMAT.md.
+  // The pipeline's own record of source positions, watermarks, output lengths and counters: bytes
+  // to the store, grammar in state/FORMAT.md.
   std::string positions;
 };
 
@@ -80,12 +82,13 @@ class Store {
   // Made at random when the store was made; keys are hashed to shards with it.
   virtual uint64_t hash_seed() const = 0;
 
-  // The store's number for an operator. Known by name and semantic hash: where the name is known with
-  // another hash, its state belongs to another rule, is removed with the next commit, and `*reset` is
-  // set to the number of bytes about to go (approximate; at least 1).
+  // The store's number for an operator. Known by name and semantic hash: where the name is known
+  // with another hash, its state belongs to another rule, is removed with the next commit, and
+  // `*reset` is set to the number of bytes about to go (approximate; at least 1).
   virtual absl::StatusOr<uint16_t> OperatorId(std::string_view name, std::string_view semantic_hash,
                                               uint64_t* reset) = 0;
-  // Names in the store that were not asked for since Open: operators taken out of the configuration.
+  // Names in the store that were not asked for since Open: operators taken out of the
+  // configuration.
   virtual std::vector<std::string> UnclaimedOperators() const = 0;
 
   // Writes the checkpoint atomically and durably. Epochs only grow.
@@ -93,11 +96,13 @@ class Store {
 
   // Reads for the shards' handles (state/shard_state.h); nobody else needs them.
   // Visits the rows of `family` with from <= key < to in order, until `visit` returns false.
-  [[nodiscard]] virtual absl::Status Read(uint8_t family, std::string_view from, std::string_view to,
-                                          absl::FunctionRef<bool(std::string_view key, std::string_view value)> visit) = 0;
+  [[nodiscard]] virtual absl::Status Read(
+      uint8_t family, std::string_view from, std::string_view to,
+      absl::FunctionRef<bool(std::string_view key, std::string_view value)> visit) = 0;
   // As Read, for the rows of one key of one list: a Bloom filter answers for keys that have none.
-  [[nodiscard]] virtual absl::Status ReadKey(std::string_view prefix,
-                                             absl::FunctionRef<bool(std::string_view key, std::string_view value)> visit) = 0;
+  [[nodiscard]] virtual absl::Status ReadKey(
+      std::string_view prefix,
+      absl::FunctionRef<bool(std::string_view key, std::string_view value)> visit) = 0;
 
   struct Counters {
     uint64_t commits = 0;

@@ -1,8 +1,9 @@
 // File: state/string_map.h
 //
-// `StringMap<V>`: a hash map keyed by std::string that can be searched with a std::string_view without
-// making a string. Debian's Abseil is built with its own string_view type, so that the default hash of
-// `absl::flat_hash_map<std::string, V>` does not accept std::string_view; this one does.
+// `StringMap<V>`: a hash map keyed by std::string that can be searched with a std::string_view
+// without making a string. Debian's Abseil is built with its own string_view type, so that the
+// default hash of `absl::flat_hash_map<std::string, V>` does not accept std::string_view; this one
+// does.
 //
 //   StringMap<int> counts;
 //   ++counts["late"];

@@ -31,17 +31,18 @@ TimeListImpl::~TimeListImpl() = default;
 absl::Status TimeListImpl::Restore() {
   const std::string meta = kListMeta + prefix_;
   absl::Status bad;
-  BONGSU_RETURN_IF_ERROR(store_.Read(kMetaFamily, meta, PrefixEnd(meta), [&](std::string_view, std::string_view value) {
-    if (value.size() != 16) {
-      bad = absl::DataLossError("a list's record has the wrong size");
-    } else if (ReadTime(value) != width_) {
-      bad = absl::FailedPreconditionError("the state's buckets have another width");
-    } else {
-      expired_ = ReadTime(value.substr(8));
-      width_stored_ = true;
-    }
-    return false;
-  }));
+  BONGSU_RETURN_IF_ERROR(store_.Read(
+      kMetaFamily, meta, PrefixEnd(meta), [&](std::string_view, std::string_view value) {
+        if (value.size() != 16) {
+          bad = absl::DataLossError("a list's record has the wrong size");
+        } else if (ReadTime(value) != width_) {
+          bad = absl::FailedPreconditionError("the state's buckets have another width");
+        } else {
+          expired_ = ReadTime(value.substr(8));
+          width_stored_ = true;
+        }
+        return false;
+      }));
   BONGSU_RETURN_IF_ERROR(bad);
   // One seek finds the next bucket that has rows.
   std::string from = prefix_;
@@ -49,11 +50,12 @@ absl::Status TimeListImpl::Restore() {
   while (true) {
     bool found = false;
     int64_t index = 0;
-    BONGSU_RETURN_IF_ERROR(store_.Read(kListFamily, from, end, [&](std::string_view key, std::string_view) {
-      found = key.size() >= kListHeadBytes;
-      if (found) index = ReadTime(key.substr(kRowPrefixBytes));
-      return false;
-    }));
+    BONGSU_RETURN_IF_ERROR(
+        store_.Read(kListFamily, from, end, [&](std::string_view key, std::string_view) {
+          found = key.size() >= kListHeadBytes;
+          if (found) index = ReadTime(key.substr(kRowPrefixBytes));
+          return false;
+        }));
     if (!found) return absl::OkStatus();
     Bucket& bucket = buckets_[index];
     bucket.on_disk = true;
@@ -94,9 +96,10 @@ void TimeListImpl::Charge(Bucket& bucket, Segment& segment, size_t bytes) {
   memory_bytes_ += bytes;
 }
 
-// The key's chunk of a bucket, loaded where the disk may know more; null when there is none and none is to be made.
-absl::StatusOr<TimeListImpl::Chunk*> TimeListImpl::Find(int64_t index, Bucket& bucket, std::string_view key,
-                                                        bool make) {
+// The key's chunk of a bucket, loaded where the disk may know more; null when there is none and
+// none is to be made.
+absl::StatusOr<TimeListImpl::Chunk*> TimeListImpl::Find(int64_t index, Bucket& bucket,
+                                                        std::string_view key, bool make) {
   const size_t hash = StringViewHash()(key);
   Segment& segment = SegmentOf(bucket, hash);
   auto it = segment.chunks.find(key, hash);
@@ -112,8 +115,8 @@ absl::StatusOr<TimeListImpl::Chunk*> TimeListImpl::Find(int64_t index, Bucket& b
   return &chunk;
 }
 
-absl::Status TimeListImpl::Load(int64_t index, Bucket& bucket, Segment& segment, std::string_view key,
-                                Chunk& chunk) {
+absl::Status TimeListImpl::Load(int64_t index, Bucket& bucket, Segment& segment,
+                                std::string_view key, Chunk& chunk) {
   ++counters_.disk_seeks;
   const std::string row = RowKey(index, key);
   absl::Status bad;
@@ -124,9 +127,9 @@ absl::Status TimeListImpl::Load(int64_t index, Bucket& bucket, Segment& segment,
     }
     const std::string_view bytes = segment.arena.Copy(value.substr(1));
     // Rows come in order, and a chunk is loaded before anything is put into it.
-    chunk.entries.push_back({ReadTime(stored.substr(row.size())), ReadU64(stored.substr(row.size() + 8)),
-                             bytes.data(), static_cast<uint32_t>(bytes.size()), static_cast<uint8_t>(value[0]),
-                             false});
+    chunk.entries.push_back(
+        {ReadTime(stored.substr(row.size())), ReadU64(stored.substr(row.size() + 8)), bytes.data(),
+         static_cast<uint32_t>(bytes.size()), static_cast<uint8_t>(value[0]), false});
     Charge(bucket, segment, sizeof(Entry) + bytes.size());
     return true;
   }));
@@ -135,8 +138,8 @@ absl::Status TimeListImpl::Load(int64_t index, Bucket& bucket, Segment& segment,
   return absl::OkStatus();
 }
 
-void TimeListImpl::MarkDirty(Bucket& bucket, Segment& segment, std::string_view arena_key, Chunk& chunk,
-                             Entry& entry) {
+void TimeListImpl::MarkDirty(Bucket& bucket, Segment& segment, std::string_view arena_key,
+                             Chunk& chunk, Entry& entry) {
   if (!chunk.listed) {
     chunk.listed = true;
     segment.dirty.push_back(arena_key);
@@ -149,7 +152,8 @@ void TimeListImpl::MarkDirty(Bucket& bucket, Segment& segment, std::string_view 
   dirty_bytes_ += bytes;
 }
 
-absl::Status TimeListImpl::Put(std::string_view key, EntryId id, std::string_view value, uint8_t mark) {
+absl::Status TimeListImpl::Put(std::string_view key, EntryId id, std::string_view value,
+                               uint8_t mark) {
   if (id.time < expired_) return absl::OkStatus();
   ++counters_.entries_put;
   const int64_t index = BucketOf(id.time);
@@ -169,8 +173,9 @@ absl::Status TimeListImpl::Put(std::string_view key, EntryId id, std::string_vie
     entry.size = static_cast<uint32_t>(bytes.size());
     entry.mark = mark;
   } else {
-    entries.insert(entries.begin() + static_cast<std::ptrdiff_t>(at),
-                   Entry{id.time, id.seq, bytes.data(), static_cast<uint32_t>(bytes.size()), mark, false});
+    entries.insert(
+        entries.begin() + static_cast<std::ptrdiff_t>(at),
+        Entry{id.time, id.seq, bytes.data(), static_cast<uint32_t>(bytes.size()), mark, false});
   }
   Charge(bucket, segment, sizeof(Entry) + value.size());
   const auto it = segment.chunks.find(key);
@@ -182,12 +187,14 @@ absl::Status TimeListImpl::Scan(std::string_view key, EventTimeNs from, EventTim
                                 absl::FunctionRef<bool(TimeListCursor&)> visit) {
   from = std::max(from, expired_);
   if (from > to) return absl::OkStatus();
-  for (auto it = buckets_.lower_bound(BucketOf(from)); it != buckets_.end() && it->first <= BucketOf(to); ++it) {
+  for (auto it = buckets_.lower_bound(BucketOf(from));
+       it != buckets_.end() && it->first <= BucketOf(to); ++it) {
     BONGSU_ASSIGN_OR_RETURN(Chunk * chunk, Find(it->first, it->second, key, /*make=*/false));
     if (chunk == nullptr) continue;
     auto& entries = chunk->entries;
-    const auto first = std::lower_bound(entries.begin(), entries.end(), from,
-                                        [](const Entry& entry, EventTimeNs time) { return entry.time < time; });
+    const auto first =
+        std::lower_bound(entries.begin(), entries.end(), from,
+                         [](const Entry& entry, EventTimeNs time) { return entry.time < time; });
     for (auto entry = first; entry != entries.end() && entry->time <= to; ++entry) {
       TimeListCursor cursor;
       cursor.id_ = {entry->time, entry->seq};
@@ -220,7 +227,8 @@ void TimeListImpl::ExpireBefore(EventTimeNs time) {
   expired_changed_ = true;
   // A bucket is dead when its last nanosecond is: when the next one begins at or before `time`.
   const int64_t alive = BucketOf(time);
-  while (!buckets_.empty() && (buckets_.begin()->first < alive || time == kMaxEventTime)) Drop(buckets_.begin());
+  while (!buckets_.empty() && (buckets_.begin()->first < alive || time == kMaxEventTime))
+    Drop(buckets_.begin());
 }
 
 void TimeListImpl::Freeze(EpochId epoch, FrozenShard* frozen) {
@@ -273,7 +281,9 @@ void TimeListImpl::AddEvictable(std::vector<Evictable>* out) {
   for (auto& [index, bucket] : buckets_) {
     for (int i = 0; i < kSegments; ++i) {
       const auto& segment = bucket.segments[static_cast<size_t>(i)];
-      if (segment == nullptr || segment->bytes == 0 || !segment->dirty.empty() || segment->frozen > persisted_) continue;
+      if (segment == nullptr || segment->bytes == 0 || !segment->dirty.empty() ||
+          segment->frozen > persisted_)
+        continue;
       out->push_back({segment->last_use, segment->bytes, this, index, i});
     }
   }

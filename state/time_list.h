@@ -3,11 +3,12 @@
 // The TimeList of state/shard_state.h: a write-back cache of time buckets over the store.
 //
 //   bucket    entries with time in [index * width, (index + 1) * width)
-//   segment   a sixteenth of a bucket by the key's hash: one arena and one hash map; what eviction drops
-//   chunk     one key's entries in one bucket, in (time, seq) order
+//   segment   a sixteenth of a bucket by the key's hash: one arena and one hash map; what eviction
+//   drops chunk     one key's entries in one bucket, in (time, seq) order
 //
-// A segment is "on disk" when the store may hold rows of it that memory does not: after a restart or an
-// eviction. A chunk of such a segment is loaded by one bounded seek when it is first looked at.
+// A segment is "on disk" when the store may hold rows of it that memory does not: after a restart
+// or an eviction. A chunk of such a segment is loaded by one bounded seek when it is first looked
+// at.
 //
 // Thread-safety: one thread.
 #pragma once
@@ -30,7 +31,8 @@ namespace bongsu {
 
 class TimeListImpl : public TimeList {
  public:
-  TimeListImpl(Store& store, std::string prefix, DurationNs bucket_ns, ShardState::Counters& counters);
+  TimeListImpl(Store& store, std::string prefix, DurationNs bucket_ns,
+               ShardState::Counters& counters);
   ~TimeListImpl() override;
   // Reads the expiry point and finds the buckets on disk. FailedPrecondition: another bucket width.
   [[nodiscard]] absl::Status Restore();
@@ -68,21 +70,21 @@ class TimeListImpl : public TimeList {
   };
   struct Chunk {
     std::vector<Entry> entries;
-    bool complete = false;   // all rows of the store are among the entries
-    bool listed = false;     // stands in Segment::dirty
+    bool complete = false;  // all rows of the store are among the entries
+    bool listed = false;    // stands in Segment::dirty
   };
   struct Segment {
     Arena arena;
     absl::flat_hash_map<std::string_view, Chunk, StringViewHash, std::equal_to<>> chunks;
-    std::vector<std::string_view> dirty;   // keys of chunks with dirty entries
-    EpochId frozen = 0;                    // the newest epoch that something of it was frozen for
+    std::vector<std::string_view> dirty;  // keys of chunks with dirty entries
+    EpochId frozen = 0;                   // the newest epoch that something of it was frozen for
     uint64_t last_use = 0;
     bool on_disk = false;
     size_t bytes = 0;
   };
   struct Bucket {
     std::array<std::unique_ptr<Segment>, kSegments> segments;
-    bool on_disk = false;   // rows of it were frozen, or found at the restart
+    bool on_disk = false;  // rows of it were frozen, or found at the restart
     uint32_t entries_dirty = 0;
     size_t bytes = 0;
     size_t dirty_bytes = 0;
@@ -92,8 +94,10 @@ class TimeListImpl : public TimeList {
   Segment& SegmentOf(Bucket& bucket, size_t hash);
   std::string RowKey(int64_t bucket, std::string_view key) const;
   absl::StatusOr<Chunk*> Find(int64_t index, Bucket& bucket, std::string_view key, bool make);
-  absl::Status Load(int64_t index, Bucket& bucket, Segment& segment, std::string_view key, Chunk& chunk);
-  void MarkDirty(Bucket& bucket, Segment& segment, std::string_view arena_key, Chunk& chunk, Entry& entry);
+  absl::Status Load(int64_t index, Bucket& bucket, Segment& segment, std::string_view key,
+                    Chunk& chunk);
+  void MarkDirty(Bucket& bucket, Segment& segment, std::string_view arena_key, Chunk& chunk,
+                 Entry& entry);
   void Charge(Bucket& bucket, Segment& segment, size_t bytes);
   void Drop(std::map<int64_t, Bucket>::iterator it);
 
@@ -102,10 +106,11 @@ class TimeListImpl : public TimeList {
   const DurationNs width_;
   ShardState::Counters& counters_;
   std::map<int64_t, Bucket> buckets_;
-  EventTimeNs expired_ = kMinEventTime;   // nothing below is visible
-  bool expired_changed_ = false;          // since the last freeze
+  EventTimeNs expired_ = kMinEventTime;  // nothing below is visible
+  bool expired_changed_ = false;         // since the last freeze
   bool width_stored_ = false;
-  bool delete_from_disk_ = false;         // buckets with rows in the store were dropped since the last freeze
+  bool delete_from_disk_ =
+      false;  // buckets with rows in the store were dropped since the last freeze
   EpochId persisted_ = 0;
   uint64_t use_ = 0;
   size_t memory_bytes_ = 0;

@@ -16,15 +16,16 @@ std::string TimerSetImpl::Row(const Timer& timer) const {
 
 absl::Status TimerSetImpl::Restore() {
   absl::Status bad;
-  BONGSU_RETURN_IF_ERROR(
-      store_.Read(kTimerFamily, prefix_, PrefixEnd(prefix_), [&](std::string_view row, std::string_view) {
+  BONGSU_RETURN_IF_ERROR(store_.Read(
+      kTimerFamily, prefix_, PrefixEnd(prefix_), [&](std::string_view row, std::string_view) {
         std::string_view rest = row.substr(prefix_.size());
         if (rest.size() < 10 || rest.size() < size_t{10} + ReadU16(rest.substr(8))) {
           bad = absl::DataLossError("a timer's row has the wrong size");
           return false;
         }
         const size_t key_bytes = ReadU16(rest.substr(8));
-        Timer timer{ReadTime(rest), std::string(rest.substr(10, key_bytes)), std::string(rest.substr(10 + key_bytes))};
+        Timer timer{ReadTime(rest), std::string(rest.substr(10, key_bytes)),
+                    std::string(rest.substr(10 + key_bytes))};
         memory_bytes_ += timer.bytes();
         timers_.emplace(std::move(timer), kStored);
         return true;
@@ -43,15 +44,18 @@ absl::Status TimerSetImpl::Set(EventTimeNs time, std::string_view key, std::stri
 }
 
 absl::Status TimerSetImpl::PopBefore(
-    EventTimeNs until, absl::FunctionRef<absl::Status(EventTimeNs, std::string_view, std::string_view)> fire) {
+    EventTimeNs until,
+    absl::FunctionRef<absl::Status(EventTimeNs, std::string_view, std::string_view)> fire) {
   popped_ = std::max(popped_, until);
   while (!timers_.empty() && timers_.begin()->first.time < until) {
-    const Timer timer = timers_.begin()->first;   // a copy: firing may set others
+    const Timer timer = timers_.begin()->first;  // a copy: firing may set others
     const State state = timers_.begin()->second;
     timers_.erase(timers_.begin());
     memory_bytes_ -= timer.bytes();
-    if (state == kDirty) dirty_bytes_ -= timer.bytes();
-    else popped_stored_ = true;
+    if (state == kDirty)
+      dirty_bytes_ -= timer.bytes();
+    else
+      popped_stored_ = true;
     BONGSU_RETURN_IF_ERROR(fire(timer.time, timer.key, timer.data));
   }
   return absl::OkStatus();

@@ -1,8 +1,8 @@
 // File: state/timer_set.h
 //
-// The TimerSet of state/shard_state.h. All timers are in memory, in time order (an operator sets one for an
-// incident, not for a record); those that outlive a checkpoint are in the store too. Timers that have
-// fired leave the store as one range at the next checkpoint.
+// The TimerSet of state/shard_state.h. All timers are in memory, in time order (an operator sets
+// one for an incident, not for a record); those that outlive a checkpoint are in the store too.
+// Timers that have fired leave the store as one range at the next checkpoint.
 //
 // Thread-safety: one thread.
 #pragma once
@@ -22,8 +22,10 @@ class TimerSetImpl : public TimerSet {
   TimerSetImpl(Store& store, std::string prefix) : store_(store), prefix_(std::move(prefix)) {}
   [[nodiscard]] absl::Status Restore();
   absl::Status Set(EventTimeNs time, std::string_view key, std::string_view data) override;
-  absl::Status PopBefore(EventTimeNs until,
-                         absl::FunctionRef<absl::Status(EventTimeNs, std::string_view, std::string_view)> fire) override;
+  absl::Status PopBefore(
+      EventTimeNs until,
+      absl::FunctionRef<absl::Status(EventTimeNs, std::string_view, std::string_view)> fire)
+      override;
   void Freeze(FrozenShard* frozen);
   size_t memory_bytes() const { return memory_bytes_; }
   size_t dirty_bytes() const { return dirty_bytes_; }
@@ -42,8 +44,8 @@ class TimerSetImpl : public TimerSet {
   Store& store_;
   const std::string prefix_;
   absl::btree_map<Timer, State> timers_;
-  EventTimeNs popped_ = kMinEventTime;   // the highest `until` so far
-  bool popped_stored_ = false;           // stored timers fired since the last freeze
+  EventTimeNs popped_ = kMinEventTime;  // the highest `until` so far
+  bool popped_stored_ = false;          // stored timers fired since the last freeze
   size_t memory_bytes_ = 0;
   size_t dirty_bytes_ = 0;
 };

@@ -3,8 +3,9 @@
 // The few words that every layer shares: event time, epochs, shards, and the identity of a record.
 //
 // Event time is int64 nanoseconds since 1970-01-01T00:00:00Z, always UTC, and never the wall clock.
-// The two ends of its range are used as "minus infinity" (nothing known yet) and "infinity" (a bounded
-// input has ended); `AddTime` saturates at them, so that arithmetic on infinite watermarks is safe.
+// The two ends of its range are used as "minus infinity" (nothing known yet) and "infinity" (a
+// bounded input has ended); `AddTime` saturates at them, so that arithmetic on infinite watermarks
+// is safe.
 //
 // Thread-safety: values and pure functions only.
 #pragma once
@@ -42,14 +43,15 @@ using EpochId = uint64_t;
 // `hash(key) % shards`: the unit of state ownership.
 using ShardId = uint16_t;
 
-// A process-wide number for one source partition (a topic partition, or one file). Assigned when the
-// partition is first seen and kept with the state, so that stored events can name where they came from.
+// A process-wide number for one source partition (a topic partition, or one file). Assigned when
+// the partition is first seen and kept with the state, so that stored events can name where they
+// came from.
 using PartitionId = uint16_t;
 inline constexpr uint32_t kPartitionsMax = 1u << 16;
 
-// Where a record came from, packed so that it sorts by (partition, offset): 16 bits of partition, 48
-// bits of offset (Kafka offset, or byte position in a file: 256 TiB). With the event time in front it
-// gives every event a total order that does not depend on arrival.
+// Where a record came from, packed so that it sorts by (partition, offset): 16 bits of partition,
+// 48 bits of offset (Kafka offset, or byte position in a file: 256 TiB). With the event time in
+// front it gives every event a total order that does not depend on arrival.
 using RecordSeq = uint64_t;
 inline constexpr int kOffsetBits = 48;
 inline constexpr int64_t kOffsetMax = (int64_t{1} << kOffsetBits) - 1;

@@ -32,11 +32,12 @@ absl::Status ValueMapImpl::Get(std::string_view key, std::string* value, bool* f
   if (it == cache_.end()) {
     const std::string row = prefix_ + std::string(key);
     Cached cached;
-    BONGSU_RETURN_IF_ERROR(store_.Read(kValueFamily, row, row + '\0', [&](std::string_view, std::string_view stored) {
-      cached.value = stored;
-      cached.present = true;
-      return false;
-    }));
+    BONGSU_RETURN_IF_ERROR(
+        store_.Read(kValueFamily, row, row + '\0', [&](std::string_view, std::string_view stored) {
+          cached.value = stored;
+          cached.present = true;
+          return false;
+        }));
     memory_bytes_ += Bytes(key, cached);
     it = cache_.emplace(std::string(key), std::move(cached)).first;
   }
@@ -50,8 +51,10 @@ void ValueMapImpl::Freeze(EpochId epoch, FrozenShard* frozen) {
   for (auto& [key, cached] : cache_) {
     if (!cached.dirty) continue;
     cached.dirty = false;
-    if (cached.present) frozen->writes.push_back({kValueFamily, kPut, prefix_ + key, cached.value});
-    else frozen->writes.push_back({kValueFamily, kDelete, prefix_ + key, ""});
+    if (cached.present)
+      frozen->writes.push_back({kValueFamily, kPut, prefix_ + key, cached.value});
+    else
+      frozen->writes.push_back({kValueFamily, kDelete, prefix_ + key, ""});
   }
   dirty_bytes_ = 0;
   frozen_ = epoch;

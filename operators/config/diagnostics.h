@@ -18,9 +18,9 @@
 namespace bongsu {
 
 struct SourceLocation {
-  std::string file;   // as the user named it; empty: not from a file
-  int line = 0;       // from 1; 0: the file as a whole
-  int column = 0;     // from 1
+  std::string file;  // as the user named it; empty: not from a file
+  int line = 0;      // from 1; 0: the file as a whole
+  int column = 0;    // from 1
 };
 
 enum class Severity : uint8_t { kWarning, kError };
@@ -29,7 +29,7 @@ struct Diagnostic {
   Severity severity = Severity::kError;
   SourceLocation where;
   std::string message;
-  std::string hint;   // may be empty
+  std::string hint;  // may be empty
 };
 
 class Diagnostics {

@@ -54,7 +54,8 @@ class Builder : public YAML::EventHandler {
     node.scalar = value;
     node.quoted = tag == "!";
     // YAML's nulls, unless quoted.
-    node.kind = !node.quoted && (value.empty() || value == "~" || value == "null" || value == "Null" || value == "NULL")
+    node.kind = !node.quoted && (value.empty() || value == "~" || value == "null" ||
+                                 value == "Null" || value == "NULL")
                     ? NodeKind::kNull
                     : NodeKind::kScalar;
     Finish(std::move(node), anchor);
@@ -79,7 +80,9 @@ class Builder : public YAML::EventHandler {
     std::set<std::string> keys;
   };
 
-  SourceLocation Where(const YAML::Mark& mark) const { return {file_, mark.line + 1, mark.column + 1}; }
+  SourceLocation Where(const YAML::Mark& mark) const {
+    return {file_, mark.line + 1, mark.column + 1};
+  }
 
   void Stop(const YAML::Mark& mark, const std::string& message, const std::string& hint) {
     if (!stopped_) diagnostics_.Error(Where(mark), message, hint);
@@ -108,8 +111,10 @@ class Builder : public YAML::EventHandler {
     open.node.kind = kind;
     open.node.where = Where(mark);
     open.anchor = anchor;
-    if (!stopped_ || stack_.size() < 2 * static_cast<size_t>(limits_.depth_max)) stack_.push_back(std::move(open));
-    else ++skipped_;
+    if (!stopped_ || stack_.size() < 2 * static_cast<size_t>(limits_.depth_max))
+      stack_.push_back(std::move(open));
+    else
+      ++skipped_;
   }
 
   void End() {
@@ -181,8 +186,10 @@ bool TooNested(std::string_view text, int* line) {
     }
     if (c == '[' || c == '{') ++open;
     if ((c == ']' || c == '}') && open > 0) --open;
-    if (line_start && (c == '-' || c == '?' || c == ':')) ++dashes;
-    else if (c != ' ') line_start = false;
+    if (line_start && (c == '-' || c == '?' || c == ':'))
+      ++dashes;
+    else if (c != ' ')
+      line_start = false;
     if (open > kBracketsMax || dashes > kLineDashesMax) {
       *line = at;
       return true;
@@ -194,7 +201,7 @@ bool TooNested(std::string_view text, int* line) {
 class ViewBuffer : public std::streambuf {
  public:
   explicit ViewBuffer(std::string_view text) {
-    char* begin = const_cast<char*>(text.data());   // read only: the get area is never written
+    char* begin = const_cast<char*>(text.data());  // read only: the get area is never written
     setg(begin, begin, begin + text.size());
   }
 };
@@ -217,7 +224,8 @@ std::vector<Node> ParseYaml(std::string_view text, std::string_view file, const 
     return documents;
   }
   if (int line = 0; TooNested(text, &line)) {
-    diagnostics.Error({name, line, 1}, fmt::format("nested deeper than {} levels", limits.depth_max), "");
+    diagnostics.Error({name, line, 1},
+                      fmt::format("nested deeper than {} levels", limits.depth_max), "");
     return documents;
   }
   ViewBuffer buffer(text);
@@ -229,7 +237,8 @@ std::vector<Node> ParseYaml(std::string_view text, std::string_view file, const 
       if (!builder.stopped()) documents.push_back(builder.TakeDocument());
     }
   } catch (const YAML::Exception& error) {
-    diagnostics.Error({name, error.mark.line + 1, error.mark.column + 1}, "not valid YAML: " + error.msg, "");
+    diagnostics.Error({name, error.mark.line + 1, error.mark.column + 1},
+                      "not valid YAML: " + error.msg, "");
   }
   return documents;
 }

@@ -1,15 +1,16 @@
 // File: operators/config/node.h
 //
 // A tree of configuration: what YAML says, with the place where it says it, so that every later
-// message can name file, line and column. It is plain data; the YAML library is behind ParseYaml only.
+// message can name file, line and column. It is plain data; the YAML library is behind ParseYaml
+// only.
 //
 //   Diagnostics diagnostics;
 //   std::vector<Node> documents = ParseYaml(text, "bongsu.yaml", YamlLimits{}, diagnostics);
 //   const Node* level = documents[0].Find("level");
 //
-// Maps keep their order and their duplicate keys are an error. Anchors and aliases are expanded within
-// the bounds of YamlLimits; beyond them (alias bombs, deep nesting, huge files) parsing stops with a
-// message. ParseYaml is the only place that uses the YAML library.
+// Maps keep their order and their duplicate keys are an error. Anchors and aliases are expanded
+// within the bounds of YamlLimits; beyond them (alias bombs, deep nesting, huge files) parsing
+// stops with a message. ParseYaml is the only place that uses the YAML library.
 //
 // Thread-safety: values.
 #pragma once
@@ -28,9 +29,10 @@ enum class NodeKind : uint8_t { kNull, kScalar, kSequence, kMap };
 
 struct Node {
   NodeKind kind = NodeKind::kNull;
-  std::string scalar;        // kScalar: the text after YAML's own unescaping
-  bool quoted = false;       // kScalar: written in quotes (or as a block), so it is a string whatever it looks like
-  std::vector<Node> items;   // kSequence
+  std::string scalar;   // kScalar: the text after YAML's own unescaping
+  bool quoted = false;  // kScalar: written in quotes (or as a block), so it is a string whatever it
+                        // looks like
+  std::vector<Node> items;                     // kSequence
   std::vector<std::pair<Node, Node>> entries;  // kMap, in order; keys are scalars
   SourceLocation where;
 

@@ -14,10 +14,15 @@ struct Unit {
   std::string_view name;
   int64_t factor;
 };
-constexpr Unit kDurationUnits[] = {{"w", 7 * kDayNs}, {"d", kDayNs},           {"h", kHourNs}, {"m", kMinuteNs},
-                                   {"s", kSecondNs},  {"ms", kMillisecondNs}, {"us", 1'000},  {"ns", 1}};
-constexpr Unit kSizeUnits[] = {{"GiB", int64_t{1} << 30}, {"MiB", int64_t{1} << 20}, {"KiB", int64_t{1} << 10},
-                               {"GB", 1'000'000'000},     {"MB", 1'000'000},         {"KB", 1'000},
+constexpr Unit kDurationUnits[] = {{"w", 7 * kDayNs}, {"d", kDayNs},    {"h", kHourNs},
+                                   {"m", kMinuteNs},  {"s", kSecondNs}, {"ms", kMillisecondNs},
+                                   {"us", 1'000},     {"ns", 1}};
+constexpr Unit kSizeUnits[] = {{"GiB", int64_t{1} << 30},
+                               {"MiB", int64_t{1} << 20},
+                               {"KiB", int64_t{1} << 10},
+                               {"GB", 1'000'000'000},
+                               {"MB", 1'000'000},
+                               {"KB", 1'000},
                                {"B", 1}};
 
 template <size_t N>
@@ -54,7 +59,8 @@ std::string Limit(const OptionDef& option, int64_t value) {
   return option.type == OptionType::kDuration ? DurationText(value) : std::to_string(value);
 }
 
-void CheckRange(const OptionDef& option, int64_t value, const SourceLocation& where, Diagnostics& diagnostics) {
+void CheckRange(const OptionDef& option, int64_t value, const SourceLocation& where,
+                Diagnostics& diagnostics) {
   if (value < option.min) {
     diagnostics.Error(where, fmt::format("'{}' is too small", option.path),
                       fmt::format("at least {}", Limit(option, option.min)));
@@ -64,9 +70,11 @@ void CheckRange(const OptionDef& option, int64_t value, const SourceLocation& wh
   }
 }
 
-void WrongType(const OptionDef& option, const Node& value, const char* expected, Diagnostics& diagnostics) {
-  diagnostics.Error(value.where, fmt::format("'{}' must be {}", option.path, expected),
-                    option.example.empty() ? "" : fmt::format("for example {}: {}", option.path, option.example));
+void WrongType(const OptionDef& option, const Node& value, const char* expected,
+               Diagnostics& diagnostics) {
+  diagnostics.Error(
+      value.where, fmt::format("'{}' must be {}", option.path, expected),
+      option.example.empty() ? "" : fmt::format("for example {}: {}", option.path, option.example));
 }
 
 void CheckScalar(const OptionDef& option, const Node& value, Diagnostics& diagnostics) {
@@ -79,28 +87,38 @@ void CheckScalar(const OptionDef& option, const Node& value, Diagnostics& diagno
   }
   switch (option.type) {
     case OptionType::kInt:
-      if (const auto number = ParseInt(value.scalar)) CheckRange(option, *number, value.where, diagnostics);
-      else WrongType(option, value, "a whole number", diagnostics);
+      if (const auto number = ParseInt(value.scalar))
+        CheckRange(option, *number, value.where, diagnostics);
+      else
+        WrongType(option, value, "a whole number", diagnostics);
       break;
     case OptionType::kBool:
       if (!ParseBool(value.scalar)) WrongType(option, value, "true or false", diagnostics);
       break;
     case OptionType::kDuration:
-      if (const auto ns = ParseDuration(value.scalar)) CheckRange(option, *ns, value.where, diagnostics);
-      else WrongType(option, value, "a duration: a number with a unit, ns us ms s m h d w", diagnostics);
+      if (const auto ns = ParseDuration(value.scalar))
+        CheckRange(option, *ns, value.where, diagnostics);
+      else
+        WrongType(option, value, "a duration: a number with a unit, ns us ms s m h d w",
+                  diagnostics);
       break;
     case OptionType::kBytes:
-      if (const auto bytes = ParseBytes(value.scalar)) CheckRange(option, *bytes, value.where, diagnostics);
-      else WrongType(option, value, "a size: a number with a unit, B KiB MiB GiB KB MB GB", diagnostics);
+      if (const auto bytes = ParseBytes(value.scalar))
+        CheckRange(option, *bytes, value.where, diagnostics);
+      else
+        WrongType(option, value, "a size: a number with a unit, B KiB MiB GiB KB MB GB",
+                  diagnostics);
       break;
     case OptionType::kEnum:
-      if (std::find(option.choices.begin(), option.choices.end(), value.scalar) == option.choices.end()) {
+      if (std::find(option.choices.begin(), option.choices.end(), value.scalar) ==
+          option.choices.end()) {
         const std::vector<std::string_view> names(option.choices.begin(), option.choices.end());
         const std::string nearest = NearestName(value.scalar, names);
-        diagnostics.Error(value.where, fmt::format("'{}' cannot be '{}'", option.path, value.scalar),
-                          nearest.empty() ? fmt::format("one of: {}", fmt::join(option.choices, ", "))
-                                          : fmt::format("did you mean '{}'? one of: {}", nearest,
-                                                        fmt::join(option.choices, ", ")));
+        diagnostics.Error(
+            value.where, fmt::format("'{}' cannot be '{}'", option.path, value.scalar),
+            nearest.empty() ? fmt::format("one of: {}", fmt::join(option.choices, ", "))
+                            : fmt::format("did you mean '{}'? one of: {}", nearest,
+                                          fmt::join(option.choices, ", ")));
       }
       break;
     default:
@@ -119,7 +137,8 @@ void CheckOption(const OptionDef& option, const Node& value, Diagnostics& diagno
       break;
     }
     case OptionType::kNameOrMap:
-      if (!value.is_scalar() && !value.is_map()) WrongType(option, value, "a name or a map", diagnostics);
+      if (!value.is_scalar() && !value.is_map())
+        WrongType(option, value, "a name or a map", diagnostics);
       break;
     case OptionType::kMap:
     case OptionType::kStringMap:
@@ -138,7 +157,8 @@ void CheckOption(const OptionDef& option, const Node& value, Diagnostics& diagno
 
 }  // namespace
 
-OptionReader::OptionReader(const Node& map, const std::vector<OptionDef>& options, Diagnostics& diagnostics)
+OptionReader::OptionReader(const Node& map, const std::vector<OptionDef>& options,
+                           Diagnostics& diagnostics)
     : map_(map), options_(options) {
   if (!map.is_map()) {
     if (!map.is_null()) diagnostics.Error(map.where, "a map is expected here", "");
@@ -156,10 +176,13 @@ OptionReader::OptionReader(const Node& map, const std::vector<OptionDef>& option
                         nearest.empty() ? fmt::format("known here: {}", fmt::join(names, ", "))
                                         : fmt::format("did you mean '{}'?", nearest));
     } else if (!option->refused.empty()) {
-      diagnostics.Error(key.where, fmt::format("'{}' is not supported yet", key.scalar), option->refused);
+      diagnostics.Error(key.where, fmt::format("'{}' is not supported yet", key.scalar),
+                        option->refused);
     } else if (value.is_null()) {
       diagnostics.Error(key.where, fmt::format("'{}' has no value", key.scalar),
-                        option->default_text.empty() ? "" : "leave it out for the default, " + option->default_text);
+                        option->default_text.empty()
+                            ? ""
+                            : "leave it out for the default, " + option->default_text);
     } else {
       CheckOption(*option, value, diagnostics);
     }
@@ -167,7 +190,9 @@ OptionReader::OptionReader(const Node& map, const std::vector<OptionDef>& option
   for (const OptionDef& option : options) {
     if (option.required && map.Find(option.path) == nullptr) {
       diagnostics.Error(map.where, fmt::format("'{}' is missing", option.path),
-                        option.example.empty() ? "" : fmt::format("for example {}: {}", option.path, option.example));
+                        option.example.empty()
+                            ? ""
+                            : fmt::format("for example {}: {}", option.path, option.example));
     }
   }
 }
@@ -197,10 +222,18 @@ std::string OptionReader::String(std::string_view path) const {
   return value != nullptr && value->is_scalar() ? value->scalar : option->default_text;
 }
 
-int64_t OptionReader::Int(std::string_view path) const { return ParseInt(String(path)).value_or(0); }
-bool OptionReader::Bool(std::string_view path) const { return ParseBool(String(path)).value_or(false); }
-DurationNs OptionReader::Duration(std::string_view path) const { return ParseDuration(String(path)).value_or(0); }
-int64_t OptionReader::Bytes(std::string_view path) const { return ParseBytes(String(path)).value_or(0); }
+int64_t OptionReader::Int(std::string_view path) const {
+  return ParseInt(String(path)).value_or(0);
+}
+bool OptionReader::Bool(std::string_view path) const {
+  return ParseBool(String(path)).value_or(false);
+}
+DurationNs OptionReader::Duration(std::string_view path) const {
+  return ParseDuration(String(path)).value_or(0);
+}
+int64_t OptionReader::Bytes(std::string_view path) const {
+  return ParseBytes(String(path)).value_or(0);
+}
 
 std::vector<std::string> OptionReader::StringList(std::string_view path) const {
   Def(path);
@@ -212,7 +245,9 @@ std::vector<std::string> OptionReader::StringList(std::string_view path) const {
   return list;
 }
 
-std::optional<DurationNs> ParseDuration(std::string_view text) { return ParseWithUnit(text, kDurationUnits); }
+std::optional<DurationNs> ParseDuration(std::string_view text) {
+  return ParseWithUnit(text, kDurationUnits);
+}
 std::optional<int64_t> ParseBytes(std::string_view text) { return ParseWithUnit(text, kSizeUnits); }
 
 std::string DurationText(DurationNs duration) {

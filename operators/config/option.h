@@ -11,8 +11,9 @@
 //   OptionReader reader(node, kTimeOptions, diagnostics);   // checks the whole map at once
 //   DurationNs lateness = reader.Duration("allowed_lateness");
 //
-// Durations are written with a unit: ns, us, ms, s, m, h, d, w. Sizes: B, KiB, MiB, GiB, or KB, MB, GB
-// (powers of ten). `${NAME}` in a scalar is replaced from the environment before the tables see it.
+// Durations are written with a unit: ns, us, ms, s, m, h, d, w. Sizes: B, KiB, MiB, GiB, or KB, MB,
+// GB (powers of ten). `${NAME}` in a scalar is replaced from the environment before the tables see
+// it.
 //
 // Thread-safety: tables are constants; a reader belongs to one thread.
 #pragma once
@@ -30,24 +31,30 @@
 namespace bongsu {
 
 enum class OptionType : uint8_t {
-  kString, kInt, kBool, kDuration, kBytes, kEnum, kStringList,  // a list, or one string
-  kNameOrMap, // a name, or a map that another table or parser reads
-  kMap,       // a map that another table or parser reads
-  kMapList,   // a list of maps
-  kStringMap, // keys and values as they stand (librdkafka properties)
+  kString,
+  kInt,
+  kBool,
+  kDuration,
+  kBytes,
+  kEnum,
+  kStringList,  // a list, or one string
+  kNameOrMap,   // a name, or a map that another table or parser reads
+  kMap,         // a map that another table or parser reads
+  kMapList,     // a list of maps
+  kStringMap,   // keys and values as they stand (librdkafka properties)
 };
 
 struct OptionDef {
-  std::string path;          // key within its map
+  std::string path;  // key within its map
   OptionType type = OptionType::kString;
-  std::string unit;          // for people: "records", "bytes"; durations and sizes carry their own
+  std::string unit;  // for people: "records", "bytes"; durations and sizes carry their own
   bool required = false;
-  std::string default_text;  // as it would be written; empty: none
+  std::string default_text;          // as it would be written; empty: none
   std::vector<std::string> choices;  // kEnum
-  int64_t min = INT64_MIN;   // kInt, kDuration (ns), kBytes (bytes)
+  int64_t min = INT64_MIN;           // kInt, kDuration (ns), kBytes (bytes)
   int64_t max = INT64_MAX;
   std::string example;
-  std::string doc;           // one or two sentences
+  std::string doc;  // one or two sentences
   // Not built yet: given any value, it is refused with this text.
   std::string refused = "";
 };
@@ -57,9 +64,9 @@ struct OptionDef {
 class OptionReader {
  public:
   OptionReader(const Node& map, const std::vector<OptionDef>& options, Diagnostics& diagnostics);
-  bool has(std::string_view path) const;             // written in the configuration
-  const Node* node(std::string_view path) const;     // null where it is not written
-  SourceLocation where(std::string_view path) const; // of the value, or of the map
+  bool has(std::string_view path) const;              // written in the configuration
+  const Node* node(std::string_view path) const;      // null where it is not written
+  SourceLocation where(std::string_view path) const;  // of the value, or of the map
   std::string String(std::string_view path) const;
   int64_t Int(std::string_view path) const;
   bool Bool(std::string_view path) const;

@@ -37,16 +37,19 @@ class Parser {
     if (!Or(condition, 0)) return false;
     if (token_.empty()) return true;
     if (token_ == "|") return OldPipe();
-    return Fail(fmt::format("'{}' is not expected here", token_), "and, or, or the end of the condition");
+    return Fail(fmt::format("'{}' is not expected here", token_),
+                "and, or, or the end of the condition");
   }
 
  private:
   bool OldPipe() {
-    return Fail("the old pipe syntax is no part of Sigma any more", "use a correlation rule, or an operator");
+    return Fail("the old pipe syntax is no part of Sigma any more",
+                "use a correlation rule, or an operator");
   }
 
   bool Fail(std::string message, std::string hint) {
-    if (!failed_) diagnostics_.Error(node_.where, "condition: " + std::move(message), std::move(hint));
+    if (!failed_)
+      diagnostics_.Error(node_.where, "condition: " + std::move(message), std::move(hint));
     failed_ = true;
     return false;
   }
@@ -57,8 +60,8 @@ class Parser {
     if (at_ < text_.size() && (text_[at_] == '(' || text_[at_] == ')' || text_[at_] == '|')) {
       ++at_;
     } else {
-      while (at_ < text_.size() && std::isspace(static_cast<unsigned char>(text_[at_])) == 0 && text_[at_] != '(' &&
-             text_[at_] != ')' && text_[at_] != '|') {
+      while (at_ < text_.size() && std::isspace(static_cast<unsigned char>(text_[at_])) == 0 &&
+             text_[at_] != '(' && text_[at_] != ')' && text_[at_] != '|') {
         ++at_;
       }
     }
@@ -86,7 +89,8 @@ class Parser {
   }
 
   bool Or(Condition* condition, int depth) {
-    if (depth > kConditionDepthMax) return Fail(fmt::format("nested deeper than {} levels", kConditionDepthMax), "");
+    if (depth > kConditionDepthMax)
+      return Fail(fmt::format("nested deeper than {} levels", kConditionDepthMax), "");
     return Chain(condition, depth, Condition::kOr, "or", &Parser::And);
   }
   bool And(Condition* condition, int depth) {
@@ -94,7 +98,8 @@ class Parser {
   }
 
   bool Not(Condition* condition, int depth) {
-    if (depth > kConditionDepthMax) return Fail(fmt::format("nested deeper than {} levels", kConditionDepthMax), "");
+    if (depth > kConditionDepthMax)
+      return Fail(fmt::format("nested deeper than {} levels", kConditionDepthMax), "");
     if (!Is("not")) return Primary(condition, depth);
     Next();
     condition->kind = Condition::kNot;
@@ -110,7 +115,8 @@ class Parser {
       Next();
       return true;
     }
-    if (token_.empty()) return Fail("it ends too early", "a search's name, 1 of, all of, not, or a bracket");
+    if (token_.empty())
+      return Fail("it ends too early", "a search's name, 1 of, all of, not, or a bracket");
     if (token_ == "|") return OldPipe();
     const std::string first = Lower(token_);
     const std::string name(token_);
@@ -147,14 +153,17 @@ class Parser {
     chosen.kind = quantifier == "all" ? Condition::kAnd : Condition::kOr;
     for (size_t i = 0; i < searches_.size(); ++i) {
       const bool hidden = searches_[i].starts_with("_");
-      if (them ? hidden : !GlobMatches(token_, searches_[i]) || (hidden && token_ != searches_[i])) continue;
+      if (them ? hidden : !GlobMatches(token_, searches_[i]) || (hidden && token_ != searches_[i]))
+        continue;
       Condition one;
       one.search = static_cast<int>(i);
       chosen.operands.push_back(std::move(one));
     }
     if (chosen.operands.empty()) return Fail(fmt::format("'{}' matches no search", token_), "");
-    if (chosen.operands.size() == 1) *condition = chosen.operands[0];
-    else *condition = std::move(chosen);
+    if (chosen.operands.size() == 1)
+      *condition = chosen.operands[0];
+    else
+      *condition = std::move(chosen);
     Next();
     return true;
   }
@@ -170,8 +179,8 @@ class Parser {
 
 }  // namespace
 
-bool ParseCondition(const Node& node, const std::vector<std::string>& searches, Condition* condition,
-                    Diagnostics& diagnostics) {
+bool ParseCondition(const Node& node, const std::vector<std::string>& searches,
+                    Condition* condition, Diagnostics& diagnostics) {
   if (!node.is_scalar() || node.scalar.size() > kConditionBytesMax) {
     diagnostics.Error(node.where, "a condition must be a text of at most 64 KiB", "");
     return false;

@@ -4,8 +4,9 @@
 //
 //   sel and not 1 of filter_*
 //
-// Precedence, lowest first: or, and, not, `x of`. Words in any letter case. `them` is every search, patterns
-// with `*` those that match; names that begin with `_` are left out of both. A pattern that matches none is an error.
+// Precedence, lowest first: or, and, not, `x of`. Words in any letter case. `them` is every search,
+// patterns with `*` those that match; names that begin with `_` are left out of both. A pattern
+// that matches none is an error.
 //
 // Thread-safety: values.
 #pragma once
@@ -25,12 +26,12 @@ inline constexpr int kConditionDepthMax = 64;
 
 struct Condition {
   enum Kind : uint8_t { kSearch, kNot, kAnd, kOr } kind = kSearch;
-  int search = -1;                   // kSearch: index into the names
-  std::vector<Condition> operands;   // kNot: one; kAnd, kOr: two and more
+  int search = -1;                  // kSearch: index into the names
+  std::vector<Condition> operands;  // kNot: one; kAnd, kOr: two and more
 };
 
 // False after errors.
-bool ParseCondition(const Node& node, const std::vector<std::string>& searches, Condition* condition,
-                    Diagnostics& diagnostics);
+bool ParseCondition(const Node& node, const std::vector<std::string>& searches,
+                    Condition* condition, Diagnostics& diagnostics);
 
 }  // namespace bongsu::sigma

@@ -16,20 +16,46 @@
 namespace bongsu::sigma {
 namespace {
 
-enum class Modifier : uint8_t { kContains, kStartsWith, kEndsWith, kAll, kCased, kExists, kCidr, kRe, kReI, kReM, kReS, kLt, kLte, kGt, kGte };
+enum class Modifier : uint8_t {
+  kContains,
+  kStartsWith,
+  kEndsWith,
+  kAll,
+  kCased,
+  kExists,
+  kCidr,
+  kRe,
+  kReI,
+  kReM,
+  kReS,
+  kLt,
+  kLte,
+  kGt,
+  kGte
+};
 
 struct ModifierName {
   std::string_view name;
   Modifier modifier;
 };
-constexpr ModifierName kModifiers[] = {
-    {"contains", Modifier::kContains}, {"startswith", Modifier::kStartsWith}, {"endswith", Modifier::kEndsWith},
-    {"all", Modifier::kAll},           {"cased", Modifier::kCased},           {"exists", Modifier::kExists},
-    {"cidr", Modifier::kCidr},         {"re", Modifier::kRe},                 {"i", Modifier::kReI},
-    {"m", Modifier::kReM},             {"s", Modifier::kReS},                 {"lt", Modifier::kLt},
-    {"lte", Modifier::kLte},           {"gt", Modifier::kGt},                 {"gte", Modifier::kGte}};
-constexpr std::string_view kLater[] = {"windash",  "base64",  "base64offset", "wide",  "utf16le", "utf16be", "utf16", "expand",
-                                       "fieldref", "neq",     "minute",       "hour",  "day",     "week",    "month", "year"};
+constexpr ModifierName kModifiers[] = {{"contains", Modifier::kContains},
+                                       {"startswith", Modifier::kStartsWith},
+                                       {"endswith", Modifier::kEndsWith},
+                                       {"all", Modifier::kAll},
+                                       {"cased", Modifier::kCased},
+                                       {"exists", Modifier::kExists},
+                                       {"cidr", Modifier::kCidr},
+                                       {"re", Modifier::kRe},
+                                       {"i", Modifier::kReI},
+                                       {"m", Modifier::kReM},
+                                       {"s", Modifier::kReS},
+                                       {"lt", Modifier::kLt},
+                                       {"lte", Modifier::kLte},
+                                       {"gt", Modifier::kGt},
+                                       {"gte", Modifier::kGte}};
+constexpr std::string_view kLater[] = {
+    "windash",  "base64", "base64offset", "wide", "utf16le", "utf16be", "utf16", "expand",
+    "fieldref", "neq",    "minute",       "hour", "day",     "week",    "month", "year"};
 
 // What one value of the rule asks of one value of the event.
 class ValueTest {
@@ -60,7 +86,7 @@ class TextTest : public ValueTest {
   bool Matches(const Value& value) const override {
     if (value.is_null_or_absent()) return false;
     if (value.is_string()) return pattern_.Matches(value.text());
-    std::string scratch;   // of a number: at most a few bytes, no allocation
+    std::string scratch;  // of a number: at most a few bytes, no allocation
     return pattern_.Matches(ComparedText(value, &scratch));
   }
 
@@ -70,7 +96,9 @@ class TextTest : public ValueTest {
 
 class RegexTest : public ValueTest {
  public:
-  explicit RegexTest(std::unique_ptr<RE2> regex) : regex_(std::move(regex)) { normal_form = "re " + regex_->pattern(); }
+  explicit RegexTest(std::unique_ptr<RE2> regex) : regex_(std::move(regex)) {
+    normal_form = "re " + regex_->pattern();
+  }
   bool Matches(const Value& value) const override {
     if (value.is_null_or_absent()) return false;
     std::string scratch;
@@ -101,24 +129,31 @@ class CidrTest : public ValueTest {
 
  private:
   IpBytes network_;
-  int bits_;   // of 128
+  int bits_;  // of 128
 };
 
 class CompareTest : public ValueTest {
  public:
-  CompareTest(Modifier modifier, std::string number) : modifier_(modifier), number_(std::move(number)) {
+  CompareTest(Modifier modifier, std::string number)
+      : modifier_(modifier), number_(std::move(number)) {
     constexpr std::string_view kNames[] = {"lt", "lte", "gt", "gte"};
-    normal_form = fmt::format("{} {}", kNames[static_cast<int>(modifier) - static_cast<int>(Modifier::kLt)], number_);
+    normal_form = fmt::format(
+        "{} {}", kNames[static_cast<int>(modifier) - static_cast<int>(Modifier::kLt)], number_);
   }
   bool Matches(const Value& value) const override {
     std::string text;
-    if (!(value.is_number() || value.is_string()) || !ShortestDecimal(value.text(), &text)) return false;
+    if (!(value.is_number() || value.is_string()) || !ShortestDecimal(value.text(), &text))
+      return false;
     const int order = CompareDecimals(text, number_);
     switch (modifier_) {
-      case Modifier::kLt: return order < 0;
-      case Modifier::kLte: return order <= 0;
-      case Modifier::kGt: return order > 0;
-      default: return order >= 0;
+      case Modifier::kLt:
+        return order < 0;
+      case Modifier::kLte:
+        return order <= 0;
+      case Modifier::kGt:
+        return order > 0;
+      default:
+        return order >= 0;
     }
   }
 
@@ -156,13 +191,16 @@ class ItemMatcher : public Matcher {
 
 struct Modifiers {
   std::vector<Modifier> list;
-  bool has(Modifier modifier) const { return std::find(list.begin(), list.end(), modifier) != list.end(); }
+  bool has(Modifier modifier) const {
+    return std::find(list.begin(), list.end(), modifier) != list.end();
+  }
   bool any_of(std::initializer_list<Modifier> ones) const {
     return std::any_of(ones.begin(), ones.end(), [this](Modifier one) { return has(one); });
   }
 };
 
-bool ParseModifiers(std::string_view rest, const Node& key, Modifiers* modifiers, Diagnostics& diagnostics) {
+bool ParseModifiers(std::string_view rest, const Node& key, Modifiers* modifiers,
+                    Diagnostics& diagnostics) {
   while (!rest.empty()) {
     const size_t bar = rest.find('|');
     const std::string_view name = rest.substr(0, bar);
@@ -195,23 +233,31 @@ bool CheckChain(const Modifiers& modifiers, const Node& key, Diagnostics& diagno
     return false;
   };
   int kinds = 0;
-  for (Modifier one : {Modifier::kContains, Modifier::kStartsWith, Modifier::kEndsWith, Modifier::kExists,
-                       Modifier::kCidr, Modifier::kRe, Modifier::kLt, Modifier::kLte, Modifier::kGt, Modifier::kGte}) {
+  for (Modifier one : {Modifier::kContains, Modifier::kStartsWith, Modifier::kEndsWith,
+                       Modifier::kExists, Modifier::kCidr, Modifier::kRe, Modifier::kLt,
+                       Modifier::kLte, Modifier::kGt, Modifier::kGte}) {
     kinds += static_cast<int>(std::count(modifiers.list.begin(), modifiers.list.end(), one));
   }
-  if (kinds > 1) return refuse("these modifiers cannot stand together", "use one of contains, startswith, endswith, re, cidr, exists, lt, lte, gt, gte");
+  if (kinds > 1)
+    return refuse("these modifiers cannot stand together",
+                  "use one of contains, startswith, endswith, re, cidr, exists, lt, lte, gt, gte");
   const bool flags = modifiers.any_of({Modifier::kReI, Modifier::kReM, Modifier::kReS});
   if (flags && (modifiers.list.empty() || !modifiers.has(Modifier::kRe))) {
     return refuse("'i', 'm' and 's' are flags of 're'", "write re|i");
   }
-  if (modifiers.has(Modifier::kCased) && modifiers.any_of({Modifier::kCidr, Modifier::kRe, Modifier::kExists, Modifier::kLt, Modifier::kLte, Modifier::kGt, Modifier::kGte})) {
-    return refuse("'cased' goes with strings only", "alone, or with contains, startswith, endswith, all");
+  if (modifiers.has(Modifier::kCased) &&
+      modifiers.any_of({Modifier::kCidr, Modifier::kRe, Modifier::kExists, Modifier::kLt,
+                        Modifier::kLte, Modifier::kGt, Modifier::kGte})) {
+    return refuse("'cased' goes with strings only",
+                  "alone, or with contains, startswith, endswith, all");
   }
-  if (modifiers.has(Modifier::kAll) && modifiers.has(Modifier::kExists)) return refuse("'all' does not go with 'exists'", "");
+  if (modifiers.has(Modifier::kAll) && modifiers.has(Modifier::kExists))
+    return refuse("'all' does not go with 'exists'", "");
   return true;
 }
 
-std::unique_ptr<ValueTest> CompileRegex(const Node& value, const Modifiers& modifiers, Diagnostics& diagnostics) {
+std::unique_ptr<ValueTest> CompileRegex(const Node& value, const Modifiers& modifiers,
+                                        Diagnostics& diagnostics) {
   RE2::Options options;
   options.set_log_errors(false);
   options.set_max_mem(kRegexMemoryBytes);
@@ -221,7 +267,8 @@ std::unique_ptr<ValueTest> CompileRegex(const Node& value, const Modifiers& modi
   const std::string text = (modifiers.has(Modifier::kReM) ? "(?m)" : "") + value.scalar;
   auto regex = std::make_unique<RE2>(text, options);
   if (!regex->ok()) {
-    diagnostics.Error(value.where, fmt::format("the regular expression does not compile: {}", regex->error()),
+    diagnostics.Error(value.where,
+                      fmt::format("the regular expression does not compile: {}", regex->error()),
                       "back references and look-around are not in Sigma's regular expressions");
     return nullptr;
   }
@@ -241,20 +288,24 @@ std::unique_ptr<ValueTest> CompileCidr(const Node& value, Diagnostics& diagnosti
     bool good = true;
     if (slash != std::string::npos) {
       const std::string digits = text.substr(slash + 1);
-      good = !digits.empty() && digits.size() <= 3 && digits.find_first_not_of("0123456789") == std::string::npos;
+      good = !digits.empty() && digits.size() <= 3 &&
+             digits.find_first_not_of("0123456789") == std::string::npos;
       bits = good ? std::stoi(digits) : 0;
     }
     if (good && bits <= most) {
       const int all = most == 32 ? bits + 96 : bits;
-      for (int bit = all; bit < 128; ++bit) ip[static_cast<size_t>(bit / 8)] &= static_cast<uint8_t>(~(0x80 >> (bit % 8)));
+      for (int bit = all; bit < 128; ++bit)
+        ip[static_cast<size_t>(bit / 8)] &= static_cast<uint8_t>(~(0x80 >> (bit % 8)));
       return std::make_unique<CidrTest>(ip, all);
     }
   }
-  diagnostics.Error(value.where, fmt::format("'{}' is no network", text), "write 10.0.0.0/8 or 2001:db8::/32");
+  diagnostics.Error(value.where, fmt::format("'{}' is no network", text),
+                    "write 10.0.0.0/8 or 2001:db8::/32");
   return nullptr;
 }
 
-std::unique_ptr<ValueTest> CompileValue(const Node& value, const Modifiers& modifiers, Diagnostics& diagnostics) {
+std::unique_ptr<ValueTest> CompileValue(const Node& value, const Modifiers& modifiers,
+                                        Diagnostics& diagnostics) {
   if (!value.is_null() && !value.is_scalar()) {
     diagnostics.Error(value.where, "a value must be a string, a number, a boolean or null", "");
     return nullptr;
@@ -276,7 +327,8 @@ std::unique_ptr<ValueTest> CompileValue(const Node& value, const Modifiers& modi
     if (!modifiers.has(one)) continue;
     std::string number;
     if (!ShortestDecimal(value.scalar, &number)) {
-      diagnostics.Error(value.where, fmt::format("'{}' is no number", value.scalar), "lt, lte, gt and gte compare numbers");
+      diagnostics.Error(value.where, fmt::format("'{}' is no number", value.scalar),
+                        "lt, lte, gt and gte compare numbers");
       return nullptr;
     }
     return std::make_unique<CompareTest>(one, std::move(number));
@@ -300,11 +352,14 @@ std::unique_ptr<Matcher> CompileItem(const Node& key, const Node& value, FieldTa
   auto matcher = std::make_unique<ItemMatcher>();
   matcher->field_ = std::string(text.substr(0, bar));
   if (matcher->field_.empty()) {
-    diagnostics.Error(key.where, "keyword search (an item without a field) is not supported yet", "name a field");
+    diagnostics.Error(key.where, "keyword search (an item without a field) is not supported yet",
+                      "name a field");
     return nullptr;
   }
   Modifiers modifiers;
-  if (bar != std::string_view::npos && !ParseModifiers(text.substr(bar + 1), key, &modifiers, diagnostics)) return nullptr;
+  if (bar != std::string_view::npos &&
+      !ParseModifiers(text.substr(bar + 1), key, &modifiers, diagnostics))
+    return nullptr;
   if (!CheckChain(modifiers, key, diagnostics)) return nullptr;
   matcher->slot = fields.Slot(matcher->field_);
   matcher->all = modifiers.has(Modifier::kAll);
@@ -323,8 +378,10 @@ std::unique_ptr<Matcher> CompileItem(const Node& key, const Node& value, FieldTa
   }
   const bool list = value.is_sequence();
   if (list && (value.items.empty() || value.items.size() > kListValuesMax)) {
-    diagnostics.Error(value.where, value.items.empty() ? std::string("an empty list matches nothing")
-                                                       : fmt::format("more than {} values", kListValuesMax), "");
+    diagnostics.Error(value.where,
+                      value.items.empty() ? std::string("an empty list matches nothing")
+                                          : fmt::format("more than {} values", kListValuesMax),
+                      "");
     return nullptr;
   }
   if (matcher->all && (!list || value.items.size() < 2)) {
@@ -336,7 +393,8 @@ std::unique_ptr<Matcher> CompileItem(const Node& key, const Node& value, FieldTa
   for (size_t i = 0; i < (list ? value.items.size() : 1); ++i) {
     const Node& one = list ? value.items[i] : value;
     if (list && one.is_null()) {
-      diagnostics.Error(one.where, "null is not allowed in a list", "write a second map, or '' for the empty string");
+      diagnostics.Error(one.where, "null is not allowed in a list",
+                        "write a second map, or '' for the empty string");
       good = false;
       continue;
     }
@@ -351,7 +409,8 @@ std::unique_ptr<Matcher> CompileItem(const Node& key, const Node& value, FieldTa
   if (!good) return nullptr;
   std::sort(forms.begin(), forms.end());
   forms.erase(std::unique(forms.begin(), forms.end()), forms.end());
-  matcher->normal_form_ = fmt::format("{} {} [{}]", matcher->field_, matcher->all ? "all" : "any", fmt::join(forms, "\x1f"));
+  matcher->normal_form_ = fmt::format("{} {} [{}]", matcher->field_, matcher->all ? "all" : "any",
+                                      fmt::join(forms, "\x1f"));
   return matcher;
 }
 

@@ -36,7 +36,7 @@ Pattern ParsePattern(std::string_view text, bool cased) {
     const char c = text[i];
     const char next = i + 1 < text.size() ? text[i + 1] : '\0';
     if (c == '\\' && (next == '*' || next == '?')) {
-      literal.push_back(next);   // an escaped wildcard is plain
+      literal.push_back(next);  // an escaped wildcard is plain
       ++i;
     } else if (c == '\\' && next == '\\') {
       // Two backslashes are one, so that `\\*` is a backslash and a wildcard and four are two.
@@ -60,7 +60,9 @@ Pattern ParsePattern(std::string_view text, bool cased) {
 }
 
 Pattern Widened(Pattern pattern, bool front, bool back) {
-  const auto is_any = [](const Pattern::Piece& piece) { return piece.kind == Pattern::Piece::kAny; };
+  const auto is_any = [](const Pattern::Piece& piece) {
+    return piece.kind == Pattern::Piece::kAny;
+  };
   if (front && (pattern.pieces_.empty() || !is_any(pattern.pieces_.front()))) {
     pattern.pieces_.insert(pattern.pieces_.begin(), {Pattern::Piece::kAny, ""});
   }
@@ -82,11 +84,17 @@ void Pattern::Finish() {
   }
   const auto kind = [this](size_t i) { return pieces_[i].kind; };
   shape_ = kGeneral;
-  if (pieces_.empty() || (pieces_.size() == 1 && kind(0) == Piece::kText)) shape_ = kEquals;
-  else if (pieces_.size() == 1 && kind(0) == Piece::kAny) shape_ = kAnything;
-  else if (pieces_.size() == 2 && kind(0) == Piece::kAny && kind(1) == Piece::kText) shape_ = kEnds;
-  else if (pieces_.size() == 2 && kind(0) == Piece::kText && kind(1) == Piece::kAny) shape_ = kStarts;
-  else if (pieces_.size() == 3 && kind(0) == Piece::kAny && kind(1) == Piece::kText && kind(2) == Piece::kAny) shape_ = kContains;
+  if (pieces_.empty() || (pieces_.size() == 1 && kind(0) == Piece::kText))
+    shape_ = kEquals;
+  else if (pieces_.size() == 1 && kind(0) == Piece::kAny)
+    shape_ = kAnything;
+  else if (pieces_.size() == 2 && kind(0) == Piece::kAny && kind(1) == Piece::kText)
+    shape_ = kEnds;
+  else if (pieces_.size() == 2 && kind(0) == Piece::kText && kind(1) == Piece::kAny)
+    shape_ = kStarts;
+  else if (pieces_.size() == 3 && kind(0) == Piece::kAny && kind(1) == Piece::kText &&
+           kind(2) == Piece::kAny)
+    shape_ = kContains;
 }
 
 bool Pattern::EqualAt(std::string_view text, size_t at, const std::string& piece) const {
@@ -101,7 +109,9 @@ size_t Pattern::FindFrom(std::string_view text, size_t at, const std::string& pi
   const char low = piece[0];
   const char high = low >= 'a' && low <= 'z' ? static_cast<char>(low - 32) : low;
   for (size_t i = at; i + piece.size() <= text.size(); ++i) {
-    if ((text[i] == low || text[i] == high) && EqualFoldedAscii(text.data() + i, piece.data(), piece.size())) return i;
+    if ((text[i] == low || text[i] == high) &&
+        EqualFoldedAscii(text.data() + i, piece.data(), piece.size()))
+      return i;
   }
   return std::string_view::npos;
 }
@@ -114,12 +124,19 @@ bool Pattern::Matches(std::string_view text) const {
   }
   if (!cased_ && !ascii_) return MatchPieces(text);
   switch (shape_) {
-    case kEquals: return text.size() == literal_.size() && EqualAt(text, 0, literal_);
-    case kStarts: return EqualAt(text, 0, literal_);
-    case kEnds: return text.size() >= literal_.size() && EqualAt(text, text.size() - literal_.size(), literal_);
-    case kContains: return FindFrom(text, 0, literal_) != std::string_view::npos;
-    case kAnything: return true;
-    case kGeneral: break;
+    case kEquals:
+      return text.size() == literal_.size() && EqualAt(text, 0, literal_);
+    case kStarts:
+      return EqualAt(text, 0, literal_);
+    case kEnds:
+      return text.size() >= literal_.size() &&
+             EqualAt(text, text.size() - literal_.size(), literal_);
+    case kContains:
+      return FindFrom(text, 0, literal_) != std::string_view::npos;
+    case kAnything:
+      return true;
+    case kGeneral:
+      break;
   }
   return MatchPieces(text);
 }
@@ -128,7 +145,7 @@ bool Pattern::Matches(std::string_view text) const {
 bool Pattern::MatchPieces(std::string_view text) const {
   size_t at = 0;
   size_t piece = 0;
-  size_t star_piece = pieces_.size() + 1;   // none yet
+  size_t star_piece = pieces_.size() + 1;  // none yet
   size_t star_at = 0;
   while (true) {
     if (piece == pieces_.size()) {

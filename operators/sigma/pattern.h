@@ -1,8 +1,9 @@
 // File: operators/sigma/pattern.h
 //
-// Sigma's string values: plain text with the wildcards `*` (any run of characters, newlines included) and `?` (one code
-// point), and backslash escapes as the specification has them: a backslash is plain unless a wildcard or
-// another backslash that leads to one follows it (operators/sigma/README.md, "Escapes").
+// Sigma's string values: plain text with the wildcards `*` (any run of characters, newlines
+// included) and `?` (one code point), and backslash escapes as the specification has them: a
+// backslash is plain unless a wildcard or another backslash that leads to one follows it
+// (operators/sigma/README.md, "Escapes").
 //
 //   Pattern pattern = ParsePattern("*\\powershell.exe", /*cased=*/false);
 //   pattern.Matches("C:\\Windows\\PowerShell.exe")   // true

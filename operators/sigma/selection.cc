@@ -16,7 +16,9 @@ struct Search {
 
   bool Matches(const Event& event) const {
     for (const auto& items : maps) {
-      if (std::all_of(items.begin(), items.end(), [&](const auto& item) { return item->Matches(event); })) return true;
+      if (std::all_of(items.begin(), items.end(),
+                      [&](const auto& item) { return item->Matches(event); }))
+        return true;
     }
     return false;
   }
@@ -44,7 +46,8 @@ class CompiledSelection : public Selection {
     for (const Search& search : searches) {
       for (const auto& items : search.maps) {
         for (const auto& item : items) {
-          if (std::find(fields_.begin(), fields_.end(), item->field()) == fields_.end()) fields_.push_back(item->field());
+          if (std::find(fields_.begin(), fields_.end(), item->field()) == fields_.end())
+            fields_.push_back(item->field());
         }
       }
     }
@@ -57,8 +60,10 @@ class CompiledSelection : public Selection {
  private:
   bool Holds(const Condition& node, const Event& event) const {
     switch (node.kind) {
-      case Condition::kSearch: return searches[static_cast<size_t>(node.search)].Matches(event);
-      case Condition::kNot: return !Holds(node.operands[0], event);
+      case Condition::kSearch:
+        return searches[static_cast<size_t>(node.search)].Matches(event);
+      case Condition::kNot:
+        return !Holds(node.operands[0], event);
       case Condition::kAnd:
         for (const Condition& operand : node.operands) {
           if (!Holds(operand, event)) return false;
@@ -74,7 +79,8 @@ class CompiledSelection : public Selection {
   }
 
   std::string NormalForm(const Condition& node) const {
-    if (node.kind == Condition::kSearch) return searches[static_cast<size_t>(node.search)].NormalForm();
+    if (node.kind == Condition::kSearch)
+      return searches[static_cast<size_t>(node.search)].NormalForm();
     if (node.kind == Condition::kNot) return "not " + NormalForm(node.operands[0]);
     std::vector<std::string> parts;
     for (const Condition& operand : node.operands) parts.push_back(NormalForm(operand));
@@ -113,7 +119,8 @@ bool CompileSearch(const Node& node, FieldTable& fields, Search* search, Diagnos
     if (item.is_map()) {
       good = CompileMap(item, fields, search, diagnostics) && good;
     } else {
-      diagnostics.Error(item.where, "keyword search (a text without a field) is not supported yet", "name a field");
+      diagnostics.Error(item.where, "keyword search (a text without a field) is not supported yet",
+                        "name a field");
       good = false;
     }
   }
@@ -136,7 +143,8 @@ std::shared_ptr<const Selection> CompileSelection(const Node& detection, FieldTa
     if (key.scalar == "condition") {
       condition = &value;
     } else if (key.scalar == "timeframe") {
-      diagnostics.Error(key.where, "'timeframe' is no part of Sigma any more", "use a correlation rule, or an operator");
+      diagnostics.Error(key.where, "'timeframe' is no part of Sigma any more",
+                        "use a correlation rule, or an operator");
       good = false;
     } else {
       names.push_back(key.scalar);
@@ -144,17 +152,20 @@ std::shared_ptr<const Selection> CompileSelection(const Node& detection, FieldTa
     }
   }
   if (condition == nullptr) {
-    diagnostics.Error(detection.where, "a detection needs a condition", "for example condition: selection");
+    diagnostics.Error(detection.where, "a detection needs a condition",
+                      "for example condition: selection");
     return nullptr;
   }
-  if (condition->is_sequence()) {   // a list of conditions is their OR
+  if (condition->is_sequence()) {  // a list of conditions is their OR
     selection->condition.kind = Condition::kOr;
     if (condition->items.empty()) {
       diagnostics.Error(condition->where, "an empty list of conditions", "");
       good = false;
     }
     for (const Node& one : condition->items) {
-      good = ParseCondition(one, names, &selection->condition.operands.emplace_back(), diagnostics) && good;
+      good =
+          ParseCondition(one, names, &selection->condition.operands.emplace_back(), diagnostics) &&
+          good;
     }
   } else {
     good = ParseCondition(*condition, names, &selection->condition, diagnostics) && good;

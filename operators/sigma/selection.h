@@ -12,13 +12,13 @@
 //   auto selection = sigma::CompileSelection(node, fields, diagnostics);   // null after errors
 //   if (selection->Matches(event)) ...
 //
-// YAML (operators/config/node.h) becomes a syntax tree (operators/sigma/detection.h), the tree becomes
-// this immutable form. The semantics, with the section of the Sigma specification or our decision
-// where it is silent, are listed in operators/sigma/README.md. What is not supported yet is an error at load
-// with its place and a hint, never ignored.
+// YAML (operators/config/node.h) becomes a syntax tree (operators/sigma/detection.h), the tree
+// becomes this immutable form. The semantics, with the section of the Sigma specification or our
+// decision where it is silent, are listed in operators/sigma/README.md. What is not supported yet
+// is an error at load with its place and a hint, never ignored.
 //
-// Thread-safety: a Selection is immutable; Matches may be called from any number of threads. It does
-// not allocate on the usual path.
+// Thread-safety: a Selection is immutable; Matches may be called from any number of threads. It
+// does not allocate on the usual path.
 #pragma once
 
 #include <memory>
@@ -37,12 +37,13 @@ class Selection {
   virtual bool Matches(const Event& event) const = 0;
   // The fields it reads, by name, each once, in the order of the detection.
   virtual const std::vector<std::string>& fields() const = 0;
-  // The detection in a normal form: equal for equal meaning (order of map items, spelling of the condition, case of
-  // values do not matter); part of the rule's semantic hash.
+  // The detection in a normal form: equal for equal meaning (order of map items, spelling of the
+  // condition, case of values do not matter); part of the rule's semantic hash.
   virtual const std::string& normal_form() const = 0;
 };
 
-// Compiles a `detection:` map. Registers the fields it reads in `fields`. Null when there were errors.
+// Compiles a `detection:` map. Registers the fields it reads in `fields`. Null when there were
+// errors.
 std::shared_ptr<const Selection> CompileSelection(const Node& detection, FieldTable& fields,
                                                   Diagnostics& diagnostics);
 

@@ -50,8 +50,8 @@ class GzipStream : public ByteStream {
     const char* message = gzerror(file_, &error);
     // A file that is cut off reads as if it ended, but says so.
     if (n <= 0 && error != Z_OK && error != Z_STREAM_END) {
-      return absl::DataLossError(fmt::format("{}: damaged gzip after {} bytes of content: {}", path_,
-                                             static_cast<int64_t>(gztell(file_)), message));
+      return absl::DataLossError(fmt::format("{}: damaged gzip after {} bytes of content: {}",
+                                             path_, static_cast<int64_t>(gztell(file_)), message));
     }
     return static_cast<size_t>(n < 0 ? 0 : n);
   }
@@ -64,7 +64,10 @@ class GzipStream : public ByteStream {
 class ZstdStream : public ByteStream {
  public:
   ZstdStream(std::string path, int fd)
-      : path_(path), in_(std::move(path), fd), context_(ZSTD_createDCtx()), buffer_(ZSTD_DStreamInSize()) {}
+      : path_(path),
+        in_(std::move(path), fd),
+        context_(ZSTD_createDCtx()),
+        buffer_(ZSTD_DStreamInSize()) {}
   ~ZstdStream() override { ZSTD_freeDCtx(context_); }
   absl::StatusOr<size_t> Read(char* to, size_t size) override {
     ZSTD_outBuffer out = {to, size, 0};
@@ -88,7 +91,8 @@ class ZstdStream : public ByteStream {
 
  private:
   absl::Status Damaged(const char* why) const {
-    return absl::DataLossError(fmt::format("{}: damaged zstd after {} bytes of content: {}", path_, total_, why));
+    return absl::DataLossError(
+        fmt::format("{}: damaged zstd after {} bytes of content: {}", path_, total_, why));
   }
   std::string path_;
   PlainStream in_;

@@ -1,13 +1,13 @@
 // File: pipeline/file/byte_stream.h
 //
-// The bytes of a log file, uncompressed: plain, gzip or zstd, told apart by their first bytes. Several
-// gzip members or zstd frames one after the other are read as one.
+// The bytes of a log file, uncompressed: plain, gzip or zstd, told apart by their first bytes.
+// Several gzip members or zstd frames one after the other are read as one.
 //
 //   ASSIGN_OR_RETURN(auto stream, OpenByteStream("fw.jsonl.zst"));
 //   ASSIGN_OR_RETURN(size_t n, stream->Read(buffer, sizeof(buffer)));   // 0: the end
 //
-// Errors: NotFound and PermissionDenied from opening; DataLoss for a damaged or cut-off compressed file,
-// with its name and the position reached; what was good before it has been handed out.
+// Errors: NotFound and PermissionDenied from opening; DataLoss for a damaged or cut-off compressed
+// file, with its name and the position reached; what was good before it has been handed out.
 // Thread-safety: one thread.
 #pragma once
 

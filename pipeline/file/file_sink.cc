@@ -28,7 +28,8 @@ class FileSink : public Sink {
     const std::filesystem::path folder = std::filesystem::absolute(path_).parent_path();
     struct stat status {};
     if (stat(path_.c_str(), &status) == 0) {
-      if (S_ISDIR(status.st_mode)) return absl::InvalidArgumentError(fmt::format("{} is a folder, not a file", path_));
+      if (S_ISDIR(status.st_mode))
+        return absl::InvalidArgumentError(fmt::format("{} is a folder, not a file", path_));
       return access(path_.c_str(), W_OK) == 0 ? absl::OkStatus() : Failure("write to");
     }
     if (access(folder.c_str(), W_OK | X_OK) == 0) return absl::OkStatus();
@@ -40,17 +41,22 @@ class FileSink : public Sink {
     const bool exists = stat(path_.c_str(), &status) == 0;
     const int64_t size = exists ? int64_t{status.st_size} : 0;
     if (size < length) {
-      return absl::FailedPreconditionError(fmt::format(
-          "{} has {} bytes, but {} were written before: it was cut or replaced; restore it, or give the new run its own "
-          "state.path and outputs", path_, size, length));
+      return absl::FailedPreconditionError(
+          fmt::format("{} has {} bytes, but {} were written before: it was cut or replaced; "
+                      "restore it, or give the new run its own "
+                      "state.path and outputs",
+                      path_, size, length));
     }
     if (length == 0 && size > 0 && !resumed_) {
-      return absl::FailedPreconditionError(fmt::format(
-          "{} is not empty, and there is no state to go on from: move it away, or name another file", path_));
+      return absl::FailedPreconditionError(
+          fmt::format("{} is not empty, and there is no state to go on from: move it away, or name "
+                      "another file",
+                      path_));
     }
     fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     if (fd_ < 0) return Failure("open");
-    if (ftruncate(fd_, length) != 0 || lseek(fd_, length, SEEK_SET) != length || fsync(fd_) != 0) return Failure("cut");
+    if (ftruncate(fd_, length) != 0 || lseek(fd_, length, SEEK_SET) != length || fsync(fd_) != 0)
+      return Failure("cut");
     length_ = length;
     return exists ? absl::OkStatus() : SyncFolder();
   }
@@ -89,7 +95,8 @@ class FileSink : public Sink {
     const int error = errno;
     const std::string message = fmt::format("cannot {} {}: {}", what, path_, std::strerror(error));
     if (error == ENOSPC || error == EDQUOT) return absl::ResourceExhaustedError(message);
-    if (error == EACCES || error == EPERM || error == EROFS) return absl::PermissionDeniedError(message);
+    if (error == EACCES || error == EPERM || error == EROFS)
+      return absl::PermissionDeniedError(message);
     return absl::UnavailableError(message);
   }
 
@@ -125,6 +132,8 @@ class FileSink : public Sink {
 
 }  // namespace
 
-std::unique_ptr<Sink> MakeFileSink(const std::string& path) { return std::make_unique<FileSink>(path); }
+std::unique_ptr<Sink> MakeFileSink(const std::string& path) {
+  return std::make_unique<FileSink>(path);
+}
 
 }  // namespace bongsu

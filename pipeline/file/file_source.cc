@@ -24,14 +24,17 @@ constexpr size_t kSlackBytes = 64;
 constexpr int kHeadLinesMax = 16;
 
 struct Chunk : BatchHolder {
-  std::string bytes;                        // lines, and kSlackBytes behind them
-  std::vector<std::pair<size_t, Record>> records;   // where in `bytes`; views are set when it is handed out
+  std::string bytes;  // lines, and kSlackBytes behind them
+  std::vector<std::pair<size_t, Record>>
+      records;  // where in `bytes`; views are set when it is handed out
   int64_t next_offset = 0;
   EventTimeNs head = kMinEventTime;
   bool last = false;
 };
 
-bool IsBlank(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
+bool IsBlank(std::string_view line) {
+  return line.find_first_not_of(" \t\r") == std::string_view::npos;
+}
 
 // One file, read chunk by chunk.
 class File {
@@ -42,15 +45,18 @@ class File {
   absl::Status Start(int64_t offset, size_t chunk_bytes) {
     chunk_bytes_ = chunk_bytes;
     BONGSU_ASSIGN_OR_RETURN(stream_, OpenByteStream(path_));
-    // Compressed files cannot be entered in the middle; plain ones are skipped the same way, once a start.
+    // Compressed files cannot be entered in the middle; plain ones are skipped the same way, once a
+    // start.
     while (offset_ < offset) {
       char buffer[kReadBytes];
       const auto want = static_cast<size_t>(std::min<int64_t>(offset - offset_, sizeof(buffer)));
       BONGSU_ASSIGN_OR_RETURN(const size_t n, stream_->Read(buffer, want));
       if (n == 0) {
-        return absl::FailedPreconditionError(fmt::format(
-            "{} has {} bytes of content, but {} were read before: it was cut or replaced; restore it, or give the new "
-            "run its own state.path and outputs", path_, offset_, offset));
+        return absl::FailedPreconditionError(
+            fmt::format("{} has {} bytes of content, but {} were read before: it was cut or "
+                        "replaced; restore it, or give the new "
+                        "run its own state.path and outputs",
+                        path_, offset_, offset));
       }
       offset_ += static_cast<int64_t>(n);
     }
@@ -60,13 +66,13 @@ class File {
   // The next chunk; its records may be none at the end of the file.
   absl::Status Next(std::unique_ptr<Chunk>* out) {
     auto chunk = std::make_unique<Chunk>();
-    size_t line = 0;   // beginning of the line in pending_
+    size_t line = 0;  // beginning of the line in pending_
     absl::Status failure;
     while (true) {
       const size_t end = pending_.find('\n', line);
       if (end != std::string::npos) {
         if (end - line > record_bytes_max_) {
-          if (line > 0) break;   // a chunk of its own
+          if (line > 0) break;  // a chunk of its own
           AddLong(std::string_view(pending_).substr(0, end), chunk.get());
           line = end + 1;
           break;
@@ -83,7 +89,7 @@ class File {
         if (line == 0) failure = SkipLong(chunk.get());
         break;
       } else if (failure = Fill(); !failure.ok()) {
-        break;   // what was complete before the damage is handed out first
+        break;  // what was complete before the damage is handed out first
       }
     }
     if (chunk->bytes.empty()) chunk->bytes.assign(pending_, 0, line);
@@ -117,7 +123,7 @@ class File {
     const std::string_view line = std::string_view(pending_).substr(begin, end - begin);
     if (IsBlank(line)) return;
     Record record;
-    record.bytes = line;   // for its size; moved to the chunk's own bytes later
+    record.bytes = line;  // for its size; moved to the chunk's own bytes later
     record.partition = partition_;
     record.offset = offset_ + static_cast<int64_t>(begin);
     chunk->records.emplace_back(begin, record);
@@ -152,7 +158,7 @@ class File {
   const size_t record_bytes_max_;
   size_t chunk_bytes_ = kChunkBytesMax;
   std::unique_ptr<ByteStream> stream_;
-  std::string pending_;    // bytes from offset_ on
+  std::string pending_;  // bytes from offset_ on
   int64_t offset_ = 0;
   bool at_end_ = false;
   absl::Status failure_;
@@ -168,7 +174,9 @@ class FileSource : public RecordSource {
   bool finished() const override { return open_ == 0; }
   std::vector<Position> positions() const override;
   absl::Status Committed(const std::vector<Position>&) override { return absl::OkStatus(); }
-  absl::Status SetBackpressure(bool) override { return absl::OkStatus(); }   // nothing is read ahead of Poll
+  absl::Status SetBackpressure(bool) override {
+    return absl::OkStatus();
+  }  // nothing is read ahead of Poll
   absl::Status Close() override { return absl::OkStatus(); }
 
  private:
@@ -183,7 +191,7 @@ class FileSource : public RecordSource {
 
   const Config& config_;
   const FieldTable no_fields_;
-  std::vector<std::unique_ptr<Decoder>> clocks_;   // by source: reads event times only
+  std::vector<std::unique_ptr<Decoder>> clocks_;  // by source: reads event times only
   std::vector<Entry> entries_;
   size_t open_ = 0;
   absl::Status failure_;
@@ -204,8 +212,10 @@ absl::Status FileSource::Open(PartitionTable& partitions) {
     for (const std::string& pattern : source.files) {
       glob_t found{};
       const int result = glob(pattern.c_str(), GLOB_MARK, nullptr, &found);
-      if (result == GLOB_NOMATCH) fail(fmt::format("source '{}': no file matches {}", source.name, pattern));
-      else if (result != 0) fail(fmt::format("source '{}': cannot look for {}", source.name, pattern));
+      if (result == GLOB_NOMATCH)
+        fail(fmt::format("source '{}': no file matches {}", source.name, pattern));
+      else if (result != 0)
+        fail(fmt::format("source '{}': cannot look for {}", source.name, pattern));
       for (size_t j = 0; result == 0 && j < found.gl_pathc; ++j) {
         const std::string path = found.gl_pathv[j];
         if (path.back() == '/') {
@@ -222,9 +232,10 @@ absl::Status FileSource::Open(PartitionTable& partitions) {
         info.path = path;
         info.identity = source.name + std::string(1, '\0') + path;
         BONGSU_ASSIGN_OR_RETURN(const PartitionId id, partitions.Add(std::move(info)));
-        const bool twice = std::any_of(entries_.begin(), entries_.end(),
-                                       [&](const Entry& entry) { return entry.position.partition == id; });
-        if (twice) continue;   // two patterns of one source name it
+        const bool twice = std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+          return entry.position.partition == id;
+        });
+        if (twice) continue;  // two patterns of one source name it
         Entry& entry = entries_.emplace_back();
         entry.source = i;
         entry.position.partition = id;
@@ -240,9 +251,10 @@ absl::Status FileSource::Start(const std::vector<Position>& positions) {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
     limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);   // best effort: opening says what failed
+    setrlimit(RLIMIT_NOFILE, &limit);  // best effort: opening says what failed
   }
-  const size_t chunk_bytes = std::clamp(kAllChunksBytesMax / std::max<size_t>(entries_.size(), 1), kChunkBytesMin, kChunkBytesMax);
+  const size_t chunk_bytes = std::clamp(kAllChunksBytesMax / std::max<size_t>(entries_.size(), 1),
+                                        kChunkBytesMin, kChunkBytesMax);
   for (Entry& entry : entries_) {
     for (const Position& position : positions) {
       if (position.partition == entry.position.partition) entry.position = position;
@@ -261,7 +273,8 @@ absl::Status FileSource::Prepare(Entry& entry) {
   size_t slack = chunk.bytes.size();
   for (auto& [at, record] : chunk.records) {
     record.bytes = std::string_view(chunk.bytes).substr(at, record.bytes.size());
-    record.slack = static_cast<uint32_t>(std::min<size_t>(slack - at - record.bytes.size(), 1 << 20));
+    record.slack =
+        static_cast<uint32_t>(std::min<size_t>(slack - at - record.bytes.size(), 1 << 20));
   }
   chunk.head = Head(entry.source, chunk);
   return absl::OkStatus();
@@ -271,7 +284,8 @@ EventTimeNs FileSource::Head(size_t source, const Chunk& chunk) {
   int lines = 0;
   for (const auto& [at, record] : chunk.records) {
     Event event;
-    if (clocks_[source]->Decode(record, &event) == DecodeResult::kOk && event.has_time) return event.time;
+    if (clocks_[source]->Decode(record, &event) == DecodeResult::kOk && event.has_time)
+      return event.time;
     if (++lines >= kHeadLinesMax) break;
   }
   return kMinEventTime;
@@ -314,6 +328,8 @@ std::vector<Position> FileSource::positions() const {
 
 }  // namespace
 
-std::unique_ptr<RecordSource> MakeFileSource(const Config& config) { return std::make_unique<FileSource>(config); }
+std::unique_ptr<RecordSource> MakeFileSource(const Config& config) {
+  return std::make_unique<FileSource>(config);
+}
 
 }  // namespace bongsu

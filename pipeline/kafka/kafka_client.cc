@@ -10,34 +10,41 @@ namespace {
 
 void OnLog(const rd_kafka_t*, int level, const char* facility, const char* text) {
   const std::string message = fmt::format("kafka {}: {}", facility, text);
-  if (level <= LOG_ERR) LogError(message);
-  else if (level <= LOG_WARNING) LogWarning(message);
-  else LogDebug(message);
+  if (level <= LOG_ERR)
+    LogError(message);
+  else if (level <= LOG_WARNING)
+    LogWarning(message);
+  else
+    LogDebug(message);
 }
 
 // Connection errors come in floods and heal themselves; fatal ones reach the caller by the poll.
 void OnError(rd_kafka_t*, int error, const char* reason, void*) {
-  LogWarning(fmt::format("kafka {}: {}", rd_kafka_err2name(static_cast<rd_kafka_resp_err_t>(error)), reason));
+  LogWarning(fmt::format("kafka {}: {}", rd_kafka_err2name(static_cast<rd_kafka_resp_err_t>(error)),
+                         reason));
 }
 
 absl::Status Set(rd_kafka_conf_t* conf, const std::string& name, const std::string& value) {
   char reason[512];
-  const rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, name.c_str(), value.c_str(), reason, sizeof(reason));
+  const rd_kafka_conf_res_t result =
+      rd_kafka_conf_set(conf, name.c_str(), value.c_str(), reason, sizeof(reason));
   if (result == RD_KAFKA_CONF_OK) return absl::OkStatus();
   // The library's text may quote the value, which may be a secret.
-  return absl::InvalidArgumentError(result == RD_KAFKA_CONF_UNKNOWN
-                                        ? fmt::format("librdkafka knows no property '{}'", name)
-                                        : fmt::format("librdkafka refuses the value of '{}'", name));
+  return absl::InvalidArgumentError(
+      result == RD_KAFKA_CONF_UNKNOWN ? fmt::format("librdkafka knows no property '{}'", name)
+                                      : fmt::format("librdkafka refuses the value of '{}'", name));
 }
 
 }  // namespace
 
 absl::Status KafkaError(rd_kafka_resp_err_t error, const std::string& what) {
   if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return absl::OkStatus();
-  const std::string message = fmt::format("{}: {} ({})", what, rd_kafka_err2str(error), rd_kafka_err2name(error));
+  const std::string message =
+      fmt::format("{}: {} ({})", what, rd_kafka_err2str(error), rd_kafka_err2name(error));
   switch (error) {
     case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
-      return absl::FailedPreconditionError(message + ": fenced: another process runs under the same `instance`");
+      return absl::FailedPreconditionError(
+          message + ": fenced: another process runs under the same `instance`");
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
@@ -88,16 +95,20 @@ absl::StatusOr<KafkaHandle> MakeHandle(rd_kafka_type_t type, const Config& confi
 absl::StatusOr<int> TopicPartitions(rd_kafka_t* handle, const std::string& topic) {
   rd_kafka_topic_t* named = rd_kafka_topic_new(handle, topic.c_str(), nullptr);
   const rd_kafka_metadata_t* metadata = nullptr;
-  const rd_kafka_resp_err_t error = rd_kafka_metadata(handle, 0, named, &metadata, kKafkaRequestTimeoutMs);
+  const rd_kafka_resp_err_t error =
+      rd_kafka_metadata(handle, 0, named, &metadata, kKafkaRequestTimeoutMs);
   rd_kafka_topic_destroy(named);
-  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return KafkaError(error, fmt::format("cannot ask the brokers for topic '{}'", topic));
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
+    return KafkaError(error, fmt::format("cannot ask the brokers for topic '{}'", topic));
   absl::StatusOr<int> result = absl::NotFoundError(fmt::format("topic '{}' does not exist", topic));
   for (int i = 0; i < metadata->topic_cnt; ++i) {
     const rd_kafka_metadata_topic_t& one = metadata->topics[i];
     if (topic != one.topic) continue;
     if (one.err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) break;
-    if (one.err != RD_KAFKA_RESP_ERR_NO_ERROR) result = KafkaError(one.err, fmt::format("topic '{}'", topic));
-    else if (one.partition_cnt > 0) result = one.partition_cnt;
+    if (one.err != RD_KAFKA_RESP_ERR_NO_ERROR)
+      result = KafkaError(one.err, fmt::format("topic '{}'", topic));
+    else if (one.partition_cnt > 0)
+      result = one.partition_cnt;
   }
   rd_kafka_metadata_destroy(metadata);
   return result;

@@ -1,13 +1,15 @@
 // File: pipeline/kafka/kafka_client.h
 //
-// librdkafka handles from a configuration: applies the properties, sends the library's log to ours, and asks
-// for metadata with messages that a person can act on. The only folder that includes rdkafka.h is this one.
+// librdkafka handles from a configuration: applies the properties, sends the library's log to ours,
+// and asks for metadata with messages that a person can act on. The only folder that includes
+// rdkafka.h is this one.
 //
-//   ASSIGN_OR_RETURN(KafkaHandle consumer, MakeHandle(RD_KAFKA_CONSUMER, config, {{"group.id", "soc"}}, callbacks));
+//   ASSIGN_OR_RETURN(KafkaHandle consumer, MakeHandle(RD_KAFKA_CONSUMER, config, {{"group.id",
+//   "soc"}}, callbacks));
 //
-// Errors: InvalidArgument for a property that librdkafka refuses (its value is never shown); Unavailable
-// for an unreachable broker; NotFound for an unknown topic; PermissionDenied for a missing permission.
-// Thread-safety: as librdkafka's handles.
+// Errors: InvalidArgument for a property that librdkafka refuses (its value is never shown);
+// Unavailable for an unreachable broker; NotFound for an unknown topic; PermissionDenied for a
+// missing permission. Thread-safety: as librdkafka's handles.
 #pragma once
 
 #include <librdkafka/rdkafka.h>
@@ -23,25 +25,31 @@
 namespace bongsu {
 
 struct KafkaDestroy {
-  void operator()(rd_kafka_t* handle) const { rd_kafka_destroy_flags(handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE); }
+  void operator()(rd_kafka_t* handle) const {
+    rd_kafka_destroy_flags(handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+  }
 };
 using KafkaHandle = std::unique_ptr<rd_kafka_t, KafkaDestroy>;
 
 struct KafkaListDestroy {
-  void operator()(rd_kafka_topic_partition_list_t* list) const { rd_kafka_topic_partition_list_destroy(list); }
+  void operator()(rd_kafka_topic_partition_list_t* list) const {
+    rd_kafka_topic_partition_list_destroy(list);
+  }
 };
 using KafkaList = std::unique_ptr<rd_kafka_topic_partition_list_t, KafkaListDestroy>;
 
 struct KafkaCallbacks {
   void* opaque = nullptr;
-  void (*rebalance)(rd_kafka_t*, rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t*, void*) = nullptr;
+  void (*rebalance)(rd_kafka_t*, rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t*,
+                    void*) = nullptr;
   void (*delivery)(rd_kafka_t*, const rd_kafka_message_t*, void*) = nullptr;
 };
 
 // `defaults` hold unless the configuration says otherwise; `fixed` always hold.
 absl::StatusOr<KafkaHandle> MakeHandle(rd_kafka_type_t type, const Config& config,
                                        const std::map<std::string, std::string>& defaults,
-                                       const std::map<std::string, std::string>& fixed, const KafkaCallbacks& callbacks);
+                                       const std::map<std::string, std::string>& fixed,
+                                       const KafkaCallbacks& callbacks);
 
 // How long one request to a broker may take while starting.
 inline constexpr int kKafkaRequestTimeoutMs = 15'000;

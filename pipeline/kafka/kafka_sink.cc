@@ -18,7 +18,8 @@ class KafkaProducer {
   explicit KafkaProducer(const Config& config) : config_(config) {}
   ~KafkaProducer() {
     // What was not flushed belongs to no committed epoch: it is made again after the restart.
-    if (handle_ != nullptr) rd_kafka_purge(handle_.get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    if (handle_ != nullptr)
+      rd_kafka_purge(handle_.get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
   }
 
   absl::Status Start() {
@@ -27,7 +28,9 @@ class KafkaProducer {
     callbacks.delivery = OnDelivery;
     BONGSU_ASSIGN_OR_RETURN(
         handle_, MakeHandle(RD_KAFKA_PRODUCER, config_,
-                            {{"compression.type", "lz4"}, {"linger.ms", "5"}, {"acks", "all"},
+                            {{"compression.type", "lz4"},
+                             {"linger.ms", "5"},
+                             {"acks", "all"},
                              {"client.id", config_.application + "-" + config_.instance}},
                             {{"enable.idempotence", "true"}}, callbacks));
     return absl::OkStatus();
@@ -38,17 +41,19 @@ class KafkaProducer {
   absl::Status Produce(rd_kafka_topic_t* topic, std::string_view key, std::string_view value) {
     while (true) {
       const int failed = rd_kafka_produce(topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY,
-                                          const_cast<char*>(value.data()), value.size(), key.data(), key.size(), nullptr);
+                                          const_cast<char*>(value.data()), value.size(), key.data(),
+                                          key.size(), nullptr);
       if (failed == 0) {
         if ((++produced_ & 0xff) == 0) rd_kafka_poll(handle_.get(), 0);
         return absl::OkStatus();
       }
       const rd_kafka_resp_err_t error = rd_kafka_last_error();
       if (error == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
-        return absl::InvalidArgumentError(fmt::format("a record of {} bytes is above message.max.bytes", value.size()));
+        return absl::InvalidArgumentError(
+            fmt::format("a record of {} bytes is above message.max.bytes", value.size()));
       }
       if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) return Failed(error, rd_kafka_topic_name(topic));
-      rd_kafka_poll(handle_.get(), kPollMs);   // room comes as brokers acknowledge
+      rd_kafka_poll(handle_.get(), kPollMs);  // room comes as brokers acknowledge
       BONGSU_RETURN_IF_ERROR(failure_);
     }
   }
@@ -75,11 +80,12 @@ class KafkaProducer {
   static void OnDelivery(rd_kafka_t*, const rd_kafka_message_t* message, void* opaque) {
     if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) return;
     auto* self = static_cast<KafkaProducer*>(opaque);
-    if (self->failure_.ok()) self->failure_ = self->Failed(message->err, rd_kafka_topic_name(message->rkt));
+    if (self->failure_.ok())
+      self->failure_ = self->Failed(message->err, rd_kafka_topic_name(message->rkt));
   }
 
   const Config& config_;
-  absl::Status failure_;   // the first record that could not be delivered; set within our own polls
+  absl::Status failure_;  // the first record that could not be delivered; set within our own polls
   KafkaHandle handle_;
   uint64_t produced_ = 0;
 };
@@ -95,9 +101,11 @@ class KafkaSink : public Sink {
   }
 
   absl::Status Open() override {
-    BONGSU_ASSIGN_OR_RETURN([[maybe_unused]] const int partitions, TopicPartitions(producer_->handle(), name_));
+    BONGSU_ASSIGN_OR_RETURN([[maybe_unused]] const int partitions,
+                            TopicPartitions(producer_->handle(), name_));
     topic_ = rd_kafka_topic_new(producer_->handle(), name_.c_str(), nullptr);
-    return topic_ != nullptr ? absl::OkStatus() : KafkaError(rd_kafka_last_error(), fmt::format("topic '{}'", name_));
+    return topic_ != nullptr ? absl::OkStatus()
+                             : KafkaError(rd_kafka_last_error(), fmt::format("topic '{}'", name_));
   }
   absl::Status Write(std::string_view key, std::string_view value) override {
     return producer_->Produce(topic_, key, value);
@@ -118,7 +126,8 @@ absl::StatusOr<std::shared_ptr<KafkaProducer>> MakeKafkaProducer(const Config& c
   return producer;
 }
 
-std::unique_ptr<Sink> MakeKafkaSink(std::shared_ptr<KafkaProducer> producer, const std::string& topic) {
+std::unique_ptr<Sink> MakeKafkaSink(std::shared_ptr<KafkaProducer> producer,
+                                    const std::string& topic) {
   return std::make_unique<KafkaSink>(std::move(producer), topic);
 }
 

@@ -16,8 +16,8 @@
 namespace bongsu {
 namespace {
 
-constexpr DurationNs kAskAgainNs = kSecondNs;          // for the group's other member
-constexpr DurationNs kRemindNs = 30 * kSecondNs;       // that we are waiting
+constexpr DurationNs kAskAgainNs = kSecondNs;     // for the group's other member
+constexpr DurationNs kRemindNs = 30 * kSecondNs;  // that we are waiting
 constexpr DurationNs kCloseDeadlineNs = 10 * kSecondNs;
 constexpr uint32_t kSlackBytes = 64;
 constexpr uintptr_t kPageBytes = 4096;
@@ -56,21 +56,23 @@ class KafkaSource : public RecordSource {
     size_t source = 0;
     std::string topic;
     int32_t number = 0;
-    int64_t next_offset = -1;     // of the next record to hand out; -1: not placed yet
-    bool fresh = false;           // the next record is the first after an assignment
+    int64_t next_offset = -1;  // of the next record to hand out; -1: not placed yet
+    bool fresh = false;        // the next record is the first after an assignment
     bool at_end = false;
     bool idle = false;
-    bool ended = false;           // until: end
-    int64_t end_offset = -1;      // until: end
-    int64_t last_record_ns = 0;   // monotonic
+    bool ended = false;          // until: end
+    int64_t end_offset = -1;     // until: end
+    int64_t last_record_ns = 0;  // monotonic
   };
   enum class State { kWaiting, kJoining, kOwning };
 
-  static void OnRebalance(rd_kafka_t* handle, rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t* list,
-                          void* opaque) {
+  static void OnRebalance(rd_kafka_t* handle, rd_kafka_resp_err_t error,
+                          rd_kafka_topic_partition_list_t* list, void* opaque) {
     auto* self = static_cast<KafkaSource*>(opaque);
-    if (self->closed_) rd_kafka_assign(handle, nullptr);   // leaving: on the closing thread
-    else self->Rebalance(error, list);
+    if (self->closed_)
+      rd_kafka_assign(handle, nullptr);  // leaving: on the closing thread
+    else
+      self->Rebalance(error, list);
   }
   void Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t* list);
   absl::Status Place(Partition& partition);
@@ -93,12 +95,12 @@ class KafkaSource : public RecordSource {
   std::map<std::pair<std::string, int32_t>, size_t> index_;
   const Partition* last_found_ = nullptr;
   State state_ = State::kWaiting;
-  bool contended_ = false;       // assigned a part only, and not the one that decides
+  bool contended_ = false;  // assigned a part only, and not the one that decides
   bool paused_ = false;
   bool started_ = false;
   bool closed_ = false;
   size_t unfinished_ = 0;
-  uint64_t gaps_ = 0;            // offsets skipped by compaction or transactions
+  uint64_t gaps_ = 0;  // offsets skipped by compaction or transactions
   int64_t ask_again_ns_ = 0;
   int64_t remind_ns_ = 0;
 };
@@ -107,16 +109,22 @@ absl::Status KafkaSource::Open(PartitionTable& partitions) {
   KafkaCallbacks callbacks;
   callbacks.opaque = this;
   callbacks.rebalance = OnRebalance;
-  BONGSU_ASSIGN_OR_RETURN(
-      handle_, MakeHandle(RD_KAFKA_CONSUMER, config_,
-                          {{"session.timeout.ms", "10000"}, {"isolation.level", "read_committed"},
-                           {"queued.max.messages.kbytes", "16384"}, {"allow.auto.create.topics", "false"},
-                           {"auto.offset.reset", "error"}, {"fetch.wait.max.ms", "100"},
-                           {"client.id", config_.application + "-" + config_.instance}},
-                          {{"group.id", config_.application}, {"group.instance.id", config_.instance},
-                           {"enable.auto.commit", "false"}, {"enable.auto.offset.store", "false"},
-                           {"enable.partition.eof", "true"}, {"partition.assignment.strategy", "range"}},
-                          callbacks));
+  BONGSU_ASSIGN_OR_RETURN(handle_,
+                          MakeHandle(RD_KAFKA_CONSUMER, config_,
+                                     {{"session.timeout.ms", "10000"},
+                                      {"isolation.level", "read_committed"},
+                                      {"queued.max.messages.kbytes", "16384"},
+                                      {"allow.auto.create.topics", "false"},
+                                      {"auto.offset.reset", "error"},
+                                      {"fetch.wait.max.ms", "100"},
+                                      {"client.id", config_.application + "-" + config_.instance}},
+                                     {{"group.id", config_.application},
+                                      {"group.instance.id", config_.instance},
+                                      {"enable.auto.commit", "false"},
+                                      {"enable.auto.offset.store", "false"},
+                                      {"enable.partition.eof", "true"},
+                                      {"partition.assignment.strategy", "range"}},
+                                     callbacks));
   rd_kafka_poll_set_consumer(handle_.get());
   std::string failures;
   absl::StatusCode code = absl::StatusCode::kOk;
@@ -126,8 +134,11 @@ absl::Status KafkaSource::Open(PartitionTable& partitions) {
       const absl::StatusOr<int> count = TopicPartitions(handle_.get(), topic);
       if (!count.ok()) {
         if (code == absl::StatusCode::kOk) code = count.status().code();
-        failures += (failures.empty() ? "" : "\n") + fmt::format("source '{}': {}", config_.sources[i].name, std::string(count.status().message()));
-        if (absl::IsUnavailable(count.status())) return absl::Status(code, failures);   // the others would wait as long
+        failures +=
+            (failures.empty() ? "" : "\n") + fmt::format("source '{}': {}", config_.sources[i].name,
+                                                         std::string(count.status().message()));
+        if (absl::IsUnavailable(count.status()))
+          return absl::Status(code, failures);  // the others would wait as long
         continue;
       }
       topics_.push_back(topic);
@@ -137,7 +148,8 @@ absl::Status KafkaSource::Open(PartitionTable& partitions) {
         info.source_index = static_cast<uint16_t>(i);
         info.topic = topic;
         info.partition = number;
-        info.identity = info.source + std::string(1, '\0') + topic + std::string(1, '\0') + std::to_string(number);
+        info.identity = info.source + std::string(1, '\0') + topic + std::string(1, '\0') +
+                        std::to_string(number);
         Partition partition;
         BONGSU_ASSIGN_OR_RETURN(partition.id, partitions.Add(std::move(info)));
         partition.source = i;
@@ -156,23 +168,30 @@ absl::Status KafkaSource::Place(Partition& partition) {
   int64_t low = 0;
   int64_t high = 0;
   const std::string name = fmt::format("{}[{}]", partition.topic, partition.number);
-  BONGSU_RETURN_IF_ERROR(KafkaError(rd_kafka_query_watermark_offsets(handle_.get(), partition.topic.c_str(), partition.number,
-                                                                     &low, &high, kKafkaRequestTimeoutMs),
-                                    fmt::format("cannot ask for the log of {}", name)));
+  BONGSU_RETURN_IF_ERROR(KafkaError(
+      rd_kafka_query_watermark_offsets(handle_.get(), partition.topic.c_str(), partition.number,
+                                       &low, &high, kKafkaRequestTimeoutMs),
+      fmt::format("cannot ask for the log of {}", name)));
   if (partition.next_offset < 0) {
     const auto reset = config_.kafka.find("auto.offset.reset");
-    const bool latest = reset != config_.kafka.end() && (reset->second == "latest" || reset->second == "largest" || reset->second == "end");
+    const bool latest =
+        reset != config_.kafka.end() &&
+        (reset->second == "latest" || reset->second == "largest" || reset->second == "end");
     partition.next_offset = latest ? high : low;
   } else {
     if (partition.next_offset < low) {
       return absl::FailedPreconditionError(fmt::format(
-          "{} begins at offset {}, but the state stands at {}: the records between are gone from the topic. Longer retention "
-          "prevents this; to go on without them, start with another state.path and application", name, low, partition.next_offset));
+          "{} begins at offset {}, but the state stands at {}: the records between are gone from "
+          "the topic. Longer retention "
+          "prevents this; to go on without them, start with another state.path and application",
+          name, low, partition.next_offset));
     }
     if (partition.next_offset > high) {
-      return absl::FailedPreconditionError(fmt::format(
-          "{} ends at offset {}, but the state stands at {}: the topic was made anew or truncated. Start with another state.path "
-          "and application", name, high, partition.next_offset));
+      return absl::FailedPreconditionError(
+          fmt::format("{} ends at offset {}, but the state stands at {}: the topic was made anew "
+                      "or truncated. Start with another state.path "
+                      "and application",
+                      name, high, partition.next_offset));
     }
   }
   if (config_.sources[partition.source].until == Until::kEnd) partition.end_offset = high;
@@ -186,7 +205,8 @@ absl::Status KafkaSource::CheckCommitted() {
   do {
     error = rd_kafka_committed(handle_.get(), list.get(), kKafkaRequestTimeoutMs);
     // A coordinator that has just started, or moved, is there a moment later.
-    const bool moving = error == RD_KAFKA_RESP_ERR_NOT_COORDINATOR || error == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS ||
+    const bool moving = error == RD_KAFKA_RESP_ERR_NOT_COORDINATOR ||
+                        error == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS ||
                         error == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE;
     if (!moving) break;
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -194,9 +214,11 @@ absl::Status KafkaSource::CheckCommitted() {
   BONGSU_RETURN_IF_ERROR(KafkaError(error, "cannot read the group's committed offsets"));
   for (int i = 0; i < list->cnt; ++i) {
     if (list->elems[i].offset < 0) continue;
-    return absl::FailedPreconditionError(fmt::format(
-        "group '{}' has committed offsets, but the state in {} is empty: the windows that were open are not here. Use the state "
-        "folder of the earlier run, or start anew with another application name", config_.application, config_.state.path));
+    return absl::FailedPreconditionError(
+        fmt::format("group '{}' has committed offsets, but the state in {} is empty: the windows "
+                    "that were open are not here. Use the state "
+                    "folder of the earlier run, or start anew with another application name",
+                    config_.application, config_.state.path));
   }
   return absl::OkStatus();
 }
@@ -215,10 +237,12 @@ absl::Status KafkaSource::Start(const std::vector<Position>& positions) {
   return absl::OkStatus();
 }
 
-// Just before joining, and not while another instance still reads: its offsets are none of our business.
+// Just before joining, and not while another instance still reads: its offsets are none of our
+// business.
 absl::Status KafkaSource::PlaceAll() {
-  const bool have_positions = std::any_of(partitions_.begin(), partitions_.end(),
-                                          [](const Partition& partition) { return partition.next_offset >= 0; });
+  const bool have_positions =
+      std::any_of(partitions_.begin(), partitions_.end(),
+                  [](const Partition& partition) { return partition.next_offset >= 0; });
   if (!have_positions) BONGSU_RETURN_IF_ERROR(CheckCommitted());
   for (Partition& partition : partitions_) {
     BONGSU_RETURN_IF_ERROR(Place(partition));
@@ -227,7 +251,8 @@ absl::Status KafkaSource::PlaceAll() {
   return absl::OkStatus();
 }
 
-// Another member, alive or not yet known to be dead. Ourselves of before (same static id) do not count.
+// Another member, alive or not yet known to be dead. Ourselves of before (same static id) do not
+// count.
 bool KafkaSource::OthersInGroup(std::string* who) {
   rd_kafka_queue_t* queue = rd_kafka_queue_new(handle_.get());
   const char* group = config_.application.c_str();
@@ -241,7 +266,8 @@ bool KafkaSource::OthersInGroup(std::string* who) {
       result == nullptr ? nullptr : rd_kafka_DescribeConsumerGroups_result_groups(result, &groups);
   for (size_t i = 0; i < groups; ++i) {
     for (size_t j = 0; j < rd_kafka_ConsumerGroupDescription_member_count(described[i]); ++j) {
-      const rd_kafka_MemberDescription_t* member = rd_kafka_ConsumerGroupDescription_member(described[i], j);
+      const rd_kafka_MemberDescription_t* member =
+          rd_kafka_ConsumerGroupDescription_member(described[i], j);
       const char* instance = rd_kafka_MemberDescription_group_instance_id(member);
       if (instance != nullptr && config_.instance == instance) continue;
       others = true;
@@ -262,14 +288,18 @@ absl::Status KafkaSource::Join() {
   if (OthersInGroup(&who)) {
     if (now >= remind_ns_) {
       remind_ns_ = now + kRemindNs;
-      LogInfo(fmt::format("instance '{}' of application '{}' is running: waiting, and reading nothing", who, config_.application));
+      LogInfo(
+          fmt::format("instance '{}' of application '{}' is running: waiting, and reading nothing",
+                      who, config_.application));
     }
     return absl::OkStatus();
   }
   BONGSU_RETURN_IF_ERROR(PlaceAll());
   KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(topics_.size())));
-  for (const std::string& topic : topics_) rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
-  BONGSU_RETURN_IF_ERROR(KafkaError(rd_kafka_subscribe(handle_.get(), list.get()), "cannot join the group"));
+  for (const std::string& topic : topics_)
+    rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
+  BONGSU_RETURN_IF_ERROR(
+      KafkaError(rd_kafka_subscribe(handle_.get(), list.get()), "cannot join the group"));
   state_ = State::kJoining;
   return absl::OkStatus();
 }
@@ -277,7 +307,8 @@ absl::Status KafkaSource::Join() {
 KafkaList KafkaSource::AllPartitions(bool with_offsets) const {
   KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(partitions_.size())));
   for (const Partition& partition : partitions_) {
-    auto* one = rd_kafka_topic_partition_list_add(list.get(), partition.topic.c_str(), partition.number);
+    auto* one =
+        rd_kafka_topic_partition_list_add(list.get(), partition.topic.c_str(), partition.number);
     if (with_offsets) one->offset = partition.next_offset;
   }
   return list;
@@ -286,7 +317,8 @@ KafkaList KafkaSource::AllPartitions(bool with_offsets) const {
 // Within rd_kafka_consumer_poll, on our thread.
 void KafkaSource::Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t* list) {
   if (error != RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
-    if (state_ == State::kOwning) LogWarning("the group took our partitions back: waiting for all of them");
+    if (state_ == State::kOwning)
+      LogWarning("the group took our partitions back: waiting for all of them");
     state_ = State::kJoining;
     rd_kafka_assign(handle_.get(), nullptr);
     return;
@@ -316,7 +348,8 @@ void KafkaSource::Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_partition_
 KafkaSource::Partition* KafkaSource::Find(const rd_kafka_message_t& message) {
   const char* topic = rd_kafka_topic_name(message.rkt);
   // Messages come in runs of one partition.
-  if (last_found_ != nullptr && last_found_->number == message.partition && last_found_->topic == topic) {
+  if (last_found_ != nullptr && last_found_->number == message.partition &&
+      last_found_->topic == topic) {
     return const_cast<Partition*>(last_found_);
   }
   const auto it = index_.find({topic, message.partition});
@@ -332,40 +365,46 @@ absl::Status KafkaSource::OnError(const rd_kafka_message_t& message) {
   if (error == RD_KAFKA_RESP_ERR__FATAL) {
     char reason[512];
     error = rd_kafka_fatal_error(handle_.get(), reason, sizeof(reason));
-    return error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID ? KafkaError(error, "reading stopped")
-                                                         : absl::InternalError(fmt::format("reading stopped: {}", reason));
+    return error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID
+               ? KafkaError(error, "reading stopped")
+               : absl::InternalError(fmt::format("reading stopped: {}", reason));
   }
   switch (error) {
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
-      return absl::FailedPreconditionError(fmt::format("{}: the offset is not in the topic any more: {}",
-                                                       message.rkt != nullptr ? rd_kafka_topic_name(message.rkt) : "", text));
+      return absl::FailedPreconditionError(
+          fmt::format("{}: the offset is not in the topic any more: {}",
+                      message.rkt != nullptr ? rd_kafka_topic_name(message.rkt) : "", text));
     case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
       return KafkaError(error, "reading stopped");
     default:
-      LogWarning(fmt::format("kafka: {}", text));   // a lost broker and the like: the library tries again
+      LogWarning(
+          fmt::format("kafka: {}", text));  // a lost broker and the like: the library tries again
       return absl::OkStatus();
   }
 }
 
 absl::Status KafkaSource::Take(rd_kafka_message_t* message, Messages* messages, Batch* batch) {
-  messages->messages.push_back(message);   // freed with the batch, whatever it is
+  messages->messages.push_back(message);  // freed with the batch, whatever it is
   Partition* partition = message->rkt != nullptr ? Find(*message) : nullptr;
   if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
     if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF && partition != nullptr) {
       partition->at_end = true;
-      if (partition->end_offset >= 0 && message->offset >= partition->end_offset) End(*partition, batch);
+      if (partition->end_offset >= 0 && message->offset >= partition->end_offset)
+        End(*partition, batch);
     }
     return OnError(*message);
   }
   if (partition == nullptr || state_ != State::kOwning || partition->ended) return absl::OkStatus();
   if (message->offset < partition->next_offset) {
-    if (partition->fresh) return absl::OkStatus();   // of a fetch before the seek: the one asked for will come
-    return absl::InternalError(fmt::format("{}[{}]: offset {} came after {}", partition->topic, partition->number,
-                                           message->offset, partition->next_offset - 1));
+    if (partition->fresh)
+      return absl::OkStatus();  // of a fetch before the seek: the one asked for will come
+    return absl::InternalError(fmt::format("{}[{}]: offset {} came after {}", partition->topic,
+                                           partition->number, message->offset,
+                                           partition->next_offset - 1));
   }
   gaps_ += static_cast<uint64_t>(message->offset - partition->next_offset);
   partition->fresh = false;
@@ -374,7 +413,8 @@ absl::Status KafkaSource::Take(rd_kafka_message_t* message, Messages* messages, 
     return absl::OkStatus();
   }
   Record record;
-  record.bytes = {static_cast<const char*>(message->payload), message->payload == nullptr ? 0 : message->len};
+  record.bytes = {static_cast<const char*>(message->payload),
+                  message->payload == nullptr ? 0 : message->len};
   record.partition = partition->id;
   record.offset = message->offset;
   record.timestamp_ms = rd_kafka_message_timestamp(message, nullptr);
@@ -403,7 +443,9 @@ void KafkaSource::MarkIdle(Batch* batch) {
   const int64_t now = clock_.MonotonicNs();
   for (Partition& partition : partitions_) {
     const DurationNs timeout = config_.sources[partition.source].idle_timeout;
-    if (!partition.at_end || partition.idle || partition.ended || now - partition.last_record_ns < timeout) continue;
+    if (!partition.at_end || partition.idle || partition.ended ||
+        now - partition.last_record_ns < timeout)
+      continue;
     partition.idle = true;
     batch->marks.push_back({PartitionMark::Kind::kIdle, partition.id, 0});
   }
@@ -433,7 +475,8 @@ absl::Status KafkaSource::Poll(DurationNs wait, Batch* batch) {
   MarkIdle(batch);
   // Where nothing started at all: an empty topic that ends where it begins.
   for (Partition& partition : partitions_) {
-    if (!partition.ended && partition.end_offset >= 0 && partition.next_offset >= partition.end_offset && state_ == State::kOwning) {
+    if (!partition.ended && partition.end_offset >= 0 &&
+        partition.next_offset >= partition.end_offset && state_ == State::kOwning) {
       End(partition, batch);
     }
   }
@@ -443,7 +486,8 @@ absl::Status KafkaSource::Poll(DurationNs wait, Batch* batch) {
 
 std::vector<Position> KafkaSource::positions() const {
   std::vector<Position> positions;
-  for (const Partition& partition : partitions_) positions.push_back({partition.id, partition.next_offset, partition.ended});
+  for (const Partition& partition : partitions_)
+    positions.push_back({partition.id, partition.next_offset, partition.ended});
   return positions;
 }
 
@@ -453,12 +497,14 @@ absl::Status KafkaSource::Committed(const std::vector<Position>& positions) {
   for (const Position& position : positions) {
     for (const Partition& partition : partitions_) {
       if (partition.id != position.partition || position.next_offset < 0) continue;
-      rd_kafka_topic_partition_list_add(list.get(), partition.topic.c_str(), partition.number)->offset = position.next_offset;
+      rd_kafka_topic_partition_list_add(list.get(), partition.topic.c_str(), partition.number)
+          ->offset = position.next_offset;
     }
   }
   // The store is authoritative; the group's offsets are for those who watch the lag.
   const rd_kafka_resp_err_t error = rd_kafka_commit(handle_.get(), list.get(), /*async=*/1);
-  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) LogWarning(fmt::format("committing the group's offsets: {}", rd_kafka_err2str(error)));
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
+    LogWarning(fmt::format("committing the group's offsets: {}", rd_kafka_err2str(error)));
   return absl::OkStatus();
 }
 
@@ -472,7 +518,8 @@ absl::Status KafkaSource::SetBackpressure(bool on) {
   return KafkaError(error, on ? "cannot pause the partitions" : "cannot resume the partitions");
 }
 
-// Leaving the group can hang in librdkafka; everything is committed by now, so that a deadline harms nothing.
+// Leaving the group can hang in librdkafka; everything is committed by now, so that a deadline
+// harms nothing.
 absl::Status KafkaSource::Close() {
   if (closed_ || handle_ == nullptr) return absl::OkStatus();
   closed_ = true;
@@ -491,7 +538,8 @@ absl::Status KafkaSource::Close() {
     done->changed.notify_all();
   }).detach();
   std::unique_lock lock(done->mutex);
-  if (!done->changed.wait_for(lock, std::chrono::nanoseconds(kCloseDeadlineNs), [&] { return done->done; })) {
+  if (!done->changed.wait_for(lock, std::chrono::nanoseconds(kCloseDeadlineNs),
+                              [&] { return done->done; })) {
     LogWarning("leaving the consumer group took too long; its session will time out");
   }
   return absl::OkStatus();

@@ -38,7 +38,10 @@ TestEvent Right(EventTimeNs seconds, const std::string& ip) {
 
 TEST(IntervalJoin, BoundsAreIncluded) {
   OperatorHarness harness(Yaml("5s", "10s", "pairs"), {"fw", "ep"});
-  const auto pairs = [&](EventTimeNs right) { return harness.Run({Left(100, "10.0.0.1"), Right(right, "10.0.0.1")}, {.lateness = kMinuteNs}).size(); };
+  const auto pairs = [&](EventTimeNs right) {
+    return harness.Run({Left(100, "10.0.0.1"), Right(right, "10.0.0.1")}, {.lateness = kMinuteNs})
+        .size();
+  };
   EXPECT_EQ(pairs(94), 0u);
   EXPECT_EQ(pairs(95), 1u);
   EXPECT_EQ(pairs(110), 1u);
@@ -63,7 +66,8 @@ TEST(IntervalJoin, IncidentIsCreatedOnceAndUpdatedOnceAtTheClose) {
   ASSERT_EQ(one.size(), 1u);
   EXPECT_EQ(one.begin()->second.creates, 1);
   EXPECT_EQ(one.begin()->second.updates, 0);
-  const auto more = harness.Run({Left(10, "h"), Right(11, "h"), Right(12, "h"), Right(70, "h")}, {});
+  const auto more =
+      harness.Run({Left(10, "h"), Right(11, "h"), Right(12, "h"), Right(70, "h")}, {});
   ASSERT_EQ(more.size(), 1u);
   EXPECT_EQ(more.begin()->second.creates, 1);
   EXPECT_EQ(more.begin()->second.updates, 1);
@@ -92,7 +96,8 @@ TEST(IntervalJoin, ResultsGoOnceToReadersWithTheCompletingTime) {
   OperatorHarness harness(Yaml("5s", "60s", "incident"), {"fw", "ep"});
   harness.set_has_readers(true);
   for (const std::vector<TestEvent>& events :
-       {std::vector<TestEvent>{Left(10, "h"), Right(20, "h"), Right(11, "h")}, {Right(20, "h"), Right(11, "h"), Left(10, "h")}}) {
+       {std::vector<TestEvent>{Left(10, "h"), Right(20, "h"), Right(11, "h")},
+        {Right(20, "h"), Right(11, "h"), Left(10, "h")}}) {
     harness.Run(events, {.lateness = kMinuteNs});
     ASSERT_EQ(harness.forwarded().size(), 1u);
     EXPECT_EQ(harness.forwarded()[0].second, 11 * kSecondNs);
@@ -108,7 +113,8 @@ right: {source: ep, key: addr}
 within: {before: 60s, after: 60s}
 emit: pairs
 matches_max: 10
-)", {"fw", "ep"});
+)",
+                          {"fw", "ep"});
   std::vector<TestEvent> events;
   for (int i = 0; i < 30; ++i) events.push_back(Right(i, "h"));
   events.push_back(Left(30, "h"));
@@ -125,20 +131,23 @@ left: {source: fw, key: ip}
 right: {source: fw, key: ip}
 within: {before: 5s, after: 5s}
 emit: pairs
-)", {"fw"});
+)",
+                          {"fw"});
   EXPECT_EQ(harness.Run({Left(1, "h")}, {}).size(), 0u);
   EXPECT_EQ(harness.Run({Left(1, "h"), Left(2, "h")}, {}).size(), 2u);
 }
 
 // The slow, obvious join.
-std::map<int64_t, std::vector<int64_t>> NestedLoop(const std::vector<TestEvent>& events, DurationNs before, DurationNs after) {
+std::map<int64_t, std::vector<int64_t>> NestedLoop(const std::vector<TestEvent>& events,
+                                                   DurationNs before, DurationNs after) {
   std::map<int64_t, std::vector<int64_t>> partners;
   for (const TestEvent& left : events) {
     if (left.source != "fw" || left.fields.at("kind") != "a") continue;
     std::vector<std::pair<EventTimeNs, int64_t>> found;
     for (const TestEvent& right : events) {
       if (right.source != "ep" || right.fields.at("addr") != left.fields.at("ip")) continue;
-      if (right.time >= left.time - before && right.time <= left.time + after) found.emplace_back(right.time, right.offset);
+      if (right.time >= left.time - before && right.time <= left.time + after)
+        found.emplace_back(right.time, right.offset);
     }
     std::sort(found.begin(), found.end());
     for (const auto& [time, offset] : found) partners[left.offset].push_back(offset);
@@ -160,11 +169,12 @@ Case RandomCase(std::mt19937_64& random) {
   one.lateness = static_cast<DurationNs>(random() % 20) * kSecondNs;
   const size_t events = 2 + random() % 40;
   const int64_t span = 1 + static_cast<int64_t>(random() % 60);
-  const int64_t start = static_cast<int64_t>(random() % 3) * 1000 - 1000;   // before 1970, too
+  const int64_t start = static_cast<int64_t>(random() % 3) * 1000 - 1000;  // before 1970, too
   for (size_t i = 0; i < events; ++i) {
     const std::string ip = fmt::format("10.0.0.{}", random() % 3);
     const int64_t time = start + static_cast<int64_t>(random() % static_cast<uint64_t>(span));
-    one.events.push_back(random() % 2 == 0 ? Left(time, ip, random() % 5 == 0 ? "b" : "a") : Right(time, ip));
+    one.events.push_back(random() % 2 == 0 ? Left(time, ip, random() % 5 == 0 ? "b" : "a")
+                                           : Right(time, ip));
     one.events.back().offset = static_cast<int64_t>(i);
   }
   return one;
@@ -172,8 +182,9 @@ Case RandomCase(std::mt19937_64& random) {
 
 uint64_t Seed() {
   const char* given = std::getenv("BONGSU_SEED");
-  return given != nullptr ? std::strtoull(given, nullptr, 10)
-                          : static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+  return given != nullptr
+             ? std::strtoull(given, nullptr, 10)
+             : static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
 
 TEST(IntervalJoin, PairsEqualTheNestedLoop) {
@@ -182,13 +193,16 @@ TEST(IntervalJoin, PairsEqualTheNestedLoop) {
   for (int i = 0; i < 1000; ++i) {
     SCOPED_TRACE(fmt::format("BONGSU_SEED={} case {}", seed, i));
     const Case one = RandomCase(random);
-    OperatorHarness harness(Yaml(DurationText(one.before).c_str(), DurationText(one.after).c_str(), "pairs"), {"fw", "ep"});
+    OperatorHarness harness(
+        Yaml(DurationText(one.before).c_str(), DurationText(one.after).c_str(), "pairs"),
+        {"fw", "ep"});
     RunOptions options;
     options.lateness = one.lateness;
     options.batch = 1 + random() % 5;
     options.evict_to = random() % 16 == 0 ? 0 : SIZE_MAX;
     options.crash_between = random() % 16 == 0;
-    const auto found = harness.Run(testing::ShuffledWithin(one.events, one.lateness, random()), options);
+    const auto found =
+        harness.Run(testing::ShuffledWithin(one.events, one.lateness, random()), options);
     ASSERT_EQ(harness.late(), 0u);
     std::vector<std::pair<int64_t, int64_t>> pairs;
     for (const auto& [id, incident] : found) {
@@ -211,21 +225,25 @@ TEST(IntervalJoin, IncidentsEqualTheNestedLoop) {
   for (int i = 0; i < 1000; ++i) {
     SCOPED_TRACE(fmt::format("BONGSU_SEED={} case {}", seed, i));
     const Case one = RandomCase(random);
-    OperatorHarness harness(Yaml(DurationText(one.before).c_str(), DurationText(one.after).c_str(), "incident"), {"fw", "ep"});
+    OperatorHarness harness(
+        Yaml(DurationText(one.before).c_str(), DurationText(one.after).c_str(), "incident"),
+        {"fw", "ep"});
     harness.set_has_readers(random() % 2 == 0);
     RunOptions options;
     options.lateness = one.lateness;
     options.batch = 1 + random() % 5;
     options.evict_to = random() % 16 == 0 ? 0 : SIZE_MAX;
     options.crash_between = random() % 16 == 0;
-    const auto found = harness.Run(testing::ShuffledWithin(one.events, one.lateness, random()), options);
+    const auto found =
+        harness.Run(testing::ShuffledWithin(one.events, one.lateness, random()), options);
     std::map<int64_t, std::vector<int64_t>> incidents;
     for (const auto& [id, incident] : found) {
       ASSERT_EQ(incident.creates, 1);
       ASSERT_EQ(incident.updates, incident.evidence.size() > 2 ? 1 : 0);
       ASSERT_EQ(incident.event_count, incident.evidence.size());
       auto& rights = incidents[incident.evidence.at(0).second];
-      for (size_t j = 1; j < incident.evidence.size(); ++j) rights.push_back(incident.evidence[j].second);
+      for (size_t j = 1; j < incident.evidence.size(); ++j)
+        rights.push_back(incident.evidence[j].second);
     }
     ASSERT_EQ(incidents, NestedLoop(one.events, one.before, one.after));
   }
@@ -237,7 +255,9 @@ TEST(IntervalJoin, KeepsTheRulesOfOperators) {
   for (int i = 0; i < 20; ++i) {
     SCOPED_TRACE(fmt::format("BONGSU_SEED={} case {}", seed, i));
     const Case one = RandomCase(random);
-    OperatorHarness harness(Yaml(DurationText(one.before).c_str(), DurationText(one.after).c_str(), i % 2 == 0 ? "pairs" : "incident"), {"fw", "ep"});
+    OperatorHarness harness(Yaml(DurationText(one.before).c_str(), DurationText(one.after).c_str(),
+                                 i % 2 == 0 ? "pairs" : "incident"),
+                            {"fw", "ep"});
     harness.CheckRules(one.events, one.lateness, random());
   }
 }

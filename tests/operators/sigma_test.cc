@@ -12,7 +12,8 @@ bool Chooses(const std::string& yaml, const std::vector<std::pair<std::string, V
   Diagnostics diagnostics;
   const std::vector<Node> documents = ParseYaml(yaml, "d.yaml", YamlLimits{}, diagnostics);
   FieldTable fields;
-  const auto selection = documents.empty() ? nullptr : sigma::CompileSelection(documents[0], fields, diagnostics);
+  const auto selection =
+      documents.empty() ? nullptr : sigma::CompileSelection(documents[0], fields, diagnostics);
   EXPECT_NE(selection, nullptr) << diagnostics.Text();
   if (selection == nullptr) return false;
   std::vector<Value> row(static_cast<size_t>(fields.size()));
@@ -69,21 +70,26 @@ TEST(Sigma, ConditionPrecedenceBracketsAndLetterCase) {
 TEST(Sigma, OfPatternsLeavesUnderscoreNamesOut) {
   EXPECT_FALSE(Chooses("{_h: {x: 1}, s_a: {y: 1}, condition: 1 of them}", {{"x", N("1")}}));
   EXPECT_TRUE(Chooses("{_h: {x: 1}, s_a: {y: 1}, condition: 1 of s_*}", {{"y", N("1")}}));
-  EXPECT_NE(Problem("{sel: {x: 1}, condition: 1 of flt*}").find("matches no search"), std::string::npos);
-  EXPECT_NE(Problem("{sel: {x: 1}, condition: 2 of them}").find("'2 of' is not possible"), std::string::npos);
+  EXPECT_NE(Problem("{sel: {x: 1}, condition: 1 of flt*}").find("matches no search"),
+            std::string::npos);
+  EXPECT_NE(Problem("{sel: {x: 1}, condition: 2 of them}").find("'2 of' is not possible"),
+            std::string::npos);
 }
 
 TEST(Sigma, OldPipeSyntaxAndUnknownNamesAreRefused) {
-  EXPECT_NE(Problem("{sel: {x: 1}, condition: 'sel | count() by x > 5'}").find("old pipe syntax"), std::string::npos);
-  EXPECT_NE(Problem("{selection: {x: 1}, condition: selektion}").find("did you mean 'selection'?"), std::string::npos);
-  EXPECT_NE(Problem("{sel: {x: 1}, condition: '(sel'}").find("bracket is not closed"), std::string::npos);
+  EXPECT_NE(Problem("{sel: {x: 1}, condition: 'sel | count() by x > 5'}").find("old pipe syntax"),
+            std::string::npos);
+  EXPECT_NE(Problem("{selection: {x: 1}, condition: selektion}").find("did you mean 'selection'?"),
+            std::string::npos);
+  EXPECT_NE(Problem("{sel: {x: 1}, condition: '(sel'}").find("bracket is not closed"),
+            std::string::npos);
 }
 
 TEST(Sigma, StringsIgnoreCaseWithUnicodeSimpleFolding) {
   EXPECT_TRUE(One("f: PowerShell", S("POWERSHELL")));
   EXPECT_TRUE(One("f: 'ÄPFEL'", S("äpfel")));
-  EXPECT_TRUE(One("f: 'kelvin'", S("\u212Aelvin")));       // KELVIN SIGN folds to k
-  EXPECT_TRUE(One("f|endswith: 'ΣΑΣ'", S("xσας")));        // final sigma
+  EXPECT_TRUE(One("f: 'kelvin'", S("\u212Aelvin")));  // KELVIN SIGN folds to k
+  EXPECT_TRUE(One("f|endswith: 'ΣΑΣ'", S("xσας")));   // final sigma
   EXPECT_FALSE(One("f|cased: PowerShell", S("powershell")));
   EXPECT_TRUE(One("f|contains|cased: Shell", S("PowerShell")));
 }
@@ -96,10 +102,10 @@ TEST(Sigma, WildcardsAndEscapes) {
   EXPECT_TRUE(One("f: 'a\\*c'", S("a*c")));
   EXPECT_FALSE(One("f: 'a\\*c'", S("abc")));
   EXPECT_TRUE(One("f: 'C:\\Windows'", S("C:\\Windows")));
-  EXPECT_TRUE(One("f: 'a\\\\*'", S("a\\xyz")));            // backslash, then a wildcard
-  EXPECT_TRUE(One("f: 'a\\\\\\*b'", S("a\\*b")));          // both literal
+  EXPECT_TRUE(One("f: 'a\\\\*'", S("a\\xyz")));    // backslash, then a wildcard
+  EXPECT_TRUE(One("f: 'a\\\\\\*b'", S("a\\*b")));  // both literal
   EXPECT_FALSE(One("f: 'a\\\\\\*b'", S("a\\xb")));
-  EXPECT_TRUE(One("f: 'a\\\\\\\\b'", S("a\\\\b")));        // four are two
+  EXPECT_TRUE(One("f: 'a\\\\\\\\b'", S("a\\\\b")));  // four are two
   EXPECT_TRUE(One("f: '*a*b*c'", S("xxaYbYbZc")));
 }
 
@@ -121,7 +127,8 @@ TEST(Sigma, NullIsAbsentOrNullAndEmptyIsPresent) {
   EXPECT_FALSE(One("f: null", S("")));
   EXPECT_TRUE(One("f: ''", S("")));
   EXPECT_FALSE(One("f: ''", Value()));
-  EXPECT_NE(Problem("{sel: {f: [a, null]}, condition: sel}").find("null is not allowed in a list"), std::string::npos);
+  EXPECT_NE(Problem("{sel: {f: [a, null]}, condition: sel}").find("null is not allowed in a list"),
+            std::string::npos);
 }
 
 TEST(Sigma, MissingFieldIsFalseAndNotOfItTrue) {
@@ -143,13 +150,14 @@ TEST(Sigma, ContainsStartsWithEndsWithAll) {
 
 TEST(Sigma, Cidr) {
   EXPECT_TRUE(One("f|cidr: 10.0.0.0/8", S("10.1.2.3")));
-  EXPECT_TRUE(One("f|cidr: 10.9.9.9/8", S("10.1.2.3")));            // host bits are no mistake
+  EXPECT_TRUE(One("f|cidr: 10.9.9.9/8", S("10.1.2.3")));  // host bits are no mistake
   EXPECT_TRUE(One("f|cidr: 10.0.0.0/8", S("::ffff:10.1.2.3")));
   EXPECT_FALSE(One("f|cidr: 10.0.0.0/8", S("11.1.2.3")));
   EXPECT_FALSE(One("f|cidr: 10.0.0.0/8", S("not an address")));
   EXPECT_TRUE(One("f|cidr: '2001:db8::/33'", S("2001:db8:7fff::1")));
   EXPECT_FALSE(One("f|cidr: '2001:db8::/33'", S("2001:db8:8000::1")));
-  EXPECT_NE(Problem("{sel: {f|cidr: 10.0.0.0/40}, condition: sel}").find("is no network"), std::string::npos);
+  EXPECT_NE(Problem("{sel: {f|cidr: 10.0.0.0/40}, condition: sel}").find("is no network"),
+            std::string::npos);
 }
 
 TEST(Sigma, RegularExpressions) {
@@ -159,8 +167,11 @@ TEST(Sigma, RegularExpressions) {
   EXPECT_TRUE(One("f|re|m: '^b$'", S("a\nb\nc")));
   EXPECT_FALSE(One("f|re: 'a.b'", S("a\nb")));
   EXPECT_TRUE(One("f|re|s: 'a.b'", S("a\nb")));
-  EXPECT_NE(Problem("{sel: {f|re: '(a'}, condition: sel}").find("does not compile"), std::string::npos);
-  EXPECT_NE(Problem("{sel: {f|re: '((a{1,1000}){1,1000}){1,1000}'}, condition: sel}").find("does not compile"), std::string::npos);
+  EXPECT_NE(Problem("{sel: {f|re: '(a'}, condition: sel}").find("does not compile"),
+            std::string::npos);
+  EXPECT_NE(Problem("{sel: {f|re: '((a{1,1000}){1,1000}){1,1000}'}, condition: sel}")
+                .find("does not compile"),
+            std::string::npos);
 }
 
 TEST(Sigma, NumericComparison) {
@@ -182,12 +193,17 @@ TEST(Sigma, AnyMemberOfAnArrayAndEachOfAllMayBeAnother) {
 }
 
 TEST(Sigma, WhatIsNotSupportedIsRefusedWithItsPlace) {
-  EXPECT_NE(Problem("sel:\n  f|windash: x\ncondition: sel\n").find("d.yaml:2:3: error: the modifier 'windash' is not supported yet"), std::string::npos);
+  EXPECT_NE(Problem("sel:\n  f|windash: x\ncondition: sel\n")
+                .find("d.yaml:2:3: error: the modifier 'windash' is not supported yet"),
+            std::string::npos);
   EXPECT_NE(Problem("{sel: [word], condition: sel}").find("keyword search"), std::string::npos);
-  EXPECT_NE(Problem("{sel: {f|contain: x}, condition: sel}").find("did you mean 'contains'?"), std::string::npos);
-  EXPECT_NE(Problem("{sel: {f|contains|re: x}, condition: sel}").find("cannot stand together"), std::string::npos);
+  EXPECT_NE(Problem("{sel: {f|contain: x}, condition: sel}").find("did you mean 'contains'?"),
+            std::string::npos);
+  EXPECT_NE(Problem("{sel: {f|contains|re: x}, condition: sel}").find("cannot stand together"),
+            std::string::npos);
   EXPECT_NE(Problem("{sel: {f|i: x}, condition: sel}").find("flags of 're'"), std::string::npos);
-  EXPECT_NE(Problem("{sel: {f|all: x}, condition: sel}").find("at least two values"), std::string::npos);
+  EXPECT_NE(Problem("{sel: {f|all: x}, condition: sel}").find("at least two values"),
+            std::string::npos);
   EXPECT_NE(Problem("{sel: {f: x}}").find("needs a condition"), std::string::npos);
 }
 
@@ -198,7 +214,8 @@ TEST(Sigma, NormalFormIsTheSameForTheSameMeaning) {
     const auto documents = ParseYaml(yaml, "d.yaml", YamlLimits{}, diagnostics);
     return sigma::CompileSelection(documents.at(0), fields, diagnostics)->normal_form();
   };
-  EXPECT_EQ(form("{s: {a: X, b: [p, q]}, condition: s}"), form("{t: {b: [Q, p], a: x}, condition: t}"));
+  EXPECT_EQ(form("{s: {a: X, b: [p, q]}, condition: s}"),
+            form("{t: {b: [Q, p], a: x}, condition: t}"));
   EXPECT_NE(form("{s: {a: x}, condition: s}"), form("{s: {a: x}, condition: not s}"));
 }
 

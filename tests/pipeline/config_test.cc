@@ -48,21 +48,29 @@ operators:
 sinks: {alerts: {file: a.jsonl, topic: t}}
 )");
   for (const char* part :
-       {"c.yaml:1:1: error: unknown key 'aplication' (did you mean 'application'?)", "'application' is missing",
-        "did you mean 'suricata-eve'?", "'out_of_orderness' must be a duration", "there is no source 'fv' (did you mean 'fw'?)",
-        "unknown key 'befor' (did you mean 'before'?)", "the keys have 1 and 2 parts", "either to a topic or to a file"}) {
+       {"c.yaml:1:1: error: unknown key 'aplication' (did you mean 'application'?)",
+        "'application' is missing", "did you mean 'suricata-eve'?",
+        "'out_of_orderness' must be a duration", "there is no source 'fv' (did you mean 'fw'?)",
+        "unknown key 'befor' (did you mean 'before'?)", "the keys have 1 and 2 parts",
+        "either to a topic or to a file"}) {
     EXPECT_NE(problems.find(part), std::string::npos) << part << "\nis not in\n" << problems;
   }
 }
 
 TEST(Config, WhatIsNotBuiltIsRefusedByName) {
-  EXPECT_NE(Problems(Good() + "rules: [rules/]\n").find("'rules' is not supported yet"), std::string::npos);
-  EXPECT_NE(Problems(Good() + "exchange: kafka\n").find("'exchange: kafka' is not supported yet"), std::string::npos);
-  const std::string kafka = std::string("application: soc\nkafka: {bootstrap.servers: b}\nstate: {path: /s}\n") +
-                            "sources:\n  - {name: fw, topics: [t], format: ecs}\n  - {name: ep, topics: [u], format: ecs}\n" +
-                            kOperators + kSinks;
+  EXPECT_NE(Problems(Good() + "rules: [rules/]\n").find("'rules' is not supported yet"),
+            std::string::npos);
+  EXPECT_NE(Problems(Good() + "exchange: kafka\n").find("'exchange: kafka' is not supported yet"),
+            std::string::npos);
+  const std::string kafka =
+      std::string("application: soc\nkafka: {bootstrap.servers: b}\nstate: {path: /s}\n") +
+      "sources:\n  - {name: fw, topics: [t], format: ecs}\n  - {name: ep, topics: [u], format: "
+      "ecs}\n" +
+      kOperators + kSinks;
   EXPECT_EQ(Problems(kafka), "");
-  EXPECT_NE(Problems(kafka + "delivery: exactly_once\n").find("'delivery: exactly_once' is not supported yet"), std::string::npos);
+  EXPECT_NE(Problems(kafka + "delivery: exactly_once\n")
+                .find("'delivery: exactly_once' is not supported yet"),
+            std::string::npos);
 }
 
 TEST(Config, EnvironmentIsPutInAndMissingNamesAreErrors) {
@@ -75,7 +83,8 @@ TEST(Config, EnvironmentIsPutInAndMissingNamesAreErrors) {
 }
 
 TEST(Config, SecretsStayOutOfMessages) {
-  const std::string problems = Problems("application: soc\nkafka: {sasl.password: hunter2, group.id: x}\n");
+  const std::string problems =
+      Problems("application: soc\nkafka: {sasl.password: hunter2, group.id: x}\n");
   EXPECT_EQ(problems.find("hunter2"), std::string::npos);
   EXPECT_NE(problems.find("bongsu sets 'group.id' itself"), std::string::npos);
 }
@@ -98,15 +107,18 @@ TEST(Config, HostileYamlEndsWithAMessage) {
   std::string bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n";
   for (char c = 'b'; c <= 'k'; ++c) {
     bomb += std::string(1, c) + ": &" + c + " [";
-    for (int i = 0; i < 10; ++i) bomb += std::string(i > 0 ? ", " : "") + "*" + static_cast<char>(c - 1);
+    for (int i = 0; i < 10; ++i)
+      bomb += std::string(i > 0 ? ", " : "") + "*" + static_cast<char>(c - 1);
     bomb += "]\n";
   }
   EXPECT_NE(Problems(bomb).find("nodes after expanding aliases"), std::string::npos);
   EXPECT_NE(Problems("a: " + std::string(10'000, '[')).find("nested deeper"), std::string::npos);
-  EXPECT_NE(Problems("a: " + std::string(100, '[') + std::string(100, ']')).find("nested deeper"), std::string::npos);
+  EXPECT_NE(Problems("a: " + std::string(100, '[') + std::string(100, ']')).find("nested deeper"),
+            std::string::npos);
   EXPECT_NE(Problems("application: a\napplication: b\n").find("stands twice"), std::string::npos);
   EXPECT_NE(Problems(std::string("\x01\x02 : [", 6)), "");
-  EXPECT_NE(Problems(std::string((size_t{16} << 20) + 1, '#')).find("larger than"), std::string::npos);
+  EXPECT_NE(Problems(std::string((size_t{16} << 20) + 1, '#')).find("larger than"),
+            std::string::npos);
 }
 
 TEST(Config, ThePageIsFresh) {
@@ -115,7 +127,8 @@ TEST(Config, ThePageIsFresh) {
   std::ifstream in(BONGSU_SOURCE_DIR "/deploy/CONFIG.md");
   std::ostringstream page;
   page << in.rdbuf();
-  EXPECT_EQ(page.str(), ConfigPage(registry)) << "stale: run `bongsu config-page > deploy/CONFIG.md`";
+  EXPECT_EQ(page.str(), ConfigPage(registry))
+      << "stale: run `bongsu config-page > deploy/CONFIG.md`";
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// The engine as a whole, in process: files in, alerts out, with several threads. Also run under TSan.
+// The engine as a whole, in process: files in, alerts out, with several threads. Also run under
+// TSan.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -34,15 +35,21 @@ class EngineTest : public ::testing::Test {
   void TearDown() override { fs::remove_all(folder_); }
 
   // Records at random seconds, at most `disorder` out of order.
-  std::vector<Line> Write(const std::string& name, int records, int disorder, std::mt19937& random, bool endpoint) {
+  std::vector<Line> Write(const std::string& name, int records, int disorder, std::mt19937& random,
+                          bool endpoint) {
     std::vector<Line> lines;
     std::ofstream out(folder_ / name);
     for (int i = 0; i < records; ++i) {
-      const Line line{1'800'000'000 + i / 4 - static_cast<int64_t>(random() % static_cast<unsigned>(disorder + 1)),
+      const Line line{1'800'000'000 + i / 4 -
+                          static_cast<int64_t>(random() % static_cast<unsigned>(disorder + 1)),
                       static_cast<int>(random() % 200)};
       lines.push_back(line);
-      if (endpoint) out << fmt::format("{{\"t\":{},\"host\":{{\"ip\":\"10.0.0.{}\"}},\"id\":{}}}\n", line.second, line.host, i);
-      else out << fmt::format("{{\"t\":{},\"ip\":\"::ffff:10.0.0.{}\",\"id\":{}}}\n", line.second, line.host, i);
+      if (endpoint)
+        out << fmt::format("{{\"t\":{},\"host\":{{\"ip\":\"10.0.0.{}\"}},\"id\":{}}}\n",
+                           line.second, line.host, i);
+      else
+        out << fmt::format("{{\"t\":{},\"ip\":\"::ffff:10.0.0.{}\",\"id\":{}}}\n", line.second,
+                           line.host, i);
     }
     return lines;
   }
@@ -75,14 +82,16 @@ operators:
     within: {{before: 2s, after: 3s}}
 sinks: {{alerts: {{file: alerts.jsonl, format: native}}}}
 state: {{memory: 32MiB, checkpoint_interval: 5ms}}
-)", threads);
+)",
+                       threads);
   }
 
   absl::Status RunOnce(int threads) {
     OperatorRegistry registry;
     RegisterAllOperators(registry);
     Diagnostics diagnostics;
-    const auto config = ParseConfig(Yaml(threads), (folder_ / "c.yaml").string(), registry, diagnostics);
+    const auto config =
+        ParseConfig(Yaml(threads), (folder_ / "c.yaml").string(), registry, diagnostics);
     if (!config.has_value()) return absl::InvalidArgumentError(diagnostics.Text());
     Service service(*config);
     absl::Status status = service.Open(Service::Mode::kRun);
@@ -122,7 +131,8 @@ TEST_F(EngineTest, PairsEqualTheNestedLoopWithAnyNumberOfThreads) {
   std::multiset<std::string> first;
   for (int threads : {1, 2, 4}) {
     fs::remove_all(folder_ / ".bongsu");
-    for (const char* name : {"alerts.jsonl", "alerts.late.jsonl", "alerts.dead-letter.jsonl"}) fs::remove(folder_ / name);
+    for (const char* name : {"alerts.jsonl", "alerts.late.jsonl", "alerts.dead-letter.jsonl"})
+      fs::remove(folder_ / name);
     const absl::Status status = RunOnce(threads);
     ASSERT_TRUE(status.ok()) << std::string(status.message());
     const auto report = nlohmann::json::parse(report_);
@@ -138,8 +148,10 @@ TEST_F(EngineTest, PairsEqualTheNestedLoopWithAnyNumberOfThreads) {
     EXPECT_GT(find("incidents")["forwarded"], 0);
     EXPECT_EQ(find("chained")["selected"]["left"], find("incidents")["forwarded"]);
     EXPECT_GT(find("chained")["incidents"], 0);
-    if (threads == 1) first = Alerts();
-    else EXPECT_EQ(Alerts(), first) << threads << " threads";
+    if (threads == 1)
+      first = Alerts();
+    else
+      EXPECT_EQ(Alerts(), first) << threads << " threads";
   }
 }
 

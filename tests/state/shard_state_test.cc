@@ -47,7 +47,9 @@ void Commit(Store& store, ShardState& shard, EpochId epoch) {
 }
 
 // Key -> (time, seq) -> (value, mark): what a TimeList must behave like.
-using Model = std::map<std::string, std::map<std::pair<EventTimeNs, RecordSeq>, std::pair<std::string, uint8_t>>>;
+using Model =
+    std::map<std::string,
+             std::map<std::pair<EventTimeNs, RecordSeq>, std::pair<std::string, uint8_t>>>;
 
 struct Handles {
   std::unique_ptr<ShardState> shard;
@@ -64,8 +66,10 @@ struct Handles {
 // Everything at once, against maps, through checkpoints, evictions and crashes.
 TEST(ShardState, EqualsItsModel) {
   const char* given = std::getenv("BONGSU_SEED");
-  const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10)
-                                         : static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+  const uint64_t seed =
+      given != nullptr
+          ? std::strtoull(given, nullptr, 10)
+          : static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
   std::mt19937_64 random(seed);
   for (int round = 0; round < 60; ++round) {
     SCOPED_TRACE(fmt::format("BONGSU_SEED={} round {}", seed, round));
@@ -85,26 +89,37 @@ TEST(ShardState, EqualsItsModel) {
       const std::string key = fmt::format("k{}", random() % 5);
       const auto time = static_cast<EventTimeNs>(random() % 1000) - 500;
       switch (random() % 12) {
-        case 0: case 1: case 2: case 3: {
+        case 0:
+        case 1:
+        case 2:
+        case 3: {
           const RecordSeq seq = random() % 3;
           const std::string value(random() % 20, static_cast<char>('a' + random() % 26));
           ASSERT_TRUE(handles->list->Put(key, {time, seq}, value).ok());
           if (time >= now.expired) now.list[key][{time, seq}] = {value, 0};
           break;
         }
-        case 4: case 5: case 6: {
+        case 4:
+        case 5:
+        case 6: {
           const EventTimeNs to = time + static_cast<EventTimeNs>(random() % 300);
           const bool change = random() % 3 == 0;
           std::vector<std::string> found;
-          ASSERT_TRUE(handles->list->Scan(key, time, to, [&](TimeListCursor& entry) {
-            found.push_back(fmt::format("{} {} {} {}", entry.time(), entry.seq(), entry.value(), entry.mark()));
-            if (change) entry.set_mark(7);
-            return true;
-          }).ok());
+          ASSERT_TRUE(handles->list
+                          ->Scan(key, time, to,
+                                 [&](TimeListCursor& entry) {
+                                   found.push_back(fmt::format("{} {} {} {}", entry.time(),
+                                                               entry.seq(), entry.value(),
+                                                               entry.mark()));
+                                   if (change) entry.set_mark(7);
+                                   return true;
+                                 })
+                          .ok());
           std::vector<std::string> expected;
           for (auto& [id, entry] : now.list[key]) {
             if (id.first < time || id.first > to || id.first < now.expired) continue;
-            expected.push_back(fmt::format("{} {} {} {}", id.first, id.second, entry.first, entry.second));
+            expected.push_back(
+                fmt::format("{} {} {} {}", id.first, id.second, entry.first, entry.second));
             if (change) entry.second = 7;
           }
           ASSERT_EQ(found, expected);
@@ -139,11 +154,16 @@ TEST(ShardState, EqualsItsModel) {
             break;
           }
           std::multimap<EventTimeNs, std::string> fired;
-          ASSERT_TRUE(handles->timers->PopBefore(time, [&](EventTimeNs when, std::string_view, std::string_view data) {
-            fired.emplace(when, data);
-            return absl::OkStatus();
-          }).ok());
-          const std::multimap<EventTimeNs, std::string> due(now.timers.begin(), now.timers.lower_bound(time));
+          ASSERT_TRUE(
+              handles->timers
+                  ->PopBefore(time,
+                              [&](EventTimeNs when, std::string_view, std::string_view data) {
+                                fired.emplace(when, data);
+                                return absl::OkStatus();
+                              })
+                  .ok());
+          const std::multimap<EventTimeNs, std::string> due(now.timers.begin(),
+                                                            now.timers.lower_bound(time));
           now.timers.erase(now.timers.begin(), now.timers.lower_bound(time));
           const auto sorted = [](const std::multimap<EventTimeNs, std::string>& timers) {
             std::set<std::pair<EventTimeNs, std::string>> set(timers.begin(), timers.end());
@@ -159,7 +179,7 @@ TEST(ShardState, EqualsItsModel) {
           break;
         case 11:
           if (random() % 3 != 0) break;
-          handles.reset();   // a crash: what was not committed is gone
+          handles.reset();  // a crash: what was not committed is gone
           store.reset();
           store = OpenStore(path);
           handles = std::make_unique<Handles>(*store);
@@ -192,10 +212,13 @@ TEST(Store, RefusesWhatBelongsToOthers) {
   options.in_memory = true;
   options.application = "other";
   options.shards = 2;
-  EXPECT_NE(std::string(Store::Open(options).status().message()).find("belongs to application 'test'"), std::string::npos);
+  EXPECT_NE(
+      std::string(Store::Open(options).status().message()).find("belongs to application 'test'"),
+      std::string::npos);
   options.application = "test";
   options.shards = 3;
-  EXPECT_NE(std::string(Store::Open(options).status().message()).find("was made with 2 shards"), std::string::npos);
+  EXPECT_NE(std::string(Store::Open(options).status().message()).find("was made with 2 shards"),
+            std::string::npos);
 }
 
 TEST(Store, AChangedRuleGetsANewNumberAndItsOldStateGoes) {
@@ -224,7 +247,8 @@ TEST(Store, AChangedRuleGetsANewNumberAndItsOldStateGoes) {
 
 // Data and position are one step: a child commits in a loop and is killed at any moment.
 TEST(Store, KilledAtAnyMomentItHoldsExactlyOneEpoch) {
-  const std::string path = std::filesystem::temp_directory_path() / fmt::format("bongsu-store-{}", getpid());
+  const std::string path =
+      std::filesystem::temp_directory_path() / fmt::format("bongsu-store-{}", getpid());
   std::filesystem::remove_all(path);
   std::random_device random;
   for (int kill_number = 0; kill_number < 12; ++kill_number) {
@@ -238,7 +262,11 @@ TEST(Store, KilledAtAnyMomentItHoldsExactlyOneEpoch) {
         ++epoch;
         for (int key = 0; key < 50; ++key) {
           if (!handles.values->Put(fmt::format("k{}", key), std::to_string(epoch)).ok()) _exit(1);
-          if (!handles.list->Put(fmt::format("k{}", key), {static_cast<EventTimeNs>(epoch % 90), 0}, std::to_string(epoch)).ok()) _exit(1);
+          if (!handles.list
+                   ->Put(fmt::format("k{}", key), {static_cast<EventTimeNs>(epoch % 90), 0},
+                         std::to_string(epoch))
+                   .ok())
+            _exit(1);
         }
         Commit(*store, *handles.shard, epoch);
       }
@@ -261,10 +289,13 @@ TEST(Store, KilledAtAnyMomentItHoldsExactlyOneEpoch) {
       EXPECT_EQ(value, epoch);
       std::string newest;
       const auto time = static_cast<EventTimeNs>(store->latest()->epoch % 90);
-      ASSERT_TRUE(handles.list->Scan(fmt::format("k{}", key), time, time, [&](TimeListCursor& entry) {
-        newest = entry.value();
-        return true;
-      }).ok());
+      ASSERT_TRUE(handles.list
+                      ->Scan(fmt::format("k{}", key), time, time,
+                             [&](TimeListCursor& entry) {
+                               newest = entry.value();
+                               return true;
+                             })
+                      .ok());
       EXPECT_EQ(newest, epoch);
     }
   }

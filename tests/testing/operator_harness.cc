@@ -21,14 +21,16 @@ std::string NewStorePath() {
 }  // namespace
 
 std::string FinalIncident::Text() const {
-  std::string text = fmt::format("{} {} count {} dropped {} [{}, {}]", id, key, event_count, evidence_dropped, first_time, last_time);
+  std::string text = fmt::format("{} {} count {} dropped {} [{}, {}]", id, key, event_count,
+                                 evidence_dropped, first_time, last_time);
   for (const auto& [source, offset] : evidence) text += fmt::format(" {}@{}", source, offset);
   return text;
 }
 
 class OperatorHarness::Build : public OperatorBuildContext, public PartitionNames {
  public:
-  explicit Build(std::vector<std::string> sources) : sources_(std::move(sources)), fields_(sources_.size()) {}
+  explicit Build(std::vector<std::string> sources)
+      : sources_(std::move(sources)), fields_(sources_.size()) {}
   FieldTable* Fields(std::string_view source, const SourceLocation& where) override {
     for (size_t i = 0; i < sources_.size(); ++i) {
       if (sources_[i] == source) return &fields_[i];
@@ -56,7 +58,8 @@ class OperatorHarness::Build : public OperatorBuildContext, public PartitionName
 
 class OperatorHarness::Output : public OperatorOutput {
  public:
-  Output(OperatorHarness& harness, std::map<std::string, FinalIncident>& incidents) : harness_(harness), incidents_(incidents) {}
+  Output(OperatorHarness& harness, std::map<std::string, FinalIncident>& incidents)
+      : harness_(harness), incidents_(incidents) {}
   void Alert(const OperatorSpec&, const Incident& incident) override {
     FinalIncident& one = incidents_[IncidentIdText(incident.id)];
     ++(incident.activity == Activity::kCreate ? one.creates : one.updates);
@@ -68,9 +71,11 @@ class OperatorHarness::Output : public OperatorOutput {
     one.last_time = incident.last_time;
     one.evidence.clear();
     for (const Evidence& evidence : incident.evidence) {
-      PayloadReader reader(evidence.payload);   // walks every byte: a view that was kept too long shows
+      PayloadReader reader(
+          evidence.payload);  // walks every byte: a view that was kept too long shows
       ReadPayload(reader);
-      one.evidence.emplace_back(harness_.build_->name(SeqPartition(evidence.seq)), SeqOffset(evidence.seq));
+      one.evidence.emplace_back(harness_.build_->name(SeqPartition(evidence.seq)),
+                                SeqOffset(evidence.seq));
     }
   }
   void Forward(const OperatorSpec&, const Incident& incident, EventTimeNs time) override {
@@ -81,7 +86,9 @@ class OperatorHarness::Output : public OperatorOutput {
     EXPECT_GT(behind, 0);
     ++harness_.late_;
   }
-  void Count(const OperatorSpec&, const char* name, uint64_t n) override { harness_.counters_[name] += n; }
+  void Count(const OperatorSpec&, const char* name, uint64_t n) override {
+    harness_.counters_[name] += n;
+  }
 
  private:
   OperatorHarness& harness_;
@@ -90,7 +97,8 @@ class OperatorHarness::Output : public OperatorOutput {
 
 // A store, one shard, and the runner: what a crash throws away, and a restart builds anew.
 struct OperatorHarness::Instance {
-  Instance(OperatorHarness& harness, const std::string& path, DurationNs lateness, OperatorOutput& output) {
+  Instance(OperatorHarness& harness, const std::string& path, DurationNs lateness,
+           OperatorOutput& output) {
     StoreOptions options;
     options.path = path;
     options.application = "harness";
@@ -105,7 +113,8 @@ struct OperatorHarness::Instance {
     BONGSU_CHECK(id.ok() && reset == 0);
     shard = MakeShardState(*store, 0);
     const std::vector<DurationNs> latenesses(harness.spec_->inputs().size(), lateness);
-    runner = std::make_unique<OperatorRunner>(*harness.spec_, *shard, *id, latenesses, output, *harness.build_);
+    runner = std::make_unique<OperatorRunner>(*harness.spec_, *shard, *id, latenesses, output,
+                                              *harness.build_);
     const absl::Status open = runner->Open();
     BONGSU_CHECK_MSG(open.ok(), std::string(open.message()));
   }
@@ -127,7 +136,8 @@ OperatorHarness::OperatorHarness(const std::string& yaml, std::vector<std::strin
     : build_(std::make_unique<Build>(std::move(sources))) {
   OperatorRegistry registry;
   RegisterAllOperators(registry);
-  const std::vector<Node> documents = ParseYaml(yaml, "operator.yaml", YamlLimits{}, build_->diagnostics);
+  const std::vector<Node> documents =
+      ParseYaml(yaml, "operator.yaml", YamlLimits{}, build_->diagnostics);
   if (documents.size() == 1) {
     const Node* type = documents[0].Find("type");
     const OperatorType* found = type == nullptr ? nullptr : registry.Find(type->scalar);
@@ -151,7 +161,9 @@ std::map<std::string, FinalIncident> OperatorHarness::Run(const std::vector<Test
   EpochId epoch = 0;
   EventTimeNs newest = kMinEventTime;
   const size_t ports = spec_->inputs().size();
-  const auto check = [](const absl::Status& status) { BONGSU_CHECK_MSG(status.ok(), std::string(status.message())); };
+  const auto check = [](const absl::Status& status) {
+    BONGSU_CHECK_MSG(status.ok(), std::string(status.message()));
+  };
   for (size_t begin = 0; begin < events.size(); begin += options.batch) {
     std::vector<Input> inputs;
     // Keys and payloads of this batch: freed, and so poisoned under ASan, behind it.
@@ -168,34 +180,42 @@ std::map<std::string, FinalIncident> OperatorHarness::Run(const std::vector<Test
       decoded.fields = values;
       decoded.time = event.time;
       decoded.has_time = true;
-      decoded.seq = PackSeq(static_cast<PartitionId>(source), event.offset >= 0 ? event.offset : static_cast<int64_t>(i));
+      decoded.seq = PackSeq(static_cast<PartitionId>(source),
+                            event.offset >= 0 ? event.offset : static_cast<int64_t>(i));
       newest = std::max(newest, event.time);
       for (size_t port = 0; port < ports; ++port) {
         const InputSpec& spec = spec_->inputs()[port];
-        if (spec.source != event.source || (spec.selection != nullptr && !spec.selection->Matches(decoded))) continue;
+        if (spec.source != event.source ||
+            (spec.selection != nullptr && !spec.selection->Matches(decoded)))
+          continue;
         KeyOptions key;
         std::vector<int> slots;
-        for (const std::string& field : spec.key_fields) key.slots.push_back(build_->fields(source).Find(field));
-        for (const std::string& field : spec.fields) slots.push_back(build_->fields(source).Find(field));
+        for (const std::string& field : spec.key_fields)
+          key.slots.push_back(build_->fields(source).Find(field));
+        for (const std::string& field : spec.fields)
+          slots.push_back(build_->fields(source).Find(field));
         KeyBuilder builder(key);
         std::string payload;
         EncodePayload(decoded, slots, &payload);
         for (std::string_view one : builder.Build(decoded)) {
           bytes.push_back(std::make_unique<std::string>(one));
           bytes.push_back(std::make_unique<std::string>(payload));
-          inputs.push_back({decoded.time, decoded.seq, static_cast<uint8_t>(port), *bytes[bytes.size() - 2], *bytes.back()});
+          inputs.push_back({decoded.time, decoded.seq, static_cast<uint8_t>(port),
+                            *bytes[bytes.size() - 2], *bytes.back()});
         }
       }
     }
     check(instance->runner->Process(inputs));
     for (auto& one : bytes) std::fill(one->begin(), one->end(), '\xee');
-    if (options.watermarks) check(instance->runner->AdvanceWatermark(std::vector<EventTimeNs>(ports, newest)));
+    if (options.watermarks)
+      check(instance->runner->AdvanceWatermark(std::vector<EventTimeNs>(ports, newest)));
     if (options.crash_between || options.evict_to != SIZE_MAX) {
       instance->Checkpoint(++epoch);
       instance->shard->EvictTo(options.evict_to);
     }
     if (options.crash_between) {
-      const std::vector<EventTimeNs> watermarks(instance->runner->port_watermarks().begin(), instance->runner->port_watermarks().end());
+      const std::vector<EventTimeNs> watermarks(instance->runner->port_watermarks().begin(),
+                                                instance->runner->port_watermarks().end());
       instance.reset();
       instance = std::make_unique<Instance>(*this, path, lateness, output);
       instance->runner->RestoreWatermark(watermarks);
@@ -205,26 +225,31 @@ std::map<std::string, FinalIncident> OperatorHarness::Run(const std::vector<Test
   return incidents;
 }
 
-std::vector<TestEvent> ShuffledWithin(const std::vector<TestEvent>& events, DurationNs lateness, uint64_t seed) {
+std::vector<TestEvent> ShuffledWithin(const std::vector<TestEvent>& events, DurationNs lateness,
+                                      uint64_t seed) {
   std::vector<TestEvent> numbered = events;
   for (size_t i = 0; i < numbered.size(); ++i) {
     if (numbered[i].offset < 0) numbered[i].offset = static_cast<int64_t>(i);
   }
   std::mt19937_64 random(seed);
-  // Sorted by time plus a delay below the lateness: nothing arrives later than that behind a newer one.
+  // Sorted by time plus a delay below the lateness: nothing arrives later than that behind a newer
+  // one.
   std::vector<std::pair<EventTimeNs, size_t>> order;
   for (size_t i = 0; i < numbered.size(); ++i) {
-    const auto delay = lateness > 0 ? static_cast<DurationNs>(random() % static_cast<uint64_t>(lateness + 1)) : 0;
+    const auto delay =
+        lateness > 0 ? static_cast<DurationNs>(random() % static_cast<uint64_t>(lateness + 1)) : 0;
     order.emplace_back(numbered[i].time + delay, i);
   }
   std::shuffle(order.begin(), order.end(), random);
-  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::stable_sort(order.begin(), order.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<TestEvent> shuffled;
   for (const auto& [time, i] : order) shuffled.push_back(numbered[i]);
   return shuffled;
 }
 
-void OperatorHarness::CheckRules(const std::vector<TestEvent>& events, DurationNs lateness, uint64_t seed, int rounds) {
+void OperatorHarness::CheckRules(const std::vector<TestEvent>& events, DurationNs lateness,
+                                 uint64_t seed, int rounds) {
   RunOptions plain;
   plain.lateness = lateness;
   const std::vector<TestEvent> base = ShuffledWithin(events, 0, seed);
@@ -236,8 +261,10 @@ void OperatorHarness::CheckRules(const std::vector<TestEvent>& events, DurationN
     options.batch = 1 + random() % 7;
     options.crash_between = round % 3 == 1;
     if (round % 3 == 2) options.evict_to = 0;
-    const auto found = Run(ShuffledWithin(events, lateness, seed + static_cast<uint64_t>(round) + 1), options);
-    SCOPED_TRACE(fmt::format("seed {} round {} batch {} crash {}", seed, round, options.batch, options.crash_between));
+    const auto found =
+        Run(ShuffledWithin(events, lateness, seed + static_cast<uint64_t>(round) + 1), options);
+    SCOPED_TRACE(fmt::format("seed {} round {} batch {} crash {}", seed, round, options.batch,
+                             options.crash_between));
     EXPECT_EQ(late_, 0u);
     EXPECT_EQ(found.size(), expected.size());
     for (const auto& [id, incident] : expected) {

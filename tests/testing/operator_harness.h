@@ -1,8 +1,9 @@
 // File: tests/testing/operator_harness.h
 //
-// Runs one operator as the engine would, without a broker: built from YAML, fed with events, moved by hand
-// through event time. And it checks the rules of operators/operator.h for free: the same events are
-// run again in other orders, cut into other batches, and killed and restored between any two batches.
+// Runs one operator as the engine would, without a broker: built from YAML, fed with events, moved
+// by hand through event time. And it checks the rules of operators/operator.h for free: the same
+// events are run again in other orders, cut into other batches, and killed and restored between any
+// two batches.
 //
 //   OperatorHarness harness(R"(
 //     name: pairs
@@ -10,9 +11,9 @@
 //     left: {source: fw, key: ip}
 //     right: {source: ep, key: ip}
 //     within: {before: 1s, after: 1s})", {"fw", "ep"});
-//   std::vector<TestEvent> events = {{.source = "fw", .time = 0, .fields = {{"ip", "10.0.0.1"}}}, ...};
-//   auto incidents = harness.Run(events, {});
-//   harness.CheckRules(events, /*lateness=*/10 * kSecondNs, /*seed=*/7);   // shuffles, cuts, crashes
+//   std::vector<TestEvent> events = {{.source = "fw", .time = 0, .fields = {{"ip", "10.0.0.1"}}},
+//   ...}; auto incidents = harness.Run(events, {}); harness.CheckRules(events, /*lateness=*/10 *
+//   kSecondNs, /*seed=*/7);   // shuffles, cuts, crashes
 //
 // Errors: a wrong configuration or a failed rule is a gtest failure.
 // Thread-safety: one thread.
@@ -33,8 +34,8 @@ namespace bongsu::testing {
 struct TestEvent {
   std::string source;
   EventTimeNs time = 0;
-  std::map<std::string, std::string> fields;   // all are strings
-  int64_t offset = -1;                         // given by position where it is -1
+  std::map<std::string, std::string> fields;  // all are strings
+  int64_t offset = -1;                        // given by position where it is -1
 };
 
 // One incident as it stands after its last update.
@@ -45,18 +46,18 @@ struct FinalIncident {
   uint64_t evidence_dropped = 0;
   EventTimeNs first_time = 0;
   EventTimeNs last_time = 0;
-  std::vector<std::pair<std::string, int64_t>> evidence;   // source and offset, in order
+  std::vector<std::pair<std::string, int64_t>> evidence;  // source and offset, in order
   int creates = 0;
   int updates = 0;
   std::string Text() const;
 };
 
 struct RunOptions {
-  size_t batch = 1;                // events in a batch
-  bool crash_between = false;      // restore from a checkpoint between any two batches
-  size_t evict_to = SIZE_MAX;      // after each batch: memory of the state
-  bool watermarks = true;          // after each batch: newest time - lateness, for every source
-  DurationNs lateness = 0;         // how far events may be out of order
+  size_t batch = 1;            // events in a batch
+  bool crash_between = false;  // restore from a checkpoint between any two batches
+  size_t evict_to = SIZE_MAX;  // after each batch: memory of the state
+  bool watermarks = true;      // after each batch: newest time - lateness, for every source
+  DurationNs lateness = 0;     // how far events may be out of order
 };
 
 class OperatorHarness {
@@ -65,9 +66,11 @@ class OperatorHarness {
   ~OperatorHarness();
 
   // Runs all events in their order, then ends the input. By incident id.
-  std::map<std::string, FinalIncident> Run(const std::vector<TestEvent>& events, const RunOptions& options);
+  std::map<std::string, FinalIncident> Run(const std::vector<TestEvent>& events,
+                                           const RunOptions& options);
   // Runs them in `rounds` other ways and compares every final incident.
-  void CheckRules(const std::vector<TestEvent>& events, DurationNs lateness, uint64_t seed, int rounds = 6);
+  void CheckRules(const std::vector<TestEvent>& events, DurationNs lateness, uint64_t seed,
+                  int rounds = 6);
 
   // Of the last run.
   uint64_t late() const { return late_; }
@@ -89,6 +92,7 @@ class OperatorHarness {
 };
 
 // `events` in another order in which none is more than `lateness` behind the newest before it.
-std::vector<TestEvent> ShuffledWithin(const std::vector<TestEvent>& events, DurationNs lateness, uint64_t seed);
+std::vector<TestEvent> ShuffledWithin(const std::vector<TestEvent>& events, DurationNs lateness,
+                                      uint64_t seed);
 
 }  // namespace bongsu::testing
