@@ -1,0 +1,292 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+
+#include "operators/decimal.h"
+#include "operators/sigma/rule.h"
+#include "operators/sigma/rule_reader.h"
+
+namespace bongsu::sigma {
+namespace {
+
+constexpr std::array<std::string_view, 8> kTypes = {"event_count",      "value_count", "temporal",
+                                                    "temporal_ordered", "value_sum",   "value_avg",
+                                                    "value_percentile", "value_median"};
+constexpr std::array<std::string_view, 6> kOperators = {"gt", "gte", "lt", "lte", "eq", "neq"};
+
+bool IsTemporal(CorrelationType type) {
+  return type == CorrelationType::kTemporal || type == CorrelationType::kTemporalOrdered;
+}
+
+std::string Nearest(std::string_view word, std::span<const std::string_view> words) {
+  const std::string nearest = NearestName(word, words);
+  return nearest.empty() ? fmt::format("one of: {}", fmt::join(words, ", "))
+                         : fmt::format("did you mean '{}'?", nearest);
+}
+
+bool ReadType(const Node& node, CorrelationType* type, Diagnostics& diagnostics) {
+  const auto found = std::find(kTypes.begin(), kTypes.end(), node.scalar);
+  if (!node.is_scalar() || found == kTypes.end()) {
+    diagnostics.Error(node.where, fmt::format("unknown correlation type '{}'", node.scalar),
+                      Nearest(node.scalar, kTypes));
+    return false;
+  }
+  *type = static_cast<CorrelationType>(found - kTypes.begin());
+  return true;
+}
+
+void ReadAliases(const Node& node, CorrelationRule* rule, Diagnostics& diagnostics) {
+  if (!node.is_map()) {
+    diagnostics.Error(node.where, "'aliases' must be a map",
+                      "alias: {rule name: field, other rule: other field}");
+    return;
+  }
+  for (const auto& [alias, fields] : node.entries) {
+    CorrelationAlias& one = rule->aliases.emplace_back();
+    one.alias = {alias.scalar, alias.where};
+    if (!fields.is_map() || fields.entries.empty()) {
+      diagnostics.Error(fields.where, fmt::format("the alias '{}' must be a map", alias.scalar),
+                        "rule name: field");
+      continue;
+    }
+    for (const auto& [name, field] : fields.entries) {
+      std::string text;
+      if (ReadText(field, name.scalar, diagnostics, &text))
+        one.fields.push_back({{name.scalar, name.where}, {text, field.where}});
+    }
+  }
+}
+
+void ReadPercentile(const Node& node, CorrelationRule* rule, Diagnostics& diagnostics) {
+  std::string decimal;
+  if (node.is_scalar() && ShortestDecimal(node.scalar, &decimal)) {
+    const double value = std::strtod(decimal.c_str(), nullptr);
+    if (value >= 0 && value <= 100) {
+      rule->percentile = value;
+      return;
+    }
+  }
+  diagnostics.Error(node.where, fmt::format("'{}' is no percentile", node.scalar),
+                    "a number from 0 to 100");
+}
+
+void ReadCondition(const Node& node, CorrelationRule* rule, Diagnostics& diagnostics) {
+  rule->condition_where = node.where;
+  if (node.is_scalar() && !node.scalar.empty()) {
+    rule->expression = {node.scalar, node.where};
+    return;
+  }
+  if (!node.is_map() || node.entries.empty()) {
+    diagnostics.Error(node.where, "'condition' must be a map, or for temporal types a text",
+                      "for example condition: {gte: 10}");
+    return;
+  }
+  for (const auto& [key, value] : node.entries) {
+    if (key.scalar == "field") {
+      rule->fields = ReadTexts(value, "field", kGroupByMax, diagnostics);
+      ReportRepeated(rule->fields, "field", diagnostics);
+      continue;
+    }
+    if (key.scalar == "percentile") {
+      ReadPercentile(value, rule, diagnostics);
+      continue;
+    }
+    const auto op = std::find(kOperators.begin(), kOperators.end(), key.scalar);
+    if (op == kOperators.end()) {
+      static constexpr std::array<std::string_view, 8> kKeys = {"gt", "gte", "lt",    "lte",
+                                                                "eq", "neq", "field", "percentile"};
+      diagnostics.Error(key.where, fmt::format("unknown key '{}' in the condition", key.scalar),
+                        Nearest(key.scalar, kKeys));
+      continue;
+    }
+    Comparison comparison;
+    comparison.op = static_cast<ComparisonOperator>(op - kOperators.begin());
+    comparison.where = value.where;
+    if (!value.is_scalar() || !ShortestDecimal(value.scalar, &comparison.decimal)) {
+      diagnostics.Error(value.where, fmt::format("'{}' must be a number", key.scalar), "");
+      continue;
+    }
+    comparison.value = std::strtod(comparison.decimal.c_str(), nullptr);
+    rule->comparisons.push_back(std::move(comparison));
+  }
+}
+
+// A range that nothing can be in is a mistake: gt 10 and lt 5.
+void CheckRange(const CorrelationRule& rule, Diagnostics& diagnostics) {
+  double low = -INFINITY;
+  double high = INFINITY;
+  bool low_open = false;
+  bool high_open = false;
+  for (const Comparison& one : rule.comparisons) {
+    const bool eq = one.op == ComparisonOperator::kEq;
+    if (one.op == ComparisonOperator::kGt || one.op == ComparisonOperator::kGte || eq) {
+      const bool open = one.op == ComparisonOperator::kGt;
+      if (one.value > low || (one.value == low && open)) low = one.value, low_open = open;
+    }
+    if (one.op == ComparisonOperator::kLt || one.op == ComparisonOperator::kLte || eq) {
+      const bool open = one.op == ComparisonOperator::kLt;
+      if (one.value < high || (one.value == high && open)) high = one.value, high_open = open;
+    }
+  }
+  if (low > high || (low == high && (low_open || high_open)))
+    diagnostics.Error(rule.condition_where, "no number meets this condition", "");
+}
+
+// What each type needs, and what it has no use for.
+void CheckType(const CorrelationRule& rule, const Node& node, Diagnostics& diagnostics) {
+  const std::string_view type = CorrelationTypeName(rule.type);
+  const bool temporal = IsTemporal(rule.type);
+  const bool values = !temporal && rule.type != CorrelationType::kEventCount;
+  if (!temporal && node.Find("condition") == nullptr) {
+    diagnostics.Error(node.where, fmt::format("{} needs a condition", type),
+                      values ? "for example condition: {field: User, gte: 10}"
+                             : "for example condition: {gte: 10}");
+    return;
+  }
+  if (!temporal && !rule.expression.text.empty())
+    diagnostics.Error(rule.condition_where, fmt::format("{} needs a map as condition", type),
+                      "expressions over rules belong to temporal and temporal_ordered");
+  if (!temporal && rule.expression.text.empty() && rule.comparisons.empty())
+    diagnostics.Error(rule.condition_where,
+                      fmt::format("the condition of {} compares nothing", type),
+                      "one of gt, gte, lt, lte, eq, neq");
+  if (values && rule.fields.empty() && rule.expression.text.empty())
+    diagnostics.Error(rule.condition_where, fmt::format("{} needs condition.field", type), "");
+  if (!values && !rule.fields.empty())
+    diagnostics.Error(rule.fields[0].where, fmt::format("{} has no use for 'field'", type),
+                      "value_count counts the distinct values of a field");
+  if (values && rule.type != CorrelationType::kValueCount && rule.fields.size() > 1)
+    diagnostics.Error(rule.fields[1].where, fmt::format("{} takes one field", type), "");
+  if (rule.percentile && rule.type != CorrelationType::kValuePercentile)
+    diagnostics.Error(rule.condition_where, fmt::format("{} has no use for 'percentile'", type),
+                      "value_percentile has one");
+  CheckRange(rule, diagnostics);
+}
+
+bool IsWord(std::string_view text, std::string_view word) {
+  return text.size() == word.size() &&
+         std::equal(text.begin(), text.end(), word.begin(), [](char a, char b) {
+           return (a >= 'A' && a <= 'Z' ? static_cast<char>(a - 'A' + 'a') : a) == b;
+         });
+}
+
+// The names in an expression, each once, in order of appearance.
+std::vector<PlacedText> ExpressionNames(const PlacedText& expression) {
+  std::vector<PlacedText> names;
+  std::string_view rest = expression.text;
+  while (!rest.empty()) {
+    const size_t start = rest.find_first_not_of(" \t\r\n()");
+    if (start == std::string_view::npos) break;
+    const size_t end = std::min(rest.find_first_of(" \t\r\n()", start), rest.size());
+    const std::string_view word = rest.substr(start, end - start);
+    rest.remove_prefix(end);
+    const bool known = std::any_of(names.begin(), names.end(),
+                                   [&](const PlacedText& name) { return name.text == word; });
+    if (!known && !IsWord(word, "and") && !IsWord(word, "or") && !IsWord(word, "not"))
+      names.push_back({std::string(word), expression.where});
+  }
+  return names;
+}
+
+void ReadKey(const Node& key, const Node& value, CorrelationRule* rule, bool* type_known,
+             Diagnostics& diagnostics) {
+  static constexpr std::array<std::string_view, 8> kKeys = {
+      "type", "rules", "aliases", "group-by", "timespan", "condition", "generate", "bongsu"};
+  const std::string& name = key.scalar;
+  if (name == "type") {
+    *type_known = ReadType(value, &rule->type, diagnostics);
+  } else if (name == "rules") {
+    rule->rules = ReadTexts(value, "rules", kReferencesMax, diagnostics);
+    ReportRepeated(rule->rules, "rules", diagnostics);
+  } else if (name == "aliases") {
+    ReadAliases(value, rule, diagnostics);
+  } else if (name == "group-by") {
+    if (value.is_null() || (value.is_sequence() && value.items.empty())) return;
+    rule->group_by = ReadTexts(value, "group-by", kGroupByMax, diagnostics);
+    ReportRepeated(rule->group_by, "group-by", diagnostics);
+  } else if (name == "timespan") {
+    rule->timespan_where = value.where;
+    const std::optional<DurationNs> span =
+        value.is_scalar() ? ParseTimespan(value.scalar) : std::nullopt;
+    if (!span)
+      diagnostics.Error(value.where, fmt::format("'{}' is no timespan", value.scalar),
+                        "a number and one of s m h d w M y, like 90m");
+    rule->timespan = span.value_or(0);
+  } else if (name == "condition") {
+    ReadCondition(value, rule, diagnostics);
+  } else if (name == "generate") {
+    if (!value.is_scalar() || (value.scalar != "true" && value.scalar != "false"))
+      diagnostics.Error(value.where, "'generate' must be true or false", "");
+    rule->generate = value.scalar == "true";
+  } else if (name == "bongsu") {
+    if (!value.is_map()) diagnostics.Error(value.where, "'bongsu' must be a map", "");
+    rule->extensions = value;
+  } else {
+    diagnostics.Error(key.where, fmt::format("unknown key '{}' in the correlation", name),
+                      Nearest(name, kKeys));
+  }
+}
+
+}  // namespace
+
+void ReadCorrelation(const Node& node, CorrelationRule* rule, Diagnostics& diagnostics) {
+  rule->where = node.where;
+  if (!node.is_map()) {
+    diagnostics.Error(node.where, "'correlation' must be a map", "");
+    return;
+  }
+  bool type_known = false;
+  for (const auto& [key, value] : node.entries) ReadKey(key, value, rule, &type_known, diagnostics);
+  for (const char* required : {"type", "timespan"}) {
+    if (node.Find(required) == nullptr)
+      diagnostics.Error(node.where, fmt::format("a correlation needs '{}'", required), "");
+  }
+  if (node.Find("rules") == nullptr) {
+    rule->rules = ExpressionNames(rule->expression);
+    if (rule->rules.empty())
+      diagnostics.Error(node.where, "a correlation needs 'rules'", "ids or names of rules");
+  } else if (!rule->expression.text.empty()) {
+    for (const PlacedText& name : ExpressionNames(rule->expression)) {
+      if (std::none_of(rule->rules.begin(), rule->rules.end(),
+                       [&](const PlacedText& one) { return one.text == name.text; }))
+        diagnostics.Error(
+            name.where, fmt::format("the condition names '{}', which 'rules' does not", name.text),
+            "");
+    }
+  }
+  if (type_known) CheckType(*rule, node, diagnostics);
+}
+
+std::optional<DurationNs> ParseTimespan(std::string_view text) {
+  struct Unit {
+    char letter;
+    int64_t seconds;
+  };
+  // A month and a year of the Gregorian calendar's mean length.
+  constexpr Unit kUnits[] = {{'s', 1},       {'m', 60},        {'h', 3'600},     {'d', 86'400},
+                             {'w', 604'800}, {'M', 2'629'746}, {'y', 31'556'952}};
+  int64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || number <= 0 || end - stop != 1) return std::nullopt;
+  for (const Unit& unit : kUnits) {
+    int64_t ns = 0;
+    if (unit.letter != *stop) continue;
+    if (__builtin_mul_overflow(number, unit.seconds * kSecondNs, &ns)) return std::nullopt;
+    return ns;
+  }
+  return std::nullopt;
+}
+
+std::string_view CorrelationTypeName(CorrelationType type) {
+  return kTypes[static_cast<size_t>(type)];
+}
+std::string_view ComparisonOperatorName(ComparisonOperator op) {
+  return kOperators[static_cast<size_t>(op)];
+}
+
+}  // namespace bongsu::sigma
