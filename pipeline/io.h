@@ -77,6 +77,13 @@ class Clock {
 };
 const Clock& SystemClock();
 
+// Proof that the reader was a member of its group, with every partition its own, at the moment when
+// it was asked. What is in it is the source's and the transaction's business.
+class Membership {
+ public:
+  virtual ~Membership() = default;
+};
+
 // Reads records of all partitions of one kind (all Kafka sources of a process, or all its files).
 class RecordSource {
  public:

@@ -121,7 +121,7 @@ absl::Status Service::OpenSinks() {
       sinks_[i] = MakeFileSink(configs[i]->file);
     } else {
       if (producer == nullptr) {
-        auto made = MakeKafkaProducer(config_);
+        auto made = KafkaProducer::Make(config_, {});
         if (!made.ok()) return made.status();
         producer = *std::move(made);
       }

@@ -83,6 +83,8 @@ absl::StatusOr<KafkaHandle> MakeHandle(rd_kafka_type_t type, const Config& confi
   rd_kafka_conf_set_error_cb(conf, OnError);
   if (callbacks.rebalance != nullptr) rd_kafka_conf_set_rebalance_cb(conf, callbacks.rebalance);
   if (callbacks.delivery != nullptr) rd_kafka_conf_set_dr_msg_cb(conf, callbacks.delivery);
+  if (callbacks.on_new != nullptr)
+    rd_kafka_conf_interceptor_add_on_new(conf, "bongsu", callbacks.on_new, callbacks.opaque);
   char reason[512];
   rd_kafka_t* handle = rd_kafka_new(type, conf, reason, sizeof(reason));
   if (handle == nullptr) {

@@ -43,6 +43,8 @@ struct KafkaCallbacks {
   void (*rebalance)(rd_kafka_t*, rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t*,
                     void*) = nullptr;
   void (*delivery)(rd_kafka_t*, const rd_kafka_message_t*, void*) = nullptr;
+  // Where interceptors are added (rd_kafka_conf_interceptor_add_on_new).
+  rd_kafka_interceptor_f_on_new_t* on_new = nullptr;
 };
 
 // `defaults` hold unless the configuration says otherwise; `fixed` always hold.

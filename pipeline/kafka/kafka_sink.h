@@ -12,15 +12,11 @@
 #include <memory>
 #include <string>
 
-#include "absl/status/statusor.h"
-#include "pipeline/config.h"
 #include "pipeline/io.h"
+#include "pipeline/kafka/kafka_producer.h"
 
 namespace bongsu {
 
-class KafkaProducer;
-// The producer of a process; `config` outlives it.
-absl::StatusOr<std::shared_ptr<KafkaProducer>> MakeKafkaProducer(const Config& config);
 std::unique_ptr<Sink> MakeKafkaSink(std::shared_ptr<KafkaProducer> producer,
                                     const std::string& topic);
 
