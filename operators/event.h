@@ -85,6 +85,12 @@ class Value {
   ValueType type_ = ValueType::kAbsent;
 };
 
+// The field of this name stands for every value of the record: an array of all its strings, numbers
+// and booleans at any depth, never its keys, in the record's order, kAllValuesMax at most (counted
+// beyond). Sigma's keywords search it. It has a control character, as no field that rules name has.
+inline constexpr std::string_view kAllValuesField = "\x01values";
+inline constexpr int kAllValuesMax = 4096;
+
 // Which fields of a source are needed, and in which slot each is found. Names are what rules say
 // ("Image", "alert.severity"); the source's mapping turns them into paths of the record.
 class FieldTable {

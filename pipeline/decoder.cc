@@ -50,7 +50,7 @@ class ItemArena {
     block_ = 0;
     used_ = 0;
   }
-  // `items` has at most kArrayItemsMax members.
+  // `items` has at most kBlock members.
   std::span<const Value> Store(std::span<const Value> items) {
     if (block_ < blocks_.size() && used_ + items.size() > kBlock) {
       ++block_;
@@ -65,7 +65,7 @@ class ItemArena {
 
  private:
   static constexpr size_t kBlock = 4096;
-  static_assert(kBlock >= kArrayItemsMax);
+  static_assert(kBlock >= kArrayItemsMax && kBlock >= kAllValuesMax);
   std::vector<std::unique_ptr<std::array<Value, kBlock>>> blocks_;
   size_t block_ = 0;
   size_t used_ = 0;
@@ -104,6 +104,7 @@ class Decoder::Impl {
         bytes_max_(std::min(static_cast<size_t>(std::max<int64_t>(options.record_bytes_max, 0)),
                             kRecordBytesHardMax)),
         event_fields_(static_cast<size_t>(fields.size())),
+        all_values_slot_(fields.Find(kAllValuesField)),
         guesses_(plan_),
         values_(plan_.slots()),
         ranks_(plan_.slots()),
@@ -125,6 +126,7 @@ class Decoder::Impl {
   uint32_t ReadArray(uint32_t i, int depth, Value* value);
   uint32_t ReadItem(uint32_t i, int depth, Value* value);
   uint32_t Skip(uint32_t i, int depth);
+  bool CollectAllValues();
   uint32_t ReadOnlyText(const PlanNode& node, uint32_t i);
   bool ReadText(uint32_t i, Value* value);
   const PlanNode* FindChild(const PlanNode& node, std::string_view key, uint32_t* link);
@@ -150,6 +152,7 @@ class Decoder::Impl {
   const int depth_max_;
   const size_t bytes_max_;
   const size_t event_fields_;
+  const int all_values_slot_;  // -1: nobody asked
   DecoderCounters counters_;
 
   // The record at hand.
@@ -238,11 +241,40 @@ DecodeResult Decoder::Impl::Parse(const Record& record) {
     if (valid != DecodeResult::kOk) return valid;
     if (!object) return DecodeResult::kNotAnObject;
   }
-  if (scratch_.size() < size_) scratch_.resize(2 * size_);
+  // Twice where all values are collected: a string may then be unescaped for itself, too.
+  const size_t scratch = all_values_slot_ >= 0 ? 2 * size_ : size_;
+  if (scratch_.size() < scratch) scratch_.resize(2 * scratch);
   const uint32_t end = WalkObject(plan_.root(), 0, 1);
   if (end == 0) return error_;
-  return end == n_ ? DecodeResult::kOk
-                   : DecodeResult::kInvalidJson;  // else something follows the object
+  if (end != n_) return DecodeResult::kInvalidJson;  // something follows the object
+  if (all_values_slot_ >= 0 && !CollectAllValues()) return error_;
+  return DecodeResult::kOk;
+}
+
+// Every position that begins a value: a bracket does not, nor a string that a colon follows.
+bool Decoder::Impl::CollectAllValues() {
+  stack_.clear();
+  for (uint32_t i = 0; i < n_; ++i) {
+    const char c = bytes_[at_[i]];
+    if (c == ',' || c == ':' || (c | 0x20) == '{' || (c | 0x20) == '}') continue;
+    if (c == '"' && i + 1 < n_ && bytes_[at_[i + 1]] == ':') continue;
+    if (stack_.size() == kAllValuesMax) {
+      ++counters_.array_items_capped;
+      break;
+    }
+    Value value;
+    if (c == '"') {
+      if (!ReadText(i, &value)) return false;
+    } else {
+      value = ReadScalar(TrimJsonEnd(bytes_ + at_[i], bytes_ + at_[i + 1]));
+      // Text that is no JSON, where nobody looks: `validate: read` lets it pass.
+      if (value.is_null_or_absent()) continue;
+    }
+    stack_.push_back(value);
+  }
+  values_[static_cast<size_t>(all_values_slot_)] = Value::Array(arena_.Store(stack_));
+  stack_.clear();
+  return true;
 }
 
 // ReadInto for the usual case, a string for one slot. The value is built where it stays: building
@@ -273,8 +305,8 @@ inline bool Decoder::Impl::ReadText(uint32_t i, Value* value) {
   return true;
 }
 
-// Room for an unescaped string. Each string of a record is unescaped at most once, and none grows,
-// so that a record's size is enough for all of them.
+// Room for an unescaped string. Each string of a record is unescaped at most once for its field and
+// once among all values, and none grows: Parse has made room for that.
 char* Decoder::Impl::Scratch(size_t size) {
   BONGSU_CHECK(size <= scratch_.size() - scratch_used_);
   return scratch_.data() + scratch_used_;

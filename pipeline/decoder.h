@@ -17,6 +17,8 @@
 // duplicate keys the first counts. A path that leads through an array of objects gives an array of
 // what the objects have there, in order; arrays found on the way are joined into it.
 //
+// The field kAllValuesField, where it is asked for, costs a second pass over the record's index.
+//
 // What is checked, `validate: read`: UTF-8 and strings of the whole record; syntax of every object
 // and array on the way to a needed value, and the needed values; of all else, that brackets match.
 // `validate: full`: everything. A record holds one object, maybe with white space around it; a byte
@@ -65,8 +67,9 @@ struct DecoderCounters {
   uint64_t records = 0;
   uint64_t repaired_utf8 = 0;  // decoded at the second try, with replacement characters
   uint64_t copied = 0;         // records without 64 readable bytes behind them
-  uint64_t array_items_capped =
-      0;  // arrays longer than kArrayItemsMax members: the rest is not seen
+  // Arrays longer than kArrayItemsMax members, or records with more than kAllValuesMax values where
+  // keywords search them: the rest is not seen.
+  uint64_t array_items_capped = 0;
 };
 inline constexpr int kArrayItemsMax = 1024;
 

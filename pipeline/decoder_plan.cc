@@ -88,6 +88,10 @@ DecodePlan::DecodePlan(const Format& format, const FieldTable& fields) {
   // Where a time's path can be read. A field with that path alone serves.
   std::map<std::string, uint32_t> time_slots;
   for (const std::string& name : fields.names()) {
+    if (name == kAllValuesField) {  // lies at no path
+      ++slots_;
+      continue;
+    }
     const auto it = format.fields.find(name);
     const auto paths = it == format.fields.end() ? std::vector<std::string>{name} : it->second;
     if (paths.size() == 1) time_slots.emplace(paths[0], slots_);

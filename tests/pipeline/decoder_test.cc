@@ -437,6 +437,27 @@ TEST(Decoder, CapsArrays) {
   EXPECT_EQ(harness.counters().array_items_capped, 5u);
 }
 
+TEST(Decoder, GivesAllValuesAsOneField) {
+  const std::string all(kAllValuesField);
+  EXPECT_EQ(
+      Read(all, R"({"a": "x", "b": {"c": [1, true, null, {"d": "y\u00e9"}], "e": {}}, "f": ""})"),
+      "[s:x, n:1, b:true, s:y\xc3\xa9, s:]");
+  EXPECT_EQ(Read(all, "{}"), "[]");
+  // Beside a field of its own, escapes and all; keys are not values.
+  Harness harness({"a", all, "k"});
+  EXPECT_EQ(harness.Decode(R"({"a": "\\x\\", "key": "\\y\\", "k": {"a": "z"}})", false),
+            DecodeResult::kNoTime);
+  EXPECT_EQ(harness.Field(0), "s:\\x\\");
+  EXPECT_EQ(harness.Field(1), "[s:\\x\\, s:\\y\\, s:z]");
+  std::string many = R"({"a": [0)";
+  for (int i = 1; i < kAllValuesMax + 10; ++i) many += ",1";
+  EXPECT_EQ(harness.Decode(many + "]}"), DecodeResult::kNoTime);
+  EXPECT_EQ(harness.event().field(1).items().size(), static_cast<size_t>(kAllValuesMax));
+  // Each member of the array that its own field leaves out, and once the record.
+  EXPECT_EQ(harness.counters().array_items_capped,
+            static_cast<uint64_t>(kAllValuesMax + 10 - kArrayItemsMax) + 1);
+}
+
 TEST(Decoder, RepairsInvalidUtf8) {
   const std::pair<std::string, std::string> cases[] = {
       {"\xFF", "\xEF\xBF\xBD"},
