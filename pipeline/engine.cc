@@ -489,7 +489,7 @@ absl::Status Engine::Finish() {
 absl::Status Engine::Run(const std::atomic<bool>& stop) {
   absl::Status status = ReadLoop(stop);
   // A source that failed leaves everything read before it; commit that, then report the failure.
-  if (Failure().ok() && !absl::IsFailedPrecondition(status)) {
+  if (Failure().ok() && !absl::IsFailedPrecondition(status) && !absl::IsAborted(status)) {
     const absl::Status finish = Finish();
     if (status.ok()) status = finish;
   }
@@ -501,14 +501,6 @@ absl::Status Engine::Run(const std::atomic<bool>& stop) {
   changed_.notify_all();
   for (auto& worker : workers_) worker->thread.join();
   committer_->Stop();
-  for (RecordSource* source : parts_.sources) {
-    const absl::Status closed = source->Close();
-    if (status.ok()) status = closed;
-  }
-  for (Sink* sink : parts_.sinks) {
-    const absl::Status closed = sink->Close();
-    if (status.ok()) status = closed;
-  }
   return status;
 }
 
@@ -535,6 +527,23 @@ EngineTotals Engine::Totals() const {
   }
   totals.reader_waits = reader_waits_;
   return totals;
+}
+
+void EngineTotals::Merge(const EngineTotals& earlier) {
+  if (counters.sources.empty())
+    counters = earlier.counters;
+  else
+    counters.Merge(earlier.counters);
+  state.entries_put += earlier.state.entries_put;
+  state.entries_expired_unwritten += earlier.state.entries_expired_unwritten;
+  state.entries_frozen += earlier.state.entries_frozen;
+  state.disk_seeks += earlier.state.disk_seeks;
+  state.segments_evicted += earlier.state.segments_evicted;
+  epochs += earlier.epochs;
+  checkpoints += earlier.checkpoints;
+  unsendable += earlier.unsendable;
+  reader_waits += earlier.reader_waits;
+  state_memory_bytes = std::max(state_memory_bytes, earlier.state_memory_bytes);
 }
 
 }  // namespace bongsu

@@ -55,8 +55,11 @@ struct EngineTotals {
   uint64_t epochs = 0;
   uint64_t checkpoints = 0;
   uint64_t unsendable = 0;
+  uint64_t recoveries = 0;    // delivery: exactly_once: how often memory was dropped and restored
   uint64_t reader_waits = 0;  // how often the reader waited for a bound
   size_t state_memory_bytes = 0;
+  // Adds an earlier engine's work: after a recovery both count.
+  void Merge(const EngineTotals& earlier);
 };
 
 class Engine {
@@ -67,7 +70,8 @@ class Engine {
   // Opens the state, recovers outputs and positions, starts the sources.
   [[nodiscard]] absl::Status Start();
   // Returns OK when the bounded input has ended or `stop` was set, and everything read is
-  // committed.
+  // committed. Sources and sinks stay open: after Aborted (delivery: exactly_once) another engine
+  // goes on with them.
   [[nodiscard]] absl::Status Run(const std::atomic<bool>& stop);
 
   const LiveCounters& live() const { return live_; }

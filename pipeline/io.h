@@ -14,6 +14,7 @@
 //   the last checkpoint
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -91,6 +92,19 @@ class RecordSource {
   // Registers its partitions in the table and checks that they can be read (broker, topics,
   // permissions, files). Used by `check` and, as the first step, by `run`.
   [[nodiscard]] virtual absl::Status Open(PartitionTable& partitions) = 0;
+  // Waits until every partition is this process's own, and no other's: another instance may hold
+  // them. OK at once where nothing is shared; Cancelled when `stop` was set meanwhile. Before each
+  // Start, and again after an Aborted.
+  [[nodiscard]] virtual absl::Status Own(const std::atomic<bool>& /*stop*/) {
+    return absl::OkStatus();
+  }
+  // Keeps the membership during long work between Own and the first Poll (restoring state).
+  [[nodiscard]] virtual absl::Status KeepAlive() { return absl::OkStatus(); }
+  // The membership at this moment. Aborted when a partition was taken from this process since
+  // Start: what was read since the last commit belongs to somebody else now.
+  [[nodiscard]] virtual absl::StatusOr<std::shared_ptr<const Membership>> GetMembership() {
+    return std::shared_ptr<const Membership>();
+  }
   // Starts reading, where the checkpoint says (empty: from the configured start).
   [[nodiscard]] virtual absl::Status Start(const std::vector<Position>& positions) = 0;
   // Appends to `batch` until it is full or `wait` is over; returns with what there is. Batches may

@@ -173,6 +173,7 @@ std::string ReportJson(const RunReport& report) {
   json["checkpoints"] = report.totals.checkpoints;
   json["unsendable"] = report.totals.unsendable;
   json["reader_waits"] = report.totals.reader_waits;
+  json["recoveries"] = report.totals.recoveries;
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

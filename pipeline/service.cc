@@ -7,6 +7,7 @@
 #include <chrono>
 #include <filesystem>
 
+#include "pipeline/commit_machine.h"
 #include "pipeline/decoder.h"
 #include "pipeline/file/file_sink.h"
 #include "pipeline/file/file_source.h"
@@ -140,7 +141,8 @@ absl::Status Service::Open(Mode mode) {
   return failures.status();
 }
 
-absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
+absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
+  for (auto& source : sources_) BONGSU_RETURN_IF_ERROR(source->Own(stop));
   EngineParts parts;
   parts.partitions = &partitions_;
   parts.store = store_.get();
@@ -149,7 +151,7 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
   parts.clock = &clock_;
   engine_ = std::make_unique<Engine>(config_, parts);
   if (progress) engine_->on_tick = [this] { Progress(); };
-  absl::Status status = engine_->Start();
+  BONGSU_RETURN_IF_ERROR(engine_->Start());
   for (const std::string& name : engine_->reset_operators()) {
     LogWarning(
         fmt::format("operator '{}' has changed: the state of its earlier form is dropped", name));
@@ -158,10 +160,45 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
     LogWarning(
         fmt::format("the state holds operator '{}', which is not in the configuration", name));
   }
-  if (status.ok()) {
-    LogInfo(engine_->resumed() ? "resuming from the last checkpoint" : "starting with empty state");
-    status = engine_->Run(stop);
+  LogInfo(engine_->resumed() ? "resuming from the last checkpoint" : "starting with empty state");
+  return engine_->Run(stop);
+}
+
+absl::Status Service::Close() {
+  absl::Status status;
+  for (auto& source : sources_) {
+    const absl::Status closed = source->Close();
+    if (status.ok()) status = closed;
   }
+  for (auto& sink : sinks_) {
+    const absl::Status closed = sink->Close();
+    if (status.ok()) status = closed;
+  }
+  return status;
+}
+
+absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
+  absl::Status status;
+  uint64_t in_a_row = 0;
+  while (true) {
+    status = RunOnce(stop, progress);
+    if (absl::IsCancelled(status) && stop.load()) status = absl::OkStatus();
+    if (!absl::IsAborted(status) || stop.load()) break;
+    // The one way back: drop what memory holds, and go on from what is committed.
+    const EngineTotals totals = engine_ != nullptr ? engine_->Totals() : EngineTotals();
+    in_a_row = totals.epochs > 0 ? 1 : in_a_row + 1;
+    ++recoveries_;
+    LogWarning(fmt::format("recovering: {}", std::string(status.message())));
+    if (in_a_row > kRecoveriesMax) {
+      status = absl::InternalError(fmt::format("gave up after {} recoveries without a commit: {}",
+                                               kRecoveriesMax, std::string(status.message())));
+      break;
+    }
+    earlier_.Merge(totals);
+    engine_.reset();
+  }
+  const absl::Status closed = Close();
+  if (status.ok()) status = closed;
   if (progress) fmt::print(stderr, "\r\x1b[K");
   outcome_ = !status.ok() ? std::string(status.message()) : stop.load() ? "stopped" : "finished";
   return status;
@@ -181,7 +218,12 @@ void Service::Progress() {
 RunReport Service::Report() const {
   RunReport report;
   report.config = &config_;
-  if (engine_ != nullptr) report.totals = engine_->Totals();
+  report.totals = earlier_;
+  if (engine_ != nullptr) {
+    report.totals = engine_->Totals();
+    report.totals.Merge(earlier_);
+  }
+  report.totals.recoveries = recoveries_;
   report.usage = MeasureUsage(started_ns_, clock_);
   if (store_ != nullptr) {
     report.store = store_->counters();

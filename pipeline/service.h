@@ -45,6 +45,9 @@ class Service {
   absl::Status OpenState(Mode mode);
   absl::Status OpenSources();
   absl::Status OpenSinks();
+  // From owning the partitions to the end of the input, a stop, or an error. Aborted: once more.
+  absl::Status RunOnce(const std::atomic<bool>& stop, bool progress);
+  absl::Status Close();
   void Progress();
 
   const Config& config_;
@@ -55,6 +58,8 @@ class Service {
   std::vector<std::unique_ptr<RecordSource>> sources_;
   std::array<std::unique_ptr<Sink>, kStreams> sinks_;
   std::unique_ptr<Engine> engine_;
+  EngineTotals earlier_;  // of engines that a recovery has replaced
+  uint64_t recoveries_ = 0;
   std::string outcome_;
   uint64_t last_records_ = 0;
 };

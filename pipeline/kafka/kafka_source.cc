@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <thread>
 
 #include "pipeline/kafka/kafka_client.h"
+#include "pipeline/kafka/kafka_transaction.h"
 #include "pipeline/logging.h"
 #include "state/check.h"
 #include "state/status_macros.h"
@@ -16,7 +18,8 @@
 namespace bongsu {
 namespace {
 
-constexpr DurationNs kAskAgainNs = kSecondNs;     // for the group's other member
+constexpr DurationNs kAskAgainNs = kSecondNs;  // for the group's other member
+constexpr int kOwnPollMs = 100;
 constexpr DurationNs kRemindNs = 30 * kSecondNs;  // that we are waiting
 constexpr DurationNs kCloseDeadlineNs = 10 * kSecondNs;
 constexpr uint32_t kSlackBytes = 64;
@@ -27,6 +30,29 @@ uint32_t Slack(const rd_kafka_message_t& message) {
   if (message.len == 0) return 0;
   const auto last = reinterpret_cast<uintptr_t>(message.payload) + message.len - 1;
   return (last & (kPageBytes - 1)) + kSlackBytes < kPageBytes ? kSlackBytes : 0;
+}
+
+// The generation in the metadata: librdkafka 2.0.2 has no getter, but its written form, which is
+// made to be read by other processes, begins with a magic and the number.
+absl::StatusOr<int32_t> Generation(rd_kafka_t* handle,
+                                   const rd_kafka_consumer_group_metadata_t& metadata) {
+  constexpr std::string_view kMagic = "CGMDv2:";
+  void* bytes = nullptr;
+  size_t size = 0;
+  rd_kafka_error_t* error = rd_kafka_consumer_group_metadata_write(&metadata, &bytes, &size);
+  if (error != nullptr) {
+    rd_kafka_error_destroy(error);
+    return absl::InternalError("librdkafka does not show the group's generation");
+  }
+  const std::string_view text(static_cast<const char*>(bytes), size);
+  int32_t generation = -1;
+  const bool known =
+      text.substr(0, kMagic.size()) == kMagic && size >= kMagic.size() + sizeof(generation);
+  if (known) std::memcpy(&generation, text.data() + kMagic.size(), sizeof(generation));
+  rd_kafka_mem_free(handle, bytes);
+  if (!known)
+    return absl::InternalError("this librdkafka writes its group metadata in an unknown form");
+  return generation;
 }
 
 struct Messages : BatchHolder {
@@ -42,6 +68,9 @@ class KafkaSource : public RecordSource {
   ~KafkaSource() override { (void)Close(); }
 
   absl::Status Open(PartitionTable& partitions) override;
+  absl::Status Own(const std::atomic<bool>& stop) override;
+  absl::Status KeepAlive() override;
+  absl::StatusOr<std::shared_ptr<const Membership>> GetMembership() override;
   absl::Status Start(const std::vector<Position>& positions) override;
   absl::Status Poll(DurationNs wait, Batch* batch) override;
   bool finished() const override { return started_ && unfinished_ == 0; }
@@ -80,6 +109,9 @@ class KafkaSource : public RecordSource {
   absl::Status CheckCommitted();
   absl::Status Join();
   bool OthersInGroup(std::string* who);
+  void LeaveToTheOther();
+  absl::Status AssignAll();
+  absl::Status Serve(int wait_ms);
   KafkaList AllPartitions(bool with_offsets) const;
   Partition* Find(const rd_kafka_message_t& message);
   absl::Status Take(rd_kafka_message_t* message, Messages* messages, Batch* batch);
@@ -97,7 +129,8 @@ class KafkaSource : public RecordSource {
   State state_ = State::kWaiting;
   bool contended_ = false;  // assigned a part only, and not the one that decides
   bool paused_ = false;
-  bool started_ = false;
+  bool started_ = false;  // reading has begun; before that, owning means an empty assignment
+  bool lost_ = false;     // a partition was taken from us since Start
   bool closed_ = false;
   size_t unfinished_ = 0;
   uint64_t gaps_ = 0;  // offsets skipped by compaction or transactions
@@ -223,8 +256,12 @@ absl::Status KafkaSource::CheckCommitted() {
   return absl::OkStatus();
 }
 
+// Where reading begins, checked against the logs, which nobody else changes the meaning of now.
 absl::Status KafkaSource::Start(const std::vector<Position>& positions) {
+  unfinished_ = 0;
   for (Partition& partition : partitions_) {
+    partition.next_offset = -1;
+    partition.idle = partition.ended = false;
     for (const Position& position : positions) {
       if (position.partition != partition.id) continue;
       partition.next_offset = position.next_offset;
@@ -233,12 +270,12 @@ absl::Status KafkaSource::Start(const std::vector<Position>& positions) {
     }
     if (!partition.ended) ++unfinished_;
   }
+  BONGSU_RETURN_IF_ERROR(PlaceAll());
   started_ = true;
-  return absl::OkStatus();
+  lost_ = state_ != State::kOwning;
+  return state_ == State::kOwning ? AssignAll() : absl::OkStatus();
 }
 
-// Just before joining, and not while another instance still reads: its offsets are none of our
-// business.
 absl::Status KafkaSource::PlaceAll() {
   const bool have_positions =
       std::any_of(partitions_.begin(), partitions_.end(),
@@ -294,7 +331,6 @@ absl::Status KafkaSource::Join() {
     }
     return absl::OkStatus();
   }
-  BONGSU_RETURN_IF_ERROR(PlaceAll());
   KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(topics_.size())));
   for (const std::string& topic : topics_)
     rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
@@ -320,6 +356,7 @@ void KafkaSource::Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_partition_
     if (state_ == State::kOwning)
       LogWarning("the group took our partitions back: waiting for all of them");
     state_ = State::kJoining;
+    lost_ = true;
     rd_kafka_assign(handle_.get(), nullptr);
     return;
   }
@@ -334,15 +371,84 @@ void KafkaSource::Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_partition_
     rd_kafka_assign(handle_.get(), nullptr);
     return;
   }
+  state_ = State::kOwning;
+  if (!started_) {
+    // Ours, but nothing is fetched before Start knows from where.
+    const KafkaList none(rd_kafka_topic_partition_list_new(0));
+    rd_kafka_assign(handle_.get(), none.get());
+    return;
+  }
+  const absl::Status status = AssignAll();
+  if (!status.ok()) LogWarning(std::string(status.message()));  // and the next poll says it again
+}
+
+absl::Status KafkaSource::AssignAll() {
   for (Partition& partition : partitions_) {
     partition.fresh = true;
     partition.at_end = false;
+    partition.last_record_ns = clock_.MonotonicNs();
   }
   const KafkaList all = AllPartitions(/*with_offsets=*/true);
-  rd_kafka_assign(handle_.get(), all.get());
+  BONGSU_RETURN_IF_ERROR(
+      KafkaError(rd_kafka_assign(handle_.get(), all.get()), "cannot take the partitions"));
   if (paused_) rd_kafka_pause_partitions(handle_.get(), all.get());
-  state_ = State::kOwning;
   LogInfo(fmt::format("reading {} partitions of {} topics", partitions_.size(), topics_.size()));
+  return absl::OkStatus();
+}
+
+// Two joined at the same moment, and the other one holds the partition that decides.
+void KafkaSource::LeaveToTheOther() {
+  if (!contended_) return;
+  contended_ = false;
+  rd_kafka_unsubscribe(handle_.get());
+  state_ = State::kWaiting;
+  ask_again_ns_ = clock_.MonotonicNs() + kAskAgainNs;
+  remind_ns_ = 0;
+}
+
+absl::Status KafkaSource::Own(const std::atomic<bool>& stop) {
+  started_ = false;
+  if (state_ == State::kOwning) {  // again, after an Aborted: nothing is read until Start
+    const KafkaList none(rd_kafka_topic_partition_list_new(0));
+    BONGSU_RETURN_IF_ERROR(
+        KafkaError(rd_kafka_assign(handle_.get(), none.get()), "cannot give up the partitions"));
+  }
+  while (state_ != State::kOwning) {
+    if (stop.load()) return absl::CancelledError("stopped while waiting for the partitions");
+    if (state_ == State::kWaiting) BONGSU_RETURN_IF_ERROR(Join());
+    BONGSU_RETURN_IF_ERROR(Serve(kOwnPollMs));
+    LeaveToTheOther();
+  }
+  return absl::OkStatus();
+}
+
+// Callbacks and errors, without taking records.
+absl::Status KafkaSource::Serve(int wait_ms) {
+  rd_kafka_message_t* message = rd_kafka_consumer_poll(handle_.get(), wait_ms);
+  if (message == nullptr) return absl::OkStatus();
+  const absl::Status status =
+      message->err == RD_KAFKA_RESP_ERR_NO_ERROR ? absl::OkStatus() : OnError(*message);
+  rd_kafka_message_destroy(message);
+  return status;
+}
+
+absl::Status KafkaSource::KeepAlive() { return Serve(0); }
+
+// On the thread that serves the rebalance callbacks: nothing changes between the two looks.
+absl::StatusOr<std::shared_ptr<const Membership>> KafkaSource::GetMembership() {
+  if (lost_ || state_ != State::kOwning) {
+    return absl::AbortedError(
+        "the group took our partitions back: what was read since the last "
+        "commit is dropped and read again");
+  }
+  auto membership = std::make_shared<KafkaMembership>();
+  membership->metadata.reset(rd_kafka_consumer_group_metadata(handle_.get()));
+  if (membership->metadata == nullptr) return absl::AbortedError("not a member of the group");
+  BONGSU_ASSIGN_OR_RETURN(const int32_t generation,
+                          Generation(handle_.get(), *membership->metadata));
+  if (generation < 0)
+    return absl::AbortedError("the group has lost us: brokers would not fence such a commit");
+  return std::shared_ptr<const Membership>(std::move(membership));
 }
 
 KafkaSource::Partition* KafkaSource::Find(const rd_kafka_message_t& message) {
@@ -464,14 +570,7 @@ absl::Status KafkaSource::Poll(DurationNs wait, Batch* batch) {
     wait_ms = 0;
     status = Take(message, messages.get(), batch);
   }
-  if (contended_) {
-    // Two joined at the same moment, and the other one holds the partition that decides.
-    contended_ = false;
-    rd_kafka_unsubscribe(handle_.get());
-    state_ = State::kWaiting;
-    ask_again_ns_ = clock_.MonotonicNs() + kAskAgainNs;
-    remind_ns_ = 0;
-  }
+  LeaveToTheOther();
   MarkIdle(batch);
   // Where nothing started at all: an empty topic that ends where it begins.
   for (Partition& partition : partitions_) {
