@@ -71,8 +71,12 @@ bool AppendKeyPart(const Value& value, bool cased, std::string* out) {
   return false;
 }
 
-KeyBuilder::KeyBuilder(KeyOptions options) : options_(std::move(options)) {
-  BONGSU_CHECK(!options_.slots.empty());
+KeyBuilder::KeyBuilder(KeyOptions options) : options_(std::move(options)) {}
+
+std::string TenantKey(std::string_view tenant) {
+  std::string key;
+  AppendText(kTenant, tenant, &key);
+  return key;
 }
 
 std::span<const std::string_view> KeyBuilder::Build(const Event& event) {

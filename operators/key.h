@@ -33,7 +33,7 @@ inline constexpr int kKeyMembersMax = 16;
 inline constexpr size_t kKeyPartBytesMax = 256;
 
 struct KeyOptions {
-  std::vector<int> slots;  // the parts, in order; at least one
+  std::vector<int> slots;  // the parts, in order; none: one key for all events of the tenant
   std::string tenant;      // put in front of every key; may be empty
   bool cased = false;      // no case folding
 };
@@ -56,6 +56,9 @@ class KeyBuilder {
   std::vector<std::string> buffers_;
   std::vector<std::string_view> keys_;
 };
+
+// The key without parts: the tenant alone.
+std::string TenantKey(std::string_view tenant);
 
 // The shard that owns `key`: XXH3-64 with `seed`, modulo `shards`.
 ShardId ShardOf(std::string_view key, uint64_t seed, uint16_t shards);

@@ -47,6 +47,10 @@
 
 namespace bongsu {
 
+namespace sigma {
+struct Metadata;  // operators/sigma/rule.h
+}
+
 // One keyed event for one input of one operator.
 struct Input {
   EventTimeNs time = 0;
@@ -75,6 +79,8 @@ struct RuleInfo {
   std::string type;               // "interval_join"
   std::string level = "medium";   // Sigma's levels: informational low medium high critical
   std::vector<std::string> tags;  // Sigma's tags: attack.t1059.001, attack.execution
+  // Of a Sigma rule: all that it says about itself; null for an operator of the configuration.
+  std::shared_ptr<const sigma::Metadata> metadata;
 };
 
 class OperatorContext;

@@ -65,6 +65,7 @@ struct DecodePlan::Builder {
 
   void Add(const std::vector<std::string>& paths, uint32_t slot) {
     uint32_t rank = 0;
+    // (A segment that is `*` alone is any key.)
     for (const std::string& path : paths) {
       for (const std::vector<std::string>& keys : Forms(path)) {
         uint32_t node = 0;
@@ -92,8 +93,7 @@ DecodePlan::DecodePlan(const Format& format, const FieldTable& fields) {
       ++slots_;
       continue;
     }
-    const auto it = format.fields.find(name);
-    const auto paths = it == format.fields.end() ? std::vector<std::string>{name} : it->second;
+    const std::vector<std::string> paths = format.PathsOf(name);
     if (paths.size() == 1) time_slots.emplace(paths[0], slots_);
     builder.Add(paths, slots_++);
   }
@@ -129,6 +129,10 @@ DecodePlan::DecodePlan(const Format& format, const FieldTable& fields) {
     node.table_mask = static_cast<uint32_t>(size - 1);
     table_.resize(table_.size() + size);
     for (const auto& [name, child] : grown.children) {
+      if (name == "*") {
+        node.any_child = child;
+        continue;
+      }
       std::string padded = name;
       padded.append(8, '\0');
       const KeyText key(padded.data(), name.size());

@@ -56,6 +56,7 @@ struct PlanNode {
   uint32_t targets_end = 0;
   uint32_t table_begin = 0;  // its children's hash table
   uint32_t table_mask = 0;   // size - 1
+  uint32_t any_child = 0;    // the child of every key that has none of its own; 0: none
   bool has_children = false;
   // Nearly all needed keys: one target, no children. -1 for the others.
   int32_t only_slot = -1;
@@ -82,7 +83,7 @@ class DecodePlan {
     uint32_t at = Hash(key) & node.table_mask;
     for (;;) {
       const Entry& entry = table_[node.table_begin + at];
-      if (entry.node == 0) return nullptr;
+      if (entry.node == 0) return node.any_child == 0 ? nullptr : &nodes_[node.any_child];
       if (entry.first == key.first && entry.last == key.last && entry.size == key.size &&
           (key.size <= 16 || std::memcmp(names_.data() + entry.name, key.text, key.size) == 0)) {
         return &nodes_[entry.node];

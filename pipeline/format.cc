@@ -169,14 +169,41 @@ void ReadTimes(const Node& node, Diagnostics& diagnostics, std::vector<TimeSpec>
   for (const Node& item : node.items) out->push_back(ReadTime(item, diagnostics));
 }
 
-void ReadLogSource(const Node& node, Diagnostics& diagnostics, LogSource* out) {
-  static constexpr std::array<std::string_view, 3> kKeys = {"category", "product", "service"};
-  ReadMap(node, "logsource", kKeys, diagnostics, [&](const Node& key, const Node& value) {
-    std::string* text = key.scalar == "category"  ? &out->category
-                        : key.scalar == "product" ? &out->product
-                                                  : &out->service;
-    ReadText(value, key.scalar, diagnostics, text);
-  });
+using LogSourceMaps = std::map<std::string, sigma::LogSourceMap, std::less<>>;
+constexpr std::string_view kLogSourceFolder = "logsource/";
+
+// `{base: windows, service: ...}`: a named map, parts of which may be replaced.
+void ReadLogSource(const Node& node, Diagnostics& diagnostics, sigma::LogSourceMap* out) {
+  Node own = node;
+  for (size_t i = 0; i < own.entries.size(); ++i) {
+    if (own.entries[i].first.scalar != "base") continue;
+    const Node& base = own.entries[i].second;
+    const LogSourceMaps& known = BuiltinLogSources();
+    if (const auto it = known.find(base.scalar); base.is_scalar() && it != known.end()) {
+      *out = it->second;
+    } else {
+      std::vector<std::string_view> names;
+      for (const auto& [name, map] : known) names.push_back(name);
+      diagnostics.Error(base.where, fmt::format("unknown log-source map '{}'", base.scalar),
+                        Hint(base.scalar, names));
+    }
+    own.entries.erase(own.entries.begin() + static_cast<std::ptrdiff_t>(i));
+    break;
+  }
+  sigma::ReadLogSourceMap(own, out, diagnostics);
+  // The searches are Sigma's: a mistake in one is found here, not in each rule that needs it.
+  for (const sigma::LogSourcePart* part : {&out->category, &out->product, &out->service}) {
+    for (const sigma::LogSourceCase& one : part->cases) sigma::CheckSearch(one.when, diagnostics);
+  }
+}
+
+void ReadOtherFields(const Node& node, Diagnostics& diagnostics, std::vector<std::string>* out) {
+  *out = ReadTexts(node, "other_fields", diagnostics);
+  for (const std::string& path : *out) {
+    if (path.find("{}") == std::string::npos && path.find("{blanks}") == std::string::npos)
+      diagnostics.Error(node.where, fmt::format("'{}' does not say where the name stands", path),
+                        "{} or {blanks} stands for the name: 'event_data.{}'");
+  }
 }
 
 using FormatMap = std::map<std::string, Format, std::less<>>;
@@ -195,8 +222,8 @@ bool FindFormat(const Node& node, const FormatMap& known, Diagnostics& diagnosti
 
 std::optional<Format> ReadFormat(const Node& node, const FormatMap& known,
                                  Diagnostics& diagnostics) {
-  static constexpr std::array<std::string_view, 6> kKeys = {"name",   "base",     "time",
-                                                            "fields", "entities", "logsource"};
+  static constexpr std::array<std::string_view, 7> kKeys = {
+      "name", "base", "time", "fields", "other_fields", "entities", "logsource"};
   const int errors = diagnostics.errors();
   Format format;
   if (node.is_scalar()) {
@@ -210,6 +237,7 @@ std::optional<Format> ReadFormat(const Node& node, const FormatMap& known,
     if (key.scalar == "name") ReadText(value, "name", diagnostics, &format.name);
     if (key.scalar == "time") ReadTimes(value, diagnostics, &format.time);
     if (key.scalar == "logsource") ReadLogSource(value, diagnostics, &format.logsource);
+    if (key.scalar == "other_fields") ReadOtherFields(value, diagnostics, &format.other_fields);
     if (key.scalar == "fields") {
       ReadMap(value, "fields", {}, diagnostics, [&](const Node& name, const Node& paths) {
         format.fields[name.scalar] = ReadTexts(paths, name.scalar, diagnostics);
@@ -234,6 +262,7 @@ std::optional<Format> ReadFormat(const Node& node, const FormatMap& known,
 FormatMap LoadBuiltinFormats() {
   FormatMap formats;
   for (const BuiltinFormatText& text : BuiltinFormatTexts()) {
+    if (text.name.starts_with(kLogSourceFolder)) continue;
     Diagnostics diagnostics;
     const std::string file = fmt::format("formats/{}.yaml", text.name);
     const std::vector<Node> documents = ParseYaml(text.yaml, file, YamlLimits{}, diagnostics);
@@ -247,7 +276,61 @@ FormatMap LoadBuiltinFormats() {
   return formats;
 }
 
+LogSourceMaps LoadBuiltinLogSources() {
+  LogSourceMaps maps;
+  for (const BuiltinFormatText& text : BuiltinFormatTexts()) {
+    if (!text.name.starts_with(kLogSourceFolder)) continue;
+    Diagnostics diagnostics;
+    const std::vector<Node> documents =
+        ParseYaml(text.yaml, fmt::format("formats/{}.yaml", text.name), YamlLimits{}, diagnostics);
+    sigma::LogSourceMap map;
+    if (documents.size() == 1) sigma::ReadLogSourceMap(documents[0], &map, diagnostics);
+    BONGSU_CHECK_MSG(!diagnostics.has_errors() && map.mapped(), diagnostics.Text());
+    maps.emplace(text.name.substr(kLogSourceFolder.size()), std::move(map));
+  }
+  return maps;
+}
+
+// "ThreatName" as "Threat Name", "SAMUserAccount" as "SAM User Account".
+std::string WithBlanks(std::string_view name) {
+  const auto upper = [](char c) { return c >= 'A' && c <= 'Z'; };
+  const auto lower = [](char c) { return c >= 'a' && c <= 'z'; };
+  std::string out;
+  for (size_t i = 0; i < name.size(); ++i) {
+    const bool word =
+        i > 0 && upper(name[i]) &&
+        (lower(name[i - 1]) || (upper(name[i - 1]) && i + 1 < name.size() && lower(name[i + 1])));
+    if (word) out.push_back(' ');
+    out.push_back(name[i]);
+  }
+  return out;
+}
+
+void ReplaceFirst(std::string_view what, std::string_view by, std::string* text) {
+  if (const size_t at = text->find(what); at != std::string::npos)
+    text->replace(at, what.size(), by);
+}
+
 }  // namespace
+
+std::vector<std::string> Format::PathsOf(const std::string& field) const {
+  if (const auto it = fields.find(field); it != fields.end()) return it->second;
+  const std::string blanks = WithBlanks(field);
+  std::vector<std::string> paths;
+  for (std::string path : other_fields) {
+    if (path.find("{blanks}") != std::string::npos && blanks == field) continue;
+    ReplaceFirst("{blanks}", blanks, &path);
+    ReplaceFirst("{}", field, &path);
+    if (std::find(paths.begin(), paths.end(), path) == paths.end())
+      paths.push_back(std::move(path));
+  }
+  return paths;
+}
+
+const std::map<std::string, sigma::LogSourceMap, std::less<>>& BuiltinLogSources() {
+  static const auto* const maps = new LogSourceMaps(LoadBuiltinLogSources());
+  return *maps;
+}
 
 const std::map<std::string, Format, std::less<>>& BuiltinFormats() {
   static const auto* const formats = new FormatMap(LoadBuiltinFormats());

@@ -21,6 +21,7 @@
 
 #include "operators/config/diagnostics.h"
 #include "operators/config/node.h"
+#include "operators/sigma/log_source.h"
 #include "state/types.h"
 
 namespace bongsu {
@@ -46,28 +47,33 @@ struct TimeSpec {
   std::string when_equals;
 };
 
-// Sigma's log source.
-struct LogSource {
-  std::string category;
-  std::string product;
-  std::string service;
-};
-
 struct Format {
   std::string name;
   std::vector<TimeSpec> time;
-  // Rule's field name -> path(s) in the record, tried in order. A name that is not here is its own
-  // path (a literal flat key wins over the nested path).
+  // Rule's field name -> path(s) in the record, tried in order (of one path, a literal flat key
+  // wins over the nested one).
   std::map<std::string, std::vector<std::string>> fields;
   // What a field is to an alert: entity ("host", "host_ip", "user", "src_ip", "src_port", "dst_ip",
   // "dst_port", "process", "command_line", "parent_process", "pid", "process_uid", "message",
   // "event_id", "signature") -> rule's field names, tried in order.
   std::map<std::string, std::vector<std::string>> entities;
-  LogSource logsource;
+  // Paths of a rule's field name that is not in `fields`, tried in order. `{}` stands for the name,
+  // `{blanks}` for the name with a blank before each of its words ("ThreatName": "Threat Name"); a
+  // segment `*` is any key.
+  std::vector<std::string> other_fields = {"{}"};
+  // Which events are of which Sigma log source.
+  sigma::LogSourceMap logsource;
+
+  // Where `field` is looked for, in order.
+  std::vector<std::string> PathsOf(const std::string& field) const;
 };
 
 // The formats compiled into the binary, by name.
 const std::map<std::string, Format, std::less<>>& BuiltinFormats();
+
+// The log-source maps that are compiled in (pipeline/formats/logsource/*.yaml), by name; a format
+// starts from one by `logsource: {base: windows}`.
+const std::map<std::string, sigma::LogSourceMap, std::less<>>& BuiltinLogSources();
 
 // Reads a format: a scalar naming one, or a map. Nullopt after errors.
 std::optional<Format> ParseFormat(const Node& node, Diagnostics& diagnostics);

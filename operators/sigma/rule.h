@@ -191,6 +191,8 @@ struct ReferenceInput {
   bool from_operator = false;  // InputSpec::from_operator
   // Log source, detection and filters together; null for a correlation's results.
   std::shared_ptr<const Selection> selection;
+  // Of the detection with its filters; empty for a correlation's results.
+  std::string semantic_hash;
   // Where the fields that are read (group-by, aliases, condition.field) are to be registered.
   FieldTable* fields = nullptr;
   // Fields that alerts should carry besides those.

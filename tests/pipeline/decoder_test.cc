@@ -217,6 +217,18 @@ TEST(Decoder, TriesTheFormatsPathsInOrder) {
   }
 }
 
+TEST(Decoder, FindsAFieldUnderAnyKey) {
+  Format format;
+  format.other_fields = {"d.{}", "u.*.{}"};
+  Harness harness({"a", "b"}, {}, format);
+  EXPECT_EQ(harness.Decode(R"({"u": {"Wrapper": {"a": 1, "b": 2}}})"), DecodeResult::kNoTime);
+  EXPECT_EQ(harness.Field(0), "n:1");
+  EXPECT_EQ(harness.Decode(R"({"u": {"Other": {"a": 3}}, "d": {"a": 4}, "a": 5})"),
+            DecodeResult::kNoTime);
+  EXPECT_EQ(harness.Field(0), "n:4");
+  EXPECT_EQ(harness.Field(1), "-");
+}
+
 TEST(Decoder, GivesOneValueToSeveralFields) {
   Format format;
   format.fields["x"] = {"a"};

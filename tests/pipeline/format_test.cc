@@ -29,7 +29,7 @@ Parsed Parse(std::string_view yaml) {
 }
 
 TEST(BuiltinFormats, AreAllReadable) {
-  EXPECT_EQ(BuiltinFormats().size(), BuiltinFormatTexts().size());
+  EXPECT_EQ(BuiltinFormats().size() + BuiltinLogSources().size(), BuiltinFormatTexts().size());
   for (const char* name : {"suricata-eve", "sysmon-nxlog", "ecs"}) {
     ASSERT_TRUE(BuiltinFormats().contains(name)) << name;
     const Format& format = BuiltinFormats().find(name)->second;
@@ -53,7 +53,9 @@ TEST(BuiltinFormats, SayWhereEventTimeIs) {
   EXPECT_EQ(sysmon.time[0].encoding, TimeEncoding::kPattern);
   EXPECT_EQ(sysmon.time[0].when_equals, "Microsoft-Windows-Sysmon/Operational");
   EXPECT_EQ(sysmon.time[1].path, "@timestamp");
-  EXPECT_EQ(sysmon.logsource.product, "windows");
+  ASSERT_EQ(sysmon.logsource.product.cases.size(), 1u);
+  EXPECT_EQ(sysmon.logsource.product.cases[0].is, "windows");
+  EXPECT_TRUE(sysmon.logsource.category.otherwise_none);
 }
 
 TEST(ParseFormat, TakesANameOrAMap) {
@@ -78,7 +80,20 @@ logsource: {category: firewall, service: x}
   EXPECT_THAT(format.fields.at("src_ip"), ElementsAre("a.ip", "b.ip"));
   EXPECT_THAT(format.fields.at("user"), ElementsAre("who"));
   EXPECT_THAT(format.entities.at("host"), ElementsAre("h"));
-  EXPECT_EQ(format.logsource.category, "firewall");
+  ASSERT_EQ(format.logsource.category.cases.size(), 1u);
+  EXPECT_EQ(format.logsource.category.cases[0].is, "firewall");
+  EXPECT_THAT(format.PathsOf("src_ip"), ElementsAre("a.ip", "b.ip"));
+  EXPECT_THAT(format.PathsOf("other"), ElementsAre("other"));
+}
+
+TEST(ParseFormat, OtherFieldsAreLookedForWhereTheFormatSays) {
+  const Parsed parsed = Parse("{time: {path: t}, other_fields: ['d.{}', 'd.{blanks}', 'u.*.{}']}");
+  ASSERT_TRUE(parsed.format.has_value()) << parsed.errors;
+  EXPECT_THAT(parsed.format->PathsOf("ThreatName"),
+              ElementsAre("d.ThreatName", "d.Threat Name", "u.*.ThreatName"));
+  EXPECT_THAT(parsed.format->PathsOf("SAMUserAccount"),
+              ElementsAre("d.SAMUserAccount", "d.SAM User Account", "u.*.SAMUserAccount"));
+  EXPECT_THAT(parsed.format->PathsOf("user"), ElementsAre("d.user", "u.*.user"));
 }
 
 TEST(ParseFormat, ChangesPartsOfABase) {
@@ -119,6 +134,10 @@ TEST(ParseFormat, ReportsEveryMistakeWithItsPlace) {
       {"{base: ecs, entities: {hots: a}}", "did you mean 'host'?"},
       {"{base: ecs, logsource: {produkt: a}}", "did you mean 'product'?"},
       {"{base: ecs, name: [a]}", "'name' must be a text"},
+      {"{base: ecs, logsource: {base: windoes}}", "did you mean 'windows'?"},
+      {"{base: ecs, logsource: {service: [{is: a}]}}", "must name a value and a search"},
+      {"{base: ecs, logsource: {service: [{is: a, when: {b|c: d}}]}}", "'c'"},
+      {"{base: ecs, other_fields: [a]}", "does not say where the name stands"},
   };
   for (const WrongCase& c : cases) {
     const Parsed parsed = Parse(c.yaml);
