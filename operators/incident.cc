@@ -61,6 +61,20 @@ std::string Hex(const uint8_t* bytes, size_t size) {
 
 }  // namespace
 
+std::string_view TimeOriginName(TimeOrigin from) {
+  switch (from) {
+    case TimeOrigin::kEvent:
+      return "event";
+    case TimeOrigin::kFuture:
+      return "future";
+    case TimeOrigin::kRecord:
+      return "record";
+    case TimeOrigin::kWallClock:
+      return "wall_clock";
+  }
+  return "";
+}
+
 std::string IncidentIdText(const IncidentId& id) { return Hex(id.data(), id.size()); }
 
 IncidentId MakeIncidentId(const IncidentAnchor& anchor) {

@@ -29,6 +29,15 @@ std::string IncidentIdText(const IncidentId& id);
 // OCSF's activity of a finding.
 enum class Activity : uint8_t { kCreate = 1, kUpdate = 2, kClose = 3 };
 
+// Where an incident's times come from.
+enum class TimeOrigin : uint8_t {
+  kEvent,      // the events' own times
+  kFuture,     // the event's own, which lies too far ahead of the clock to be believed
+  kRecord,     // the event has none: its record's (Kafka's timestamp)
+  kWallClock,  // nor has the record: when it was read
+};
+std::string_view TimeOriginName(TimeOrigin from);  // "event", "future", "record", "wall_clock"
+
 // One event behind an incident.
 struct Evidence {
   uint8_t port = 0;  // the input that it came in by (interval_join: 0 left, 1 right)
@@ -44,6 +53,7 @@ struct Incident {
   EventTimeNs first_time = 0;  // lowest and highest event time of all its events
   EventTimeNs last_time = 0;
   EventTimeNs anchor_time = 0;
+  TimeOrigin time_from = TimeOrigin::kEvent;
   uint64_t event_count = 0;            // all its events, those beyond the evidence included
   std::span<const Evidence> evidence;  // in (time, seq) order, the anchor first; capped
   uint64_t evidence_dropped = 0;       // events that the cap left out

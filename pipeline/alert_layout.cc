@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "operators/sigma/rule.h"
 #include "pipeline/json_text.h"
 
 namespace bongsu {
@@ -110,6 +111,81 @@ std::string Quoted(std::string_view text) {
   return out;
 }
 
+// A node of YAML as JSON. What was written without quotes and is a JSON number or boolean stays
+// one.
+void AppendNodeJson(const Node& node, std::string* out) {
+  switch (node.kind) {
+    case NodeKind::kNull:
+      out->append("null");
+      return;
+    case NodeKind::kScalar: {
+      const std::string& text = node.scalar;
+      const bool literal =
+          !node.quoted && (text == "true" || text == "false" || IsJsonNumber(text));
+      if (literal) {
+        out->append(text);
+      } else {
+        AppendJsonString(text, out);
+      }
+      return;
+    }
+    case NodeKind::kSequence:
+      out->push_back('[');
+      for (size_t i = 0; i < node.items.size(); ++i) {
+        if (i > 0) out->push_back(',');
+        AppendNodeJson(node.items[i], out);
+      }
+      out->push_back(']');
+      return;
+    case NodeKind::kMap:
+      out->push_back('{');
+      for (size_t i = 0; i < node.entries.size(); ++i) {
+        if (i > 0) out->push_back(',');
+        AppendJsonString(node.entries[i].first.scalar, out);
+        out->push_back(':');
+        AppendNodeJson(node.entries[i].second, out);
+      }
+      out->push_back('}');
+      return;
+  }
+}
+
+// What a Sigma rule says about itself and readers of its alerts need; its author and licence must
+// stay with it (the Detection Rule License asks for it).
+std::string SigmaJson(const sigma::Metadata& metadata, std::string_view hash) {
+  std::string json = "{\"title\":" + Quoted(metadata.title);
+  const auto text = [&](std::string_view name, const std::string& value) {
+    if (!value.empty()) json += fmt::format(",\"{}\":{}", name, Quoted(value));
+  };
+  const auto list = [&](std::string_view name, const std::vector<std::string>& values) {
+    if (values.empty()) return;
+    json += fmt::format(",\"{}\":[", name);
+    for (size_t i = 0; i < values.size(); ++i) json += (i > 0 ? "," : "") + Quoted(values[i]);
+    json += ']';
+  };
+  text("id", metadata.id);
+  text("name", metadata.name);
+  text("hash", std::string(hash));
+  text("status", metadata.status);
+  text("level", metadata.level);
+  text("author", metadata.author);
+  text("license", metadata.license);
+  text("date", metadata.date);
+  text("modified", metadata.modified);
+  list("tags", metadata.tags);
+  list("references", metadata.references);
+  list("falsepositives", metadata.falsepositives);
+  if (!metadata.custom.empty()) {
+    json += ",\"custom\":{";
+    for (size_t i = 0; i < metadata.custom.size(); ++i) {
+      json += (i > 0 ? "," : "") + Quoted(metadata.custom[i].first) + ":";
+      AppendNodeJson(metadata.custom[i].second, &json);
+    }
+    json += '}';
+  }
+  return json + "}";
+}
+
 }  // namespace
 
 std::string_view EntityName(Entity entity) { return kEntityNames[static_cast<size_t>(entity)]; }
@@ -200,11 +276,9 @@ AlertLayout::AlertLayout(const Config& config, const PartitionTable& partitions)
     : config_(config), partitions_(partitions) {}
 
 const RuleLayout& AlertLayout::Rule(const OperatorSpec& spec) {
-  for (const auto& rule : rules_) {
-    if (rule->spec == &spec) return *rule;
-  }
-  rules_.push_back(MakeRule(spec));
-  return *rules_.back();
+  std::unique_ptr<RuleLayout>& rule = rules_[&spec];
+  if (rule == nullptr) rule = MakeRule(spec);
+  return *rule;
 }
 
 std::unique_ptr<RuleLayout> AlertLayout::MakeRule(const OperatorSpec& spec) const {
@@ -219,9 +293,19 @@ std::unique_ptr<RuleLayout> AlertLayout::MakeRule(const OperatorSpec& spec) cons
     layout->severity_id = severity.id;
     layout->severity = severity.name;
   }
-  layout->analytic_json =
-      fmt::format(R"({{"uid":{},"name":{},"type_id":1,"type":"Rule","algorithm":{})",
-                  Quoted(spec.semantic_hash()), Quoted(rule.name), Quoted(rule.type));
+  if (rule.metadata != nullptr) {
+    const sigma::Metadata& metadata = *rule.metadata;
+    layout->one_event = rule.type == "detection";
+    layout->sigma_json = SigmaJson(metadata, spec.semantic_hash());
+    layout->native_head += ",\"sigma\":" + layout->sigma_json;
+    layout->analytic_json = fmt::format(
+        R"({{"uid":{},"name":{},"version":{},"type_id":1,"type":"Rule","algorithm":{})",
+        Quoted(rule.name), Quoted(rule.title), Quoted(spec.semantic_hash()), Quoted(rule.type));
+  } else {
+    layout->analytic_json =
+        fmt::format(R"({{"uid":{},"name":{},"type_id":1,"type":"Rule","algorithm":{})",
+                    Quoted(spec.semantic_hash()), Quoted(rule.name), Quoted(rule.type));
+  }
   if (!rule.description.empty()) layout->analytic_json += ",\"desc\":" + Quoted(rule.description);
   layout->analytic_json += '}';
   layout->title_json = Quoted(rule.title.empty() ? rule.name : rule.title);

@@ -20,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "operators/event.h"
 #include "operators/incident.h"
 #include "operators/operator.h"
@@ -59,6 +60,9 @@ struct RuleLayout {
   const OperatorSpec* spec = nullptr;
   std::vector<PortLayout> ports;
   std::string native_head;  // ,"rule":"...","level":"high"
+  // What a Sigma rule says about itself ({"id":..,"title":..,"author":..}); empty for operators.
+  std::string sigma_json;
+  bool one_event = false;    // a detection: no key, and one piece of evidence
   // OCSF parts that do not change from incident to incident.
   std::string analytic_json;
   std::string attacks_json;  // [...], empty where no tag names ATT&CK
@@ -93,7 +97,7 @@ class AlertLayout {
 
   const Config& config_;
   const PartitionTable& partitions_;
-  std::vector<std::unique_ptr<RuleLayout>> rules_;
+  absl::flat_hash_map<const OperatorSpec*, std::unique_ptr<RuleLayout>> rules_;
   std::vector<std::unique_ptr<Place>> places_;  // by PartitionId
 };
 

@@ -22,8 +22,15 @@ class NativeWriter final : public AlertWriter {
     out->append(kActivityNames[static_cast<size_t>(incident.activity)]);
     out->push_back('"');
     out->append(rule.native_head);
-    out->append(R"(,"key":)");
-    AppendJsonString(KeyText(incident.key), out);
+    if (!rule.one_event) {
+      out->append(R"(,"key":)");
+      AppendJsonString(KeyText(incident.key), out);
+    }
+    if (incident.time_from != TimeOrigin::kEvent) {
+      out->append(R"(,"time_from":")");
+      out->append(TimeOriginName(incident.time_from));
+      out->push_back('"');
+    }
     AppendTime(R"(,"time":")", incident.anchor_time, out);
     AppendTime(R"(","first_time":")", incident.first_time, out);
     AppendTime(R"(","last_time":")", incident.last_time, out);

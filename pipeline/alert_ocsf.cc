@@ -122,7 +122,7 @@ class OcsfWriter final : public AlertWriter {
     evidences->push_back(']');
     if (!observables_.empty()) event.Json("observables", "[" + observables_ + "]");
     if (!hosts_.empty()) event.Json("resources", "[" + hosts_ + "]");
-    WriteUnmapped(incident, event.Member("unmapped"));
+    WriteUnmapped(rule, incident, event.Member("unmapped"));
     event.Close();
   }
 
@@ -151,8 +151,10 @@ class OcsfWriter final : public AlertWriter {
     event.Number("count", static_cast<int64_t>(incident.event_count));
     const std::string why = rule.spec->Why(incident);
     const RuleInfo& info = rule.spec->rule();
-    event.Text("message", fmt::format("{} ({}): {}", info.title.empty() ? info.name : info.title,
-                                      KeyText(incident.key), why));
+    const std::string& title = info.title.empty() ? info.name : info.title;
+    event.Text("message", rule.one_event
+                              ? fmt::format("{}: {}", title, why)
+                              : fmt::format("{} ({}): {}", title, KeyText(incident.key), why));
   }
 
   void WriteMetadata(const RuleLayout& rule, const Incident& incident, std::string* out) {
@@ -195,18 +197,24 @@ class OcsfWriter final : public AlertWriter {
     finding.Number("related_events_count", static_cast<int64_t>(incident.event_count));
     std::string* sources = finding.Member("data_sources");
     sources->push_back('[');
+    bool first = true;
     for (size_t i = 0; i < spec.inputs().size(); ++i) {
-      if (i > 0) sources->push_back(',');
+      // A detection reads its one event from one of its sources.
+      if (rule.one_event && i != incident.evidence[0].port) continue;
+      if (!std::exchange(first, false)) sources->push_back(',');
       AppendJsonString(spec.inputs()[i].source, sources);
     }
     sources->push_back(']');
     finding.Close();
   }
 
-  // What has no place in the schema: the key, and exact times.
-  static void WriteUnmapped(const Incident& incident, std::string* out) {
+  // What has no place in the schema: the rule's own words, the key, and exact times.
+  static void WriteUnmapped(const RuleLayout& rule, const Incident& incident, std::string* out) {
     ObjectWriter unmapped(out);
-    unmapped.Text("key", KeyText(incident.key));
+    if (!rule.sigma_json.empty()) unmapped.Json("sigma", rule.sigma_json);
+    if (!rule.one_event) unmapped.Text("key", KeyText(incident.key));
+    if (incident.time_from != TimeOrigin::kEvent)
+      unmapped.Text("time_from", TimeOriginName(incident.time_from));
     const auto time = [&](std::string_view name, EventTimeNs value) {
       std::string* at = unmapped.Member(name);
       at->push_back('"');

@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "pipeline/config_options.h"
+#include "pipeline/config_rules.h"
 #include "state/check.h"
 
 namespace bongsu {
@@ -80,6 +81,13 @@ class Loader : public OperatorBuildContext {
     Sources(top);
     Sinks(top);
     Operators(top);
+    if (!top.has("rules") && !top.has("operators"))
+      diagnostics_.Error(root.where, "neither 'rules' nor 'operators': nothing would be found",
+                         "for example rules: [rules/]");
+    LoadRules(
+        top, [this](const std::string& path) { return Path(path); },
+        [this](const std::string& source) { return DefaultFields(source); }, &config_,
+        diagnostics_);
     State(top);
     DeliveryMode(top);
     if (const Node* logging = top.node("logging"); logging != nullptr) {

@@ -24,6 +24,8 @@
 #include "operators/event.h"
 #include "operators/operator.h"
 #include "operators/registry.h"
+#include "operators/sigma/rule_binding.h"
+#include "operators/sigma/rule_set.h"
 #include "pipeline/format.h"
 #include "state/types.h"
 
@@ -83,6 +85,9 @@ struct Config {
   // Of each operator: the fields of its results, for those who read them ("left.src_ip", "rule",
   // "level", "key").
   std::vector<FieldTable> result_fields;
+  // Sigma rules and what they mean for the sources; both null where none are configured.
+  std::unique_ptr<const sigma::RuleSet> rules;
+  std::unique_ptr<const sigma::RuleBinding> binding;
   SinkConfig alerts;
   SinkConfig late;
   SinkConfig dead_letter;

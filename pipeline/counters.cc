@@ -1,5 +1,7 @@
 #include "pipeline/counters.h"
 
+#include <algorithm>
+
 namespace bongsu {
 
 void SourceCounters::Merge(const SourceCounters& other) {
@@ -26,12 +28,22 @@ void OperatorCounters::Merge(const OperatorCounters& other) {
   for (const auto& [name, n] : other.named) named[name] += n;
 }
 
-RunCounters::RunCounters(size_t source_count, const std::vector<size_t>& ports_of_operators)
-    : sources(source_count), operators(ports_of_operators.size()) {
+void RuleCounters::Merge(const RuleCounters& other) {
+  matches += other.matches;
+  filtered += other.filtered;
+  incidents += other.incidents;
+  last_fired = std::max(last_fired, other.last_fired);
+}
+
+RunCounters::RunCounters(size_t source_count, const std::vector<size_t>& ports_of_operators,
+                         size_t rule_count)
+    : sources(source_count), rules(rule_count), operators(ports_of_operators.size()) {
   for (size_t i = 0; i < operators.size(); ++i) operators[i].selected.resize(ports_of_operators[i]);
 }
 
 void RunCounters::Merge(const RunCounters& other) {
+  if (rules.size() < other.rules.size()) rules.resize(other.rules.size());
+  for (size_t i = 0; i < other.rules.size(); ++i) rules[i].Merge(other.rules[i]);
   for (size_t i = 0; i < sources.size() && i < other.sources.size(); ++i)
     sources[i].Merge(other.sources[i]);
   for (size_t i = 0; i < operators.size() && i < other.operators.size(); ++i) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "pipeline/decoder.h"
+#include "state/types.h"
 
 namespace bongsu {
 
@@ -42,11 +43,22 @@ struct OperatorCounters {
   void Merge(const OperatorCounters& other);
 };
 
+// Of one entry of the rule set.
+struct RuleCounters {
+  uint64_t matches = 0;    // events that met the detection and passed its filters
+  uint64_t filtered = 0;   // events that a filter removed; of a filter: that it removed
+  uint64_t incidents = 0;  // alerts of its own
+  EventTimeNs last_fired = kMinEventTime;
+  void Merge(const RuleCounters& other);
+};
+
 struct RunCounters {
   std::vector<SourceCounters> sources;
+  std::vector<RuleCounters> rules;  // by RuleSet::entries; empty on threads that match none
   std::vector<OperatorCounters> operators;
   RunCounters() = default;
-  RunCounters(size_t source_count, const std::vector<size_t>& ports_of_operators);
+  RunCounters(size_t source_count, const std::vector<size_t>& ports_of_operators,
+              size_t rule_count = 0);
   void Merge(const RunCounters& other);
 };
 

@@ -23,44 +23,65 @@ EventTimeNs NewestTimes::Get(PartitionId partition) const {
 
 Router::Router(const std::vector<Feed>& feeds, uint64_t hash_seed, uint16_t shards, int threads)
     : hash_seed_(hash_seed), shards_(shards), threads_(threads) {
-  for (const Feed& feed : feeds) feeds_.push_back({&feed, KeyBuilder(feed.key), {}});
+  for (const Feed& feed : feeds) {
+    std::vector<KeyedFeed>* to = &feeds_;
+    if (feed.rule >= 0) {
+      const auto rule = static_cast<size_t>(feed.rule);
+      if (rule_feeds_.size() <= rule) rule_feeds_.resize(rule + 1);
+      to = &rule_feeds_[rule];
+    }
+    to->push_back({&feed, KeyBuilder(feed.key), {}});
+  }
 }
 
-void Router::Route(const Event& event, ExchangeSlot& slot, int writer, RunCounters& counters) {
+void Router::Route(const Event& event, std::span<const uint32_t> fired, ExchangeSlot& slot,
+                   int writer, RunCounters& counters) {
   for (KeyedFeed& keyed : feeds_) {
     const Feed& feed = *keyed.feed;
     if (feed.selection != nullptr && !feed.selection->Matches(event)) continue;
-    OperatorCounters& counted = counters.operators[feed.op];
-    ++counted.selected[feed.port];
-    const std::span<const std::string_view> keys = keyed.keys.Build(event);
-    const KeyCounters& now = keyed.keys.counters();
-    counted.key_missing += now.missing_part - keyed.seen.missing_part;
-    counted.key_members_capped += now.members_capped - keyed.seen.members_capped;
-    keyed.seen = now;
-    if (keys.empty()) continue;
-    payload_.clear();
-    counted.fields_cut +=
-        static_cast<uint64_t>(EncodePayload(event, feed.payload_slots, &payload_));
-    for (std::string_view key : keys) {
-      const ShardId shard = ShardOf(key, hash_seed_, shards_);
-      ExchangeBlock& block = slot.block(writer, shard % threads_);
-      RoutedInput routed;
-      routed.op = feed.op;
-      routed.shard = shard;
-      routed.input.time = event.time;
-      routed.input.seq = event.seq;
-      routed.input.port = feed.port;
-      routed.input.key = block.arena.Copy(key);
-      routed.input.payload = block.arena.Copy(payload_);
-      block.inputs.push_back(routed);
-    }
+    RouteOne(keyed, event, slot, writer, counters);
+  }
+  for (const uint32_t rule : fired) {
+    if (rule >= rule_feeds_.size()) break;  // they are ascending
+    for (KeyedFeed& keyed : rule_feeds_[rule]) RouteOne(keyed, event, slot, writer, counters);
+  }
+}
+
+void Router::RouteOne(KeyedFeed& keyed, const Event& event, ExchangeSlot& slot, int writer,
+                      RunCounters& counters) {
+  const Feed& feed = *keyed.feed;
+  OperatorCounters& counted = counters.operators[feed.op];
+  ++counted.selected[feed.port];
+  const std::span<const std::string_view> keys = keyed.keys.Build(event);
+  const KeyCounters& now = keyed.keys.counters();
+  counted.key_missing += now.missing_part - keyed.seen.missing_part;
+  counted.key_members_capped += now.members_capped - keyed.seen.members_capped;
+  keyed.seen = now;
+  if (keys.empty()) return;
+  payload_.clear();
+  counted.fields_cut += static_cast<uint64_t>(EncodePayload(event, feed.payload_slots, &payload_));
+  for (std::string_view key : keys) {
+    const ShardId shard = ShardOf(key, hash_seed_, shards_);
+    ExchangeBlock& block = slot.block(writer, shard % threads_);
+    RoutedInput routed;
+    routed.op = feed.op;
+    routed.shard = shard;
+    routed.input.time = event.time;
+    routed.input.seq = event.seq;
+    routed.input.port = feed.port;
+    routed.input.key = block.arena.Copy(key);
+    routed.input.payload = block.arena.Copy(payload_);
+    block.inputs.push_back(routed);
   }
 }
 
 DecodeTask::DecodeTask(const Config& config, const Plan& plan, const PartitionTable& partitions,
                        const Clock& clock, uint64_t hash_seed, uint16_t shards, int threads,
                        NewestTimes& newest)
-    : partitions_(partitions), clock_(clock), newest_(newest) {
+    : partitions_(partitions),
+      clock_(clock),
+      newest_(newest),
+      writer_(MakeAlertWriter(config, partitions, clock)) {
   for (size_t i = 0; i < config.sources.size(); ++i) {
     const SourceConfig& source = config.sources[i];
     DecoderOptions options;
@@ -69,6 +90,7 @@ DecodeTask::DecodeTask(const Config& config, const Plan& plan, const PartitionTa
     options.depth_max = source.depth_max;
     sources_.push_back({Decoder(source.format, source.fields, options),
                         Router(plan.sources[i].feeds, hash_seed, shards, threads),
+                        RuleRunner(config, i, partitions, *writer_),
                         source.max_future_skew,
                         {}});
   }
@@ -120,19 +142,27 @@ void DecodeTask::RunRecord(const Record& record, ExchangeSlot& slot, OutputChunk
   if (result != DecodeResult::kOk) {
     ++counted.dead_letters[static_cast<size_t>(result)];
     DeadLetter(record, result, outputs, live);
+    if (result != DecodeResult::kNoTime) return;
+    // Time gates operators only: rules without state match all the same.
+    const bool stamped = record.timestamp_ms >= 0;
+    source.rules.Run(event, stamped ? record.timestamp_ms * kMillisecondNs : now_ns_,
+                     stamped ? TimeOrigin::kRecord : TimeOrigin::kWallClock, outputs, counters,
+                     live);
     return;
   }
   if (event.time > AddTime(now_ns_, source.max_future_skew)) {
     // It enters no window and moves no watermark: one bad clock must not make everything else late.
     ++counted.future;
     Future(record, event.time, "future", outputs, live);
+    source.rules.Run(event, event.time, TimeOrigin::kFuture, outputs, counters, live);
     return;
   }
   ++counted.events;
   EventTimeNs& newest = batch_time_[record.partition];
   if (newest == kMinEventTime) touched_.push_back(record.partition);
   if (event.time > newest) newest = event.time;
-  source.router.Route(event, slot, 0, counters);
+  source.rules.Run(event, event.time, TimeOrigin::kEvent, outputs, counters, live);
+  source.router.Route(event, source.rules.fired(), slot, 0, counters);
 }
 
 void DecodeTask::DeadLetter(const Record& record, DecodeResult why, OutputChunk& outputs,

@@ -1,8 +1,8 @@
 // File: pipeline/decode_task.h
 //
 // The stateless half of a thread: decodes a batch, sends what cannot be used to the dead letters,
-// asks every selection of the source, and routes what they choose to the shards, into the batch's
-// exchange slot.
+// asks every rule and selection of the source, writes the rules' alerts, and routes what operators
+// take to the shards, into the batch's exchange slot.
 //
 // Thread-safety: one thread; the slot is its own until it calls Complete on it.
 #pragma once
@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@
 #include "pipeline/io.h"
 #include "pipeline/outputs.h"
 #include "pipeline/plan.h"
+#include "pipeline/rule_runner.h"
 
 namespace bongsu {
 
@@ -41,9 +43,10 @@ class NewestTimes {
 class Router {
  public:
   Router(const std::vector<Feed>& feeds, uint64_t hash_seed, uint16_t shards, int threads);
-  // Appends the event's inputs to `slot`'s blocks of `writer`.
-  void Route(const Event& event, ExchangeSlot& slot, int writer, RunCounters& counters);
-  bool empty() const { return feeds_.empty(); }
+  // Appends the event's inputs to `slot`'s blocks of `writer`. `fired`: the rules that the event
+  // met, whose feeds take it.
+  void Route(const Event& event, std::span<const uint32_t> fired, ExchangeSlot& slot, int writer,
+             RunCounters& counters);
 
  private:
   struct KeyedFeed {
@@ -51,7 +54,11 @@ class Router {
     KeyBuilder keys;
     KeyCounters seen;  // what of the builder's counters is in RunCounters already
   };
-  std::vector<KeyedFeed> feeds_;
+  void RouteOne(KeyedFeed& keyed, const Event& event, ExchangeSlot& slot, int writer,
+                RunCounters& counters);
+
+  std::vector<KeyedFeed> feeds_;                    // with a selection of their own, or none
+  std::vector<std::vector<KeyedFeed>> rule_feeds_;  // by rule
   uint64_t hash_seed_;
   uint16_t shards_;
   int threads_;
@@ -80,12 +87,14 @@ class DecodeTask {
   struct Source {
     Decoder decoder;
     Router router;
+    RuleRunner rules;
     DurationNs max_future_skew;
     DecoderCounters seen;
   };
   const PartitionTable& partitions_;
   const Clock& clock_;
   NewestTimes& newest_;
+  std::unique_ptr<AlertWriter> writer_;  // the sources' rules write through it
   std::vector<Source> sources_;
   std::vector<int32_t> source_of_;       // by partition, -1 unknown
   std::vector<EventTimeNs> batch_time_;  // by partition: newest in this batch

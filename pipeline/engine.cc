@@ -107,7 +107,8 @@ absl::Status Engine::OpenState() {
     worker->shards = std::make_unique<ShardTask>(config_, plan_, *parts_.partitions, *parts_.clock,
                                                  *parts_.store, *exchange_, std::move(options));
     BONGSU_RETURN_IF_ERROR(worker->shards->Open());
-    worker->counters = RunCounters(config_.sources.size(), ports);
+    worker->counters = RunCounters(config_.sources.size(), ports,
+                                   config_.rules != nullptr ? config_.rules->entries.size() : 0);
     worker->next.assign(static_cast<size_t>(plan_.levels), 1);
     workers_.push_back(std::move(worker));
   }

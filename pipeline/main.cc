@@ -11,6 +11,7 @@
 #include "operators/config/diagnostics.h"
 #include "operators/registry.h"
 #include "pipeline/config.h"
+#include "pipeline/config_rules.h"
 #include "pipeline/logging.h"
 #include "pipeline/report.h"
 #include "pipeline/service.h"
@@ -67,9 +68,13 @@ int Check(const Arguments& arguments) {
                  fmt::join(input.key_fields, ", "));
     }
   }
+  fmt::print("{}", RulesText(*config));
   for (const SourceConfig& source : config->sources) {
-    fmt::print("source {}: {} needs {}\n", source.name, source.format.name,
-               fmt::join(source.fields.names(), ", "));
+    std::vector<std::string> fields = source.fields.names();
+    std::erase(fields, kAllValuesField);
+    fmt::print(
+        "source {}: {} needs {}{}\n", source.name, source.format.name, fmt::join(fields, ", "),
+        fields.size() < source.fields.names().size() ? ", and every value for keywords" : "");
   }
   fmt::print("{}: ok\n", arguments.config);
   return 0;

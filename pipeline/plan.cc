@@ -22,6 +22,16 @@ int OperatorIndex(const Config& config, std::string_view name) {
   return -1;
 }
 
+// Which of the source's rules `selection` is; -1: none, an operator's own.
+int RuleIndex(const Config& config, size_t source, const sigma::Selection* selection) {
+  if (config.binding == nullptr || selection == nullptr) return -1;
+  const auto& rules = config.binding->sources[source].rules;
+  const auto it = std::find_if(rules.begin(), rules.end(), [&](const sigma::BoundRule& rule) {
+    return rule.whole.get() == selection;
+  });
+  return it == rules.end() ? -1 : static_cast<int>(it - rules.begin());
+}
+
 Feed MakeFeed(uint16_t op, uint8_t port, const InputSpec& input, const FieldTable& fields,
               const std::string& tenant) {
   Feed feed;
@@ -81,8 +91,9 @@ Plan MakePlan(const Config& config) {
         if (port == 0) tenants[op] = from.tenant;
         operator_plan.port_source.push_back(source);
         operator_plan.allowed_lateness.push_back(from.allowed_lateness);
-        plan.sources[static_cast<size_t>(source)].feeds.push_back(
-            MakeFeed(op16, port8, input, from.fields, from.tenant));
+        Feed feed = MakeFeed(op16, port8, input, from.fields, from.tenant);
+        feed.rule = RuleIndex(config, static_cast<size_t>(source), feed.selection);
+        plan.sources[static_cast<size_t>(source)].feeds.push_back(std::move(feed));
       }
     }
   }

@@ -23,6 +23,7 @@ struct Feed {
   uint16_t op = 0;                              // index into Config::operators
   uint8_t port = 0;                             // index into OperatorSpec::inputs()
   const sigma::Selection* selection = nullptr;  // null: all events
+  int rule = -1;  // the selection is this rule's (SourceRules::rules), which is asked once for all
   KeyOptions key;
   std::vector<int> payload_slots;  // in InputSpec::fields order
 };

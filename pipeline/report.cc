@@ -9,6 +9,8 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "pipeline/json_text.h"
+
 namespace bongsu {
 namespace {
 
@@ -70,6 +72,75 @@ void OperatorTable(const RunReport& report, std::string* out) {
   }
 }
 
+// Rules in a table for people: the noisiest, as many as a screen holds.
+constexpr size_t kRulesShown = 40;
+
+// The rules that did something, the one with most matches first.
+std::vector<size_t> ActiveRules(const RunReport& report) {
+  const std::vector<RuleCounters>& counters = report.totals.counters.rules;
+  std::vector<size_t> active;
+  for (size_t i = 0; i < counters.size(); ++i) {
+    if (counters[i].matches > 0 || counters[i].filtered > 0) active.push_back(i);
+  }
+  std::stable_sort(active.begin(), active.end(),
+                   [&](size_t a, size_t b) { return counters[a].matches > counters[b].matches; });
+  return active;
+}
+
+std::string TimeText(EventTimeNs time) {
+  std::string text;
+  if (time != kMinEventTime) AppendRfc3339(time, &text);
+  return text;
+}
+
+void RuleTable(const RunReport& report, std::string* out) {
+  if (report.config->rules == nullptr) return;
+  const sigma::RuleSet& rules = *report.config->rules;
+  *out += fmt::format("\n{}\n", rules.Summary());
+  const std::vector<size_t> active = ActiveRules(report);
+  if (active.empty()) return;
+  *out += fmt::format("{:<70} {:>10} {:>10} {:>10}\n", "rule", "matches", "alerts", "filtered");
+  for (size_t shown = 0; shown < active.size() && shown < kRulesShown; ++shown) {
+    const RuleCounters& rule = report.totals.counters.rules[active[shown]];
+    *out += fmt::format("{:<70.70} {:>10} {:>10} {:>10}\n",
+                        rules.entries[active[shown]].rule.metadata.title, rule.matches,
+                        rule.incidents, rule.filtered);
+  }
+  if (active.size() > kRulesShown)
+    *out += fmt::format("and {} more rules\n", active.size() - kRulesShown);
+}
+
+Json RulesJson(const RunReport& report) {
+  const sigma::RuleSet& rules = *report.config->rules;
+  Json json;
+  json["files"] = rules.files;
+  json["detections"] = rules.Count(sigma::RuleKind::kDetection);
+  json["correlations"] = rules.Count(sigma::RuleKind::kCorrelation);
+  json["filters"] = rules.Count(sigma::RuleKind::kFilter);
+  json["bound_nowhere"] = report.config->binding->unbound.size();
+  json["left_out"] = Json::array();
+  for (const sigma::SkippedRule& skipped : rules.skipped) {
+    json["left_out"].push_back({{"rule", skipped.label},
+                                {"title", skipped.title},
+                                {"file", skipped.where.file},
+                                {"line", skipped.where.line},
+                                {"why", skipped.why}});
+  }
+  json["active"] = Json::array();
+  for (const size_t index : ActiveRules(report)) {
+    const RuleCounters& rule = report.totals.counters.rules[index];
+    const sigma::RuleEntry& entry = rules.entries[index];
+    json["active"].push_back({{"rule", sigma::RuleName(entry)},
+                              {"title", entry.rule.metadata.title},
+                              {"kind", sigma::RuleKindName(entry.rule.kind())},
+                              {"matches", rule.matches},
+                              {"incidents", rule.incidents},
+                              {"filtered", rule.filtered},
+                              {"last_fired", TimeText(rule.last_fired)}});
+  }
+  return json;
+}
+
 }  // namespace
 
 Usage MeasureUsage(int64_t start_ns, const Clock& clock) {
@@ -88,7 +159,8 @@ Usage MeasureUsage(int64_t start_ns, const Clock& clock) {
 std::string ReportText(const RunReport& report) {
   std::string out = fmt::format("bongsu: {}\n\n", report.outcome);
   SourceTable(report, &out);
-  OperatorTable(report, &out);
+  if (!report.config->operators.empty()) OperatorTable(report, &out);
+  RuleTable(report, &out);
   const auto records = static_cast<double>(AllRecords(report));
   const Usage& usage = report.usage;
   out += fmt::format(
@@ -150,6 +222,7 @@ std::string ReportJson(const RunReport& report) {
     one["counters"] = op.named;
     json["operators"].push_back(std::move(one));
   }
+  if (report.config->rules != nullptr) json["rules"] = RulesJson(report);
   const auto records = static_cast<double>(AllRecords(report));
   json["records"] = AllRecords(report);
   json["wall_seconds"] = report.usage.wall_s;

@@ -312,7 +312,7 @@ void ShardTask::Forward(const OperatorSpec& spec, const Incident& incident, Even
   // Readers of one operator may stand on several levels; nobody reads those slots before this
   // thread has completed them.
   for (LevelRouter& reader : result_routers_[op]) {
-    reader.router.Route(event, exchange_.slot(reader.level, forward_number_), options_.thread,
+    reader.router.Route(event, {}, exchange_.slot(reader.level, forward_number_), options_.thread,
                         counters_);
   }
 }

@@ -58,8 +58,6 @@ sinks: {alerts: {file: a.jsonl, topic: t}}
 }
 
 TEST(Config, WhatIsNotBuiltIsRefusedByName) {
-  EXPECT_NE(Problems(Good() + "rules: [rules/]\n").find("'rules' is not supported yet"),
-            std::string::npos);
   EXPECT_NE(Problems(Good() + "exchange: kafka\n").find("'exchange: kafka' is not supported yet"),
             std::string::npos);
   const std::string kafka =
@@ -70,6 +68,19 @@ TEST(Config, WhatIsNotBuiltIsRefusedByName) {
   EXPECT_EQ(Problems(kafka), "");
   EXPECT_NE(Problems(kafka + "delivery: exactly_once\n")
                 .find("'delivery: exactly_once' is not supported yet"),
+            std::string::npos);
+}
+
+TEST(Config, RulesAreLoadedRelativeToTheConfiguration) {
+  const std::string without = std::string(kSources) + kSinks;
+  EXPECT_NE(Problems(without).find("neither 'rules' nor 'operators'"), std::string::npos);
+  EXPECT_NE(
+      Problems(without + "rules: [nowhere/]\n").find("nowhere/: error: there is no such rule"),
+      std::string::npos);
+  EXPECT_NE(Problems(Good() + "rules_strict: true\n").find("'rules_strict' is for rules"),
+            std::string::npos);
+  EXPECT_NE(Problems(Good() + "rules: [r]\nplaceholders: {a: {b: c}}\n")
+                .find("'a' must be a text or a list of texts"),
             std::string::npos);
 }
 

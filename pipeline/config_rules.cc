@@ -1,0 +1,114 @@
+#include "pipeline/config_rules.h"
+
+#include <fmt/format.h>
+
+#include <map>
+
+namespace bongsu {
+namespace {
+
+void ReadPlaceholders(const Node& node, sigma::Placeholders* out, Diagnostics& diagnostics) {
+  for (const auto& [name, value] : node.entries) {
+    std::vector<std::string>& values = (*out)[name.scalar];
+    if (value.is_scalar()) values.push_back(value.scalar);
+    for (const Node& item : value.items) {
+      if (item.is_scalar()) values.push_back(item.scalar);
+    }
+    const bool good = value.is_scalar() || (value.is_sequence() && !value.items.empty() &&
+                                            values.size() == value.items.size());
+    if (!good)
+      diagnostics.Error(value.where,
+                        fmt::format("'{}' must be a text or a list of texts", name.scalar),
+                        "for example Administrators: [adm_*, root]");
+  }
+}
+
+// Warns of sources whose log source nothing is known of: every rule is tried on them.
+void WarnUnmapped(const Config& config, Diagnostics& diagnostics) {
+  for (const SourceConfig& source : config.sources) {
+    if (source.format.logsource.mapped()) continue;
+    diagnostics.Warning(
+        source.where,
+        fmt::format(
+            "the format '{}' says nothing of Sigma log sources: every rule is tried on '{}'",
+            source.format.name, source.name),
+        "write format: {base: ..., logsource: {product: ...}}");
+  }
+}
+
+}  // namespace
+
+void LoadRules(const OptionReader& top, const std::function<std::string(const std::string&)>& path,
+               const std::function<std::vector<std::string>(const std::string&)>& default_fields,
+               Config* config, Diagnostics& diagnostics) {
+  if (!top.has("rules")) {
+    for (const char* key :
+         {"rules_strict", "rules_skip_status", "placeholders", "filter_condition"}) {
+      if (top.has(key))
+        diagnostics.Error(top.where(key), fmt::format("'{}' is for rules, and there are none", key),
+                          "add rules: [rules/]");
+    }
+    return;
+  }
+  std::vector<std::string> paths;
+  for (const std::string& one : top.StringList("rules")) paths.push_back(path(one));
+  sigma::RuleSetOptions options;
+  options.strict = top.Bool("rules_strict");
+  options.skip_status = top.has("rules_skip_status")
+                            ? top.StringList("rules_skip_status")
+                            : std::vector<std::string>{"deprecated", "unsupported"};
+  if (const Node* node = top.node("placeholders"); node != nullptr && node->is_map())
+    ReadPlaceholders(*node, &options.placeholders, diagnostics);
+  options.filter_condition = top.String("filter_condition") == "exclude"
+                                 ? sigma::FilterCondition::kExclude
+                                 : sigma::FilterCondition::kKeep;
+  config->rules =
+      std::make_unique<const sigma::RuleSet>(sigma::LoadRuleSet(paths, options, diagnostics));
+  if (diagnostics.has_errors()) return;
+  WarnUnmapped(*config, diagnostics);
+  std::vector<sigma::SourceShape> shapes;
+  for (SourceConfig& source : config->sources) {
+    sigma::SourceShape& shape = shapes.emplace_back();
+    shape.name = source.name;
+    shape.log_source = &source.format.logsource;
+    shape.fields = &source.fields;
+    shape.default_fields = default_fields(source.name);
+  }
+  config->binding = std::make_unique<const sigma::RuleBinding>(
+      sigma::BindRules(*config->rules, shapes, diagnostics));
+}
+
+std::string RulesText(const Config& config) {
+  if (config.rules == nullptr) return "";
+  const sigma::RuleSet& rules = *config.rules;
+  std::string text = fmt::format("rules: {}\n", rules.Summary());
+  std::map<std::string, size_t> left_out;
+  for (const sigma::SkippedRule& skipped : rules.skipped) {
+    text += fmt::format("  left out: {}{} ({}:{}): {}\n",
+                        skipped.label.empty() ? "" : skipped.label + " ", skipped.title,
+                        skipped.where.file, skipped.where.line, skipped.why);
+  }
+  for (size_t i = 0; i < config.sources.size(); ++i) {
+    const sigma::SourceRules& source = config.binding->sources[i];
+    text += fmt::format("source {}: {} rules apply, {} are for other log sources\n",
+                        config.sources[i].name, source.rules.size(), source.conflicts.size());
+  }
+  std::map<std::string, size_t> unbound;
+  for (const uint32_t index : config.binding->unbound)
+    ++unbound[sigma::LogSourceText(rules.entries[index].rule.detection().logsource)];
+  if (!unbound.empty())
+    text += fmt::format("{} rules can never fire: no source has their log source\n",
+                        config.binding->unbound.size());
+  for (const auto& [logsource, count] : unbound)
+    text += fmt::format("  {:>5}  {}\n", count, logsource);
+  for (const sigma::RuleEntry& entry : rules.entries) {
+    if (entry.rule.kind() != sigma::RuleKind::kFilter) continue;
+    text += fmt::format(
+        "filter {}: {} what its condition finds, in {} rules\n", sigma::RuleName(entry),
+        entry.filter_condition == sigma::FilterCondition::kKeep ? "keeps only" : "removes",
+        entry.filtered.size());
+  }
+  return text;
+}
+
+}  // namespace bongsu

@@ -1,0 +1,67 @@
+#include "pipeline/rule_runner.h"
+
+#include "operators/key.h"
+#include "operators/payload.h"
+
+namespace bongsu {
+
+RuleRunner::RuleRunner(const Config& config, size_t source_index, const PartitionTable& partitions,
+                       AlertWriter& writer)
+    : partitions_(partitions),
+      writer_(writer),
+      key_(TenantKey(config.sources[source_index].tenant)) {
+  if (config.binding != nullptr) rules_ = &config.binding->sources[source_index];
+}
+
+void RuleRunner::Run(const Event& event, EventTimeNs time, TimeOrigin from, OutputChunk& outputs,
+                     RunCounters& counters, LiveCounters& live) {
+  fired_.clear();
+  if (rules_ == nullptr) return;
+  for (uint32_t i = 0; i < rules_->rules.size(); ++i) {
+    const sigma::BoundRule& rule = rules_->rules[i];
+    if (!rule.detection->Matches(event)) continue;
+    RuleCounters& counted = counters.rules[rule.entry];
+    if (const sigma::BoundFilter* filter = sigma::RemovedBy(rule, event); filter != nullptr) {
+      ++counted.filtered;
+      ++counters.rules[filter->entry].filtered;
+      continue;
+    }
+    ++counted.matches;
+    if (time > counted.last_fired) counted.last_fired = time;
+    fired_.push_back(i);
+    if (rule.mute) continue;
+    ++counted.incidents;
+    Alert(rule, event, time, from, outputs);
+    live.alerts.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+void RuleRunner::Alert(const sigma::BoundRule& rule, const Event& event, EventTimeNs time,
+                       TimeOrigin from, OutputChunk& outputs) {
+  payload_.clear();
+  EncodePayload(event, rule.payload_slots, &payload_);
+  Evidence evidence;
+  evidence.port = rule.port;
+  evidence.time = time;
+  evidence.seq = event.seq;
+  evidence.payload = payload_;
+  IncidentAnchor anchor;
+  anchor.rule_hash = rule.spec->semantic_hash();
+  anchor.key = key_;
+  anchor.origin = partitions_.Get(SeqPartition(event.seq)).identity;
+  anchor.offset = SeqOffset(event.seq);
+  // The record's own time or none: the wall clock must not reach the identity.
+  anchor.time = event.has_time ? event.time : 0;
+  Incident incident;
+  incident.id = MakeIncidentId(anchor);
+  incident.key = key_;
+  incident.first_time = incident.last_time = incident.anchor_time = time;
+  incident.time_from = from;
+  incident.event_count = 1;
+  incident.evidence = {&evidence, 1};
+  alert_.clear();
+  writer_.Write(*rule.spec, incident, &alert_);
+  outputs.Add(Stream::kAlerts, IncidentIdText(incident.id), alert_);
+}
+
+}  // namespace bongsu
