@@ -39,8 +39,11 @@ Sha256& ThreadSha256() {
   return sha256;
 }
 
+// Eight bytes, the highest first.
 void AppendNumber(uint64_t number, std::string* out) {
-  for (int shift = 56; shift >= 0; shift -= 8) out->push_back(static_cast<char>(number >> shift));
+  char bytes[8];
+  for (int i = 0; i < 8; ++i) bytes[i] = static_cast<char>(number >> (56 - 8 * i));
+  out->append(bytes, sizeof(bytes));
 }
 
 // Every part has its length in front, so that no two anchors give the same bytes.
@@ -51,10 +54,10 @@ void AppendPart(std::string_view part, std::string* out) {
 
 std::string Hex(const uint8_t* bytes, size_t size) {
   constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
+  std::string text(2 * size, '0');
   for (size_t i = 0; i < size; ++i) {
-    text.push_back(kDigits[bytes[i] >> 4]);
-    text.push_back(kDigits[bytes[i] & 15]);
+    text[2 * i] = kDigits[bytes[i] >> 4];
+    text[2 * i + 1] = kDigits[bytes[i] & 15];
   }
   return text;
 }

@@ -2,7 +2,9 @@
 
 #include <arpa/inet.h>
 
+#include <charconv>
 #include <cstring>
+#include <iterator>
 
 namespace bongsu {
 namespace {
@@ -29,6 +31,17 @@ bool ParseIpv4(std::string_view text, uint8_t* bytes) {
   return at == text.size();
 }
 
+// Every alert has its key as text, and inet_ntop goes through printf.
+std::string Ipv4Text(const uint8_t* bytes) {
+  char text[16];
+  char* at = text;
+  for (int part = 0; part < 4; ++part) {
+    if (part > 0) *at++ = '.';
+    at = std::to_chars(at, std::end(text), bytes[part]).ptr;
+  }
+  return std::string(text, at);
+}
+
 }  // namespace
 
 bool ParseIp(std::string_view text, IpBytes* ip) {
@@ -47,11 +60,9 @@ bool ParseIp(std::string_view text, IpBytes* ip) {
 bool IsIpv4(const IpBytes& ip) { return std::memcmp(ip.data(), kMapped, sizeof(kMapped)) == 0; }
 
 std::string IpText(const IpBytes& ip) {
+  if (IsIpv4(ip)) return Ipv4Text(ip.data() + 12);
   char text[INET6_ADDRSTRLEN] = {};
-  if (IsIpv4(ip))
-    inet_ntop(AF_INET, ip.data() + 12, text, sizeof(text));
-  else
-    inet_ntop(AF_INET6, ip.data(), text, sizeof(text));
+  inet_ntop(AF_INET6, ip.data(), text, sizeof(text));
   return text;
 }
 

@@ -176,15 +176,20 @@ void AppendUint(uint64_t number, std::string* out) {
   out->append(text, static_cast<size_t>(result.ptr - text));
 }
 
-void AppendRfc3339(EventTimeNs time, std::string* out) {
-  // In 32 bits as soon as it fits: an alert has five times, and divisions are most of their cost.
+namespace {
+
+// 2026-01-05T08:00:00.123456789Z
+constexpr size_t kRfc3339Bytes = 30;
+
+void WriteRfc3339(EventTimeNs time, char (&text)[kRfc3339Bytes]) {
+  // In 32 bits as soon as it fits: divisions are most of the cost.
   const int64_t seconds = FloorDiv(time, kSecondNs);
   const auto nanoseconds = static_cast<uint32_t>(time - seconds * kSecondNs);
   const int64_t days = FloorDiv(seconds, 86400);
   const auto second_of_day = static_cast<uint32_t>(seconds - days * 86400);
   const CivilDate date = CivilFromDays(days);
   const auto year = static_cast<uint32_t>(date.year);
-  char text[] = "0000-00-00T00:00:00.000000000Z";
+  std::memcpy(text, "0000-00-00T00:00:00.000000000Z", kRfc3339Bytes);
   PutTwo(year / 100, text);
   PutTwo(year % 100, text + 2);
   PutTwo(date.month, text + 5);
@@ -197,7 +202,30 @@ void AppendRfc3339(EventTimeNs time, std::string* out) {
   PutTwo(nanoseconds / 10'000 % 100, text + 23);
   PutTwo(nanoseconds / 100 % 100, text + 25);
   PutTwo(nanoseconds % 100, text + 27);
-  out->append(text, sizeof(text) - 1);
+}
+
+}  // namespace
+
+void AppendRfc3339(EventTimeNs time, std::string* out) {
+  // An alert has five times, two of them different: its events'.
+  struct Written {
+    EventTimeNs time[2] = {0, 0};
+    char text[2][kRfc3339Bytes];
+    unsigned next = 0;
+    Written() {
+      WriteRfc3339(0, text[0]);
+      WriteRfc3339(0, text[1]);
+    }
+  };
+  thread_local Written written;
+  unsigned at = written.time[0] == time ? 0 : 1;
+  if (written.time[at] != time) {
+    at = written.next;
+    written.next ^= 1;
+    written.time[at] = time;
+    WriteRfc3339(time, written.text[at]);
+  }
+  out->append(written.text[at], kRfc3339Bytes);
 }
 
 int64_t EpochMs(EventTimeNs time) { return FloorDiv(time, kMillisecondNs); }

@@ -1,14 +1,16 @@
 // File: state/arena.h
 //
-// Bytes that are freed all at once: keys and values of one segment of a time bucket.
+// Bytes that are freed all at once: keys, values and entries of one segment of a time bucket.
 //
 // Lifetime: views are valid until the arena goes. Thread-safety: none.
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace bongsu {
@@ -19,9 +21,22 @@ class Arena {
     if (bytes.size() > left_) Grow(bytes.size());
     char* to = at_;
     if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());
-    at_ += bytes.size();
-    left_ -= bytes.size();
+    Skip(bytes.size());
     return {to, bytes.size()};
+  }
+  // Room for `n` objects that need no destructor.
+  template <typename T>
+  T* NewArray(size_t n) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    const size_t pad = -reinterpret_cast<uintptr_t>(at_) % alignof(T);
+    // A new chunk is aligned for everything.
+    if (pad + n * sizeof(T) > left_)
+      Grow(n * sizeof(T));
+    else
+      Skip(pad);
+    T* to = reinterpret_cast<T*>(at_);
+    Skip(n * sizeof(T));
+    return to;
   }
   size_t bytes() const { return bytes_; }
 
@@ -30,6 +45,10 @@ class Arena {
   // millions.
   static constexpr size_t kFirstBytes = 512;
   static constexpr size_t kMostBytes = size_t{256} << 10;
+  void Skip(size_t bytes) {
+    at_ += bytes;
+    left_ -= bytes;
+  }
   void Grow(size_t need) {
     const size_t size =
         std::max(need, std::min(kMostBytes, kFirstBytes << std::min<size_t>(chunks_.size(), 20)));

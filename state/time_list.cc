@@ -81,6 +81,15 @@ TimeListImpl::Segment& TimeListImpl::SegmentOf(Bucket& bucket, size_t hash) {
   return *segment;
 }
 
+// Buckets are about alike: the new one need not grow its maps step by step.
+void TimeListImpl::MakeRoom(const Bucket& like, Bucket& bucket) {
+  for (size_t i = 0; i < kSegments; ++i) {
+    if (like.segments[i] == nullptr || like.segments[i]->chunks.empty()) continue;
+    bucket.segments[i] = std::make_unique<Segment>();
+    bucket.segments[i]->chunks.reserve(like.segments[i]->chunks.size());
+  }
+}
+
 std::string TimeListImpl::RowKey(int64_t bucket, std::string_view key) const {
   BONGSU_CHECK_MSG(key.size() <= 0xffff, "a key longer than 64 KiB");
   std::string row = prefix_;
@@ -98,10 +107,10 @@ void TimeListImpl::Charge(Bucket& bucket, Segment& segment, size_t bytes) {
 
 // The key's chunk of a bucket, loaded where the disk may know more; null when there is none and
 // none is to be made.
-absl::StatusOr<TimeListImpl::Chunk*> TimeListImpl::Find(int64_t index, Bucket& bucket,
-                                                        std::string_view key, bool make) {
-  const size_t hash = StringViewHash()(key);
-  Segment& segment = SegmentOf(bucket, hash);
+absl::StatusOr<TimeListImpl::Chunks::value_type*> TimeListImpl::Find(int64_t index, Bucket& bucket,
+                                                                     Segment& segment,
+                                                                     std::string_view key,
+                                                                     size_t hash, bool make) {
   auto it = segment.chunks.find(key, hash);
   if (it == segment.chunks.end()) {
     if (!make && !segment.on_disk) return nullptr;
@@ -112,7 +121,24 @@ absl::StatusOr<TimeListImpl::Chunk*> TimeListImpl::Find(int64_t index, Bucket& b
   }
   Chunk& chunk = it->second;
   if (!chunk.complete) BONGSU_RETURN_IF_ERROR(Load(index, bucket, segment, key, chunk));
-  return &chunk;
+  return &*it;
+}
+
+// Makes `entry` the chunk's `at`-th.
+TimeListImpl::Entry& TimeListImpl::Insert(Bucket& bucket, Segment& segment, Chunk& chunk, size_t at,
+                                          const Entry& entry) {
+  if (chunk.size == chunk.capacity) {
+    const uint32_t capacity = std::max(uint32_t{2}, chunk.capacity * 2);
+    auto* entries = segment.arena.NewArray<Entry>(capacity);
+    std::copy(chunk.begin(), chunk.end(), entries);
+    Charge(bucket, segment, capacity * sizeof(Entry));
+    chunk.entries = entries;
+    chunk.capacity = capacity;
+  }
+  std::copy_backward(chunk.begin() + at, chunk.end(), chunk.end() + 1);
+  ++chunk.size;
+  chunk.entries[at] = entry;
+  return chunk.entries[at];
 }
 
 absl::Status TimeListImpl::Load(int64_t index, Bucket& bucket, Segment& segment,
@@ -127,10 +153,11 @@ absl::Status TimeListImpl::Load(int64_t index, Bucket& bucket, Segment& segment,
     }
     const std::string_view bytes = segment.arena.Copy(value.substr(1));
     // Rows come in order, and a chunk is loaded before anything is put into it.
-    chunk.entries.push_back(
+    Insert(
+        bucket, segment, chunk, chunk.size,
         {ReadTime(stored.substr(row.size())), ReadU64(stored.substr(row.size() + 8)), bytes.data(),
          static_cast<uint32_t>(bytes.size()), static_cast<uint8_t>(value[0]), false});
-    Charge(bucket, segment, sizeof(Entry) + bytes.size());
+    Charge(bucket, segment, bytes.size());
     return true;
   }));
   BONGSU_RETURN_IF_ERROR(bad);
@@ -157,12 +184,17 @@ absl::Status TimeListImpl::Put(std::string_view key, EntryId id, std::string_vie
   if (id.time < expired_) return absl::OkStatus();
   ++counters_.entries_put;
   const int64_t index = BucketOf(id.time);
-  Bucket& bucket = buckets_[index];
-  BONGSU_ASSIGN_OR_RETURN(Chunk * chunk, Find(index, bucket, key, /*make=*/true));
-  Segment& segment = SegmentOf(bucket, StringViewHash()(key));
-  auto& entries = chunk->entries;
+  const auto [bucket_at, added] = buckets_.try_emplace(index);
+  Bucket& bucket = bucket_at->second;
+  if (added && bucket_at != buckets_.begin()) MakeRoom(std::prev(bucket_at)->second, bucket);
+  const size_t hash = StringViewHash()(key);
+  Segment& segment = SegmentOf(bucket, hash);
+  BONGSU_ASSIGN_OR_RETURN(Chunks::value_type * found,
+                          Find(index, bucket, segment, key, hash, /*make=*/true));
+  Chunk& chunk = found->second;
+  Entry* entries = chunk.entries;
   // Usually the newest of its key: look from the end.
-  size_t at = entries.size();
+  size_t at = chunk.size;
   while (at > 0 && Before(id.time, id.seq, entries[at - 1].time, entries[at - 1].seq)) --at;
   const std::string_view bytes = segment.arena.Copy(value);
   const bool same = at > 0 && entries[at - 1].time == id.time && entries[at - 1].seq == id.seq;
@@ -173,13 +205,11 @@ absl::Status TimeListImpl::Put(std::string_view key, EntryId id, std::string_vie
     entry.size = static_cast<uint32_t>(bytes.size());
     entry.mark = mark;
   } else {
-    entries.insert(
-        entries.begin() + static_cast<std::ptrdiff_t>(at),
-        Entry{id.time, id.seq, bytes.data(), static_cast<uint32_t>(bytes.size()), mark, false});
+    Insert(bucket, segment, chunk, at,
+           {id.time, id.seq, bytes.data(), static_cast<uint32_t>(bytes.size()), mark, false});
   }
-  Charge(bucket, segment, sizeof(Entry) + value.size());
-  const auto it = segment.chunks.find(key);
-  MarkDirty(bucket, segment, it->first, *chunk, entries[at]);
+  Charge(bucket, segment, value.size());
+  MarkDirty(bucket, segment, found->first, chunk, chunk.entries[at]);
   return absl::OkStatus();
 }
 
@@ -187,15 +217,18 @@ absl::Status TimeListImpl::Scan(std::string_view key, EventTimeNs from, EventTim
                                 absl::FunctionRef<bool(TimeListCursor&)> visit) {
   from = std::max(from, expired_);
   if (from > to) return absl::OkStatus();
+  const size_t hash = StringViewHash()(key);
   for (auto it = buckets_.lower_bound(BucketOf(from));
        it != buckets_.end() && it->first <= BucketOf(to); ++it) {
-    BONGSU_ASSIGN_OR_RETURN(Chunk * chunk, Find(it->first, it->second, key, /*make=*/false));
-    if (chunk == nullptr) continue;
-    auto& entries = chunk->entries;
-    const auto first =
-        std::lower_bound(entries.begin(), entries.end(), from,
+    Segment& segment = SegmentOf(it->second, hash);
+    BONGSU_ASSIGN_OR_RETURN(Chunks::value_type * found,
+                            Find(it->first, it->second, segment, key, hash, /*make=*/false));
+    if (found == nullptr) continue;
+    Chunk& chunk = found->second;
+    Entry* const first =
+        std::lower_bound(chunk.begin(), chunk.end(), from,
                          [](const Entry& entry, EventTimeNs time) { return entry.time < time; });
-    for (auto entry = first; entry != entries.end() && entry->time <= to; ++entry) {
+    for (Entry* entry = first; entry != chunk.end() && entry->time <= to; ++entry) {
       TimeListCursor cursor;
       cursor.id_ = {entry->time, entry->seq};
       cursor.value_ = {entry->data, entry->size};
@@ -203,8 +236,7 @@ absl::Status TimeListImpl::Scan(std::string_view key, EventTimeNs from, EventTim
       const bool more = visit(cursor);
       if (cursor.changed_ && cursor.new_mark_ != entry->mark) {
         entry->mark = cursor.new_mark_;
-        Segment& segment = SegmentOf(it->second, StringViewHash()(key));
-        MarkDirty(it->second, segment, segment.chunks.find(key)->first, *chunk, *entry);
+        MarkDirty(it->second, segment, found->first, chunk, *entry);
       }
       if (!more) return absl::OkStatus();
     }
@@ -256,7 +288,7 @@ void TimeListImpl::Freeze(EpochId epoch, FrozenShard* frozen) {
         Chunk& chunk = segment->chunks.find(key)->second;
         chunk.listed = false;
         const std::string row = RowKey(index, key);
-        for (Entry& entry : chunk.entries) {
+        for (Entry& entry : chunk) {
           if (!entry.dirty) continue;
           entry.dirty = false;
           std::string stored = row;

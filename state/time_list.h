@@ -68,14 +68,21 @@ class TimeListImpl : public TimeList {
     uint8_t mark;
     bool dirty;
   };
+  // Most chunks hold one or two entries, and all go with their bucket: the array lies in the
+  // segment's arena, and one that grows leaves its old place there.
   struct Chunk {
-    std::vector<Entry> entries;
+    Entry* entries = nullptr;
+    uint32_t size = 0;
+    uint32_t capacity = 0;
     bool complete = false;  // all rows of the store are among the entries
     bool listed = false;    // stands in Segment::dirty
+    Entry* begin() const { return entries; }
+    Entry* end() const { return entries + size; }
   };
+  using Chunks = absl::flat_hash_map<std::string_view, Chunk, StringViewHash, std::equal_to<>>;
   struct Segment {
     Arena arena;
-    absl::flat_hash_map<std::string_view, Chunk, StringViewHash, std::equal_to<>> chunks;
+    Chunks chunks;
     std::vector<std::string_view> dirty;  // keys of chunks with dirty entries
     EpochId frozen = 0;                   // the newest epoch that something of it was frozen for
     uint64_t last_use = 0;
@@ -92,8 +99,11 @@ class TimeListImpl : public TimeList {
 
   int64_t BucketOf(EventTimeNs time) const;
   Segment& SegmentOf(Bucket& bucket, size_t hash);
+  static void MakeRoom(const Bucket& like, Bucket& bucket);
   std::string RowKey(int64_t bucket, std::string_view key) const;
-  absl::StatusOr<Chunk*> Find(int64_t index, Bucket& bucket, std::string_view key, bool make);
+  absl::StatusOr<Chunks::value_type*> Find(int64_t index, Bucket& bucket, Segment& segment,
+                                           std::string_view key, size_t hash, bool make);
+  Entry& Insert(Bucket& bucket, Segment& segment, Chunk& chunk, size_t at, const Entry& entry);
   absl::Status Load(int64_t index, Bucket& bucket, Segment& segment, std::string_view key,
                     Chunk& chunk);
   void MarkDirty(Bucket& bucket, Segment& segment, std::string_view arena_key, Chunk& chunk,

@@ -31,6 +31,11 @@ struct KafkaDestroy {
 };
 using KafkaHandle = std::unique_ptr<rd_kafka_t, KafkaDestroy>;
 
+struct KafkaQueueDestroy {
+  void operator()(rd_kafka_queue_t* queue) const { rd_kafka_queue_destroy(queue); }
+};
+using KafkaQueue = std::unique_ptr<rd_kafka_queue_t, KafkaQueueDestroy>;
+
 struct KafkaListDestroy {
   void operator()(rd_kafka_topic_partition_list_t* list) const {
     rd_kafka_topic_partition_list_destroy(list);

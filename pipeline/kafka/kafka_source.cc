@@ -22,6 +22,9 @@ constexpr DurationNs kAskAgainNs = kSecondNs;  // for the group's other member
 constexpr int kOwnPollMs = 100;
 constexpr DurationNs kRemindNs = 30 * kSecondNs;  // that we are waiting
 constexpr DurationNs kCloseDeadlineNs = 10 * kSecondNs;
+constexpr size_t kQueueLow = 4 * kBatchRecordsMax;  // records fetched ahead: time for the next
+constexpr DurationNs kWakeFetcherNs = 5 * kMillisecondNs;  // between two wakes
+constexpr int kWakeTimeoutMs = 1;
 constexpr uint32_t kSlackBytes = 64;
 constexpr uintptr_t kPageBytes = 4096;
 
@@ -118,10 +121,12 @@ class KafkaSource : public RecordSource {
   absl::Status OnError(const rd_kafka_message_t& message);
   void End(Partition& partition, Batch* batch);
   void MarkIdle(Batch* batch);
+  void WakeFetcher();
 
   const Config& config_;
   const Clock& clock_;
   KafkaHandle handle_;
+  KafkaQueue queue_;  // fetched and not yet polled
   std::vector<std::string> topics_;
   std::vector<Partition> partitions_;
   std::map<std::pair<std::string, int32_t>, size_t> index_;
@@ -136,29 +141,35 @@ class KafkaSource : public RecordSource {
   uint64_t gaps_ = 0;  // offsets skipped by compaction or transactions
   int64_t ask_again_ns_ = 0;
   int64_t remind_ns_ = 0;
+  int64_t now_ns_ = 0;          // monotonic, as of this poll
+  int64_t woken_ns_ = 0;        // when a fetcher was woken last
+  size_t woken_partition_ = 0;  // by its partition
 };
 
 absl::Status KafkaSource::Open(PartitionTable& partitions) {
   KafkaCallbacks callbacks;
   callbacks.opaque = this;
   callbacks.rebalance = OnRebalance;
-  BONGSU_ASSIGN_OR_RETURN(handle_,
-                          MakeHandle(RD_KAFKA_CONSUMER, config_,
-                                     {{"session.timeout.ms", "10000"},
-                                      {"isolation.level", "read_committed"},
-                                      {"queued.max.messages.kbytes", "16384"},
-                                      {"allow.auto.create.topics", "false"},
-                                      {"auto.offset.reset", "error"},
-                                      {"fetch.wait.max.ms", "100"},
-                                      {"client.id", config_.application + "-" + config_.instance}},
-                                     {{"group.id", config_.application},
-                                      {"group.instance.id", config_.instance},
-                                      {"enable.auto.commit", "false"},
-                                      {"enable.auto.offset.store", "false"},
-                                      {"enable.partition.eof", "true"},
-                                      {"partition.assignment.strategy", "range"}},
-                                     callbacks));
+  std::map<std::string, std::string> defaults = {
+      {"session.timeout.ms", "10000"},
+      {"isolation.level", "read_committed"},
+      {"queued.max.messages.kbytes", "16384"},
+      {"allow.auto.create.topics", "false"},
+      {"auto.offset.reset", "error"},
+      {"fetch.wait.max.ms", "100"},
+      {"client.id", config_.application + "-" + config_.instance}};
+  // See WakeFetcher, which does it for older versions.
+  if (rd_kafka_version() >= 0x02020000) defaults["fetch.queue.backoff.ms"] = "10";
+  BONGSU_ASSIGN_OR_RETURN(handle_, MakeHandle(RD_KAFKA_CONSUMER, config_, defaults,
+                                              {{"group.id", config_.application},
+                                               {"group.instance.id", config_.instance},
+                                               {"enable.auto.commit", "false"},
+                                               {"enable.auto.offset.store", "false"},
+                                               {"enable.partition.eof", "true"},
+                                               {"partition.assignment.strategy", "range"}},
+                                              callbacks));
   rd_kafka_poll_set_consumer(handle_.get());
+  queue_.reset(rd_kafka_queue_get_consumer(handle_.get()));
   std::string failures;
   absl::StatusCode code = absl::StatusCode::kOk;
   for (size_t i = 0; i < config_.sources.size(); ++i) {
@@ -528,7 +539,7 @@ absl::Status KafkaSource::Take(rd_kafka_message_t* message, Messages* messages, 
   batch->records.push_back(record);
   partition->next_offset = message->offset + 1;
   partition->at_end = false;
-  partition->last_record_ns = clock_.MonotonicNs();
+  partition->last_record_ns = now_ns_;
   if (partition->idle) {
     partition->idle = false;
     batch->marks.push_back({PartitionMark::Kind::kActive, partition->id, 0});
@@ -557,8 +568,37 @@ void KafkaSource::MarkIdle(Batch* batch) {
   }
 }
 
+// librdkafka before 2.2 stops fetching while its queue is full, and looks again only when the
+// broker's thread wakes: up to a second after the queue was drained (confluentinc/librdkafka#2879).
+// Any request to the partition's leader wakes it. Asked for in turn, so that every broker is.
+void KafkaSource::WakeFetcher() {
+  if (state_ != State::kOwning || paused_ || rd_kafka_queue_length(queue_.get()) > kQueueLow)
+    return;
+  const int64_t now = clock_.MonotonicNs();
+  if (now - woken_ns_ < kWakeFetcherNs) return;
+  for (size_t i = 0; i < partitions_.size(); ++i) {
+    woken_partition_ = (woken_partition_ + 1) % partitions_.size();
+    const Partition& partition = partitions_[woken_partition_];
+    if (partition.at_end || partition.ended) continue;
+    int64_t low = 0;
+    int64_t high = 0;
+    // What the last fetch said: is there more?
+    if (rd_kafka_get_watermark_offsets(handle_.get(), partition.topic.c_str(), partition.number,
+                                       &low, &high) != RD_KAFKA_RESP_ERR_NO_ERROR ||
+        partition.next_offset >= high)
+      continue;
+    // The answer is of no interest, nor whether it comes in time.
+    rd_kafka_query_watermark_offsets(handle_.get(), partition.topic.c_str(), partition.number, &low,
+                                     &high, kWakeTimeoutMs);
+    woken_ns_ = now;
+    return;
+  }
+}
+
 absl::Status KafkaSource::Poll(DurationNs wait, Batch* batch) {
   if (state_ == State::kWaiting) BONGSU_RETURN_IF_ERROR(Join());
+  WakeFetcher();
+  now_ns_ = clock_.MonotonicNs();
   auto messages = std::make_unique<Messages>();
   absl::Status status;
   size_t bytes = 0;
@@ -566,6 +606,7 @@ absl::Status KafkaSource::Poll(DurationNs wait, Batch* batch) {
   while (status.ok() && batch->records.size() < kBatchRecordsMax && bytes < kBatchBytesMax) {
     rd_kafka_message_t* message = rd_kafka_consumer_poll(handle_.get(), wait_ms);
     if (message == nullptr) break;
+    if (wait_ms > 0) now_ns_ = clock_.MonotonicNs();
     if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) bytes += message->len;
     wait_ms = 0;
     status = Take(message, messages.get(), batch);
@@ -628,6 +669,7 @@ absl::Status KafkaSource::Close() {
     bool done = false;
   };
   auto done = std::make_shared<Done>();
+  queue_.reset();
   rd_kafka_t* handle = handle_.release();
   std::thread([done, handle] {
     rd_kafka_consumer_close(handle);
