@@ -18,11 +18,16 @@ namespace bongsu {
 class Arena {
  public:
   std::string_view Copy(std::string_view bytes) {
-    if (bytes.size() > left_) Grow(bytes.size());
-    char* to = at_;
+    char* to = Allocate(bytes.size());
     if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());
-    Skip(bytes.size());
     return {to, bytes.size()};
+  }
+  // Room for `size` bytes, not aligned and not initialised.
+  char* Allocate(size_t size) {
+    if (size > left_) Grow(size);
+    char* to = at_;
+    Skip(size);
+    return to;
   }
   // Room for `n` objects that need no destructor.
   template <typename T>

@@ -10,16 +10,14 @@
 #include <string>
 #include <string_view>
 
+#include "state/frozen_shard.h"
 #include "state/types.h"
 
 namespace bongsu {
 
-// Column families, in the order in which the store opens them.
-enum Family : uint8_t { kMetaFamily = 0, kListFamily = 1, kValueFamily = 2, kTimerFamily = 3 };
-inline constexpr int kFamilies = 4;
-
-// Kinds of FrozenShard::Write.
-enum WriteKind : uint8_t { kPut = 0, kDelete = 1, kDeleteRange = 2 };
+// What a list keeps of itself (bucket width and expiry point) stands in the meta family under this
+// letter and the list's row prefix.
+inline constexpr char kListMeta = 'L';
 
 inline void AppendU16(uint16_t number, std::string* out) {
   out->push_back(static_cast<char>(number >> 8));

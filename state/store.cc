@@ -9,39 +9,38 @@
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 #include <rocksdb/write_buffer_manager.h>
+#include <xxhash.h>
 
-#include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <map>
 #include <mutex>
 #include <random>
-#include <set>
 
 #include "state/check.h"
 #include "state/key_encoding.h"
 #include "state/status_macros.h"
-#include "state/string_map.h"
 
 namespace bongsu {
 namespace {
 
-constexpr int kFormatVersion = 1;
+constexpr int kFormatVersion = 2;
+constexpr int kOldestVersion = 1;
 constexpr char kFormatKey[] = "format";
 constexpr char kCheckpointKey[] = "checkpoint";
-constexpr char kOperatorPrefix[] = "operator/";
-constexpr uint16_t kOperatorsMax = 60'000;
+constexpr char kLogKey[] = "log";
+constexpr char kChangelogPrefix[] = "changelog/";
 
 rocksdb::Slice ToSlice(std::string_view text) { return {text.data(), text.size()}; }
 std::string_view ToView(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
+constexpr char kDamaged[] =
+    ": the state is damaged; restore a backup, or move the folder away and start anew";
+
 absl::Status FromRocks(const rocksdb::Status& status, std::string_view what) {
   if (status.ok()) return absl::OkStatus();
   const std::string message = fmt::format("{}: {}", what, status.ToString());
-  if (status.IsCorruption()) {
-    return absl::DataLossError(
-        message +
-        ": the state is damaged; restore a backup, or move the folder away and start anew");
-  }
+  if (status.IsCorruption()) return absl::DataLossError(message + kDamaged);
   if (status.IsNoSpace())
     return absl::ResourceExhaustedError(message + ": make room and start again");
   return absl::UnavailableError(message);
@@ -75,12 +74,25 @@ absl::StatusOr<std::string> CheckedBody(std::string bytes, std::string_view what
   const uint64_t checksum = ReadU64(std::string_view(bytes).substr(bytes.size() - 8));
   bytes.resize(bytes.size() - 8);
   if (checksum != XXH3_64bits(bytes.data(), bytes.size())) {
-    return absl::DataLossError(
-        fmt::format("the checksum of {} does not hold: the state is damaged; restore a "
-                    "backup, or move the folder away and start anew",
-                    what));
+    return absl::DataLossError(fmt::format("the checksum of {} does not hold{}", what, kDamaged));
   }
   return bytes;
+}
+
+// RocksDB takes a folder without CURRENT for a new one and removes what it finds there.
+absl::Status RefuseHeadless(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::is_directory(path, error) || fs::exists(fs::path(path) / "CURRENT", error))
+    return absl::OkStatus();
+  for (const auto& entry : fs::directory_iterator(path, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(".sst") || name.starts_with("MANIFEST-")) {
+      return absl::DataLossError(
+          fmt::format("the state in {} has files, but no CURRENT{}", path, kDamaged));
+    }
+  }
+  return absl::OkStatus();
 }
 
 // Environments of in_memory stores live as long as the process, so that reopening finds the
@@ -105,41 +117,73 @@ class RocksStore : public Store {
   const std::optional<CheckpointMeta>& latest() const override { return latest_; }
   uint16_t shards() const override { return options_.shards; }
   uint64_t hash_seed() const override { return seed_; }
+  LogIdentity identity() const override { return {options_.application, options_.shards, seed_}; }
+  OperatorNumbers& operators() override { return operators_; }
   absl::StatusOr<uint16_t> OperatorId(std::string_view name, std::string_view semantic_hash,
-                                      uint64_t* reset) override;
-  std::vector<std::string> UnclaimedOperators() const override;
+                                      uint64_t* reset) override {
+    return operators_.Claim(name, semantic_hash, reset);
+  }
+  std::vector<std::string> UnclaimedOperators() const override { return operators_.Unclaimed(); }
   absl::Status Commit(Checkpoint checkpoint) override;
+  std::optional<ChangelogPosition> changelog(ShardId shard) const override;
+  bool replayed() const override {
+    std::lock_guard lock(mutex_);
+    return replayed_;
+  }
+  bool unlogged() const override {
+    std::lock_guard lock(mutex_);
+    return unlogged_;
+  }
+  absl::StatusOr<bool> HasRows(ShardId shard) override;
+  absl::Status ApplyLog(ShardId shard, const Overlay& overlay, const ChangelogPosition& position,
+                        bool drop_rows) override;
+  absl::Status BeginLog(
+      const std::vector<std::pair<ShardId, ChangelogPosition>>& positions) override;
+  absl::Status Flush() override;
   absl::Status Read(uint8_t family, std::string_view from, std::string_view to,
                     absl::FunctionRef<bool(std::string_view, std::string_view)> visit) override;
   absl::Status ReadKey(std::string_view prefix,
                        absl::FunctionRef<bool(std::string_view, std::string_view)> visit) override;
-  Counters counters() const override { return counters_; }
+  Counters counters() const override {
+    std::lock_guard lock(mutex_);
+    return counters_;
+  }
   Memory memory() const override;
 
  private:
-  struct OperatorEntry {
-    uint16_t id = 0;
-    std::string hash;
-    bool claimed = false;
-    bool changed = false;  // not yet in the store as it is here
-  };
   absl::Status Create();
   absl::Status Load();
+  absl::Status LoadFormat(const std::string& format);
+  absl::Status LoadChangelog();
+  std::string FormatRow() const;
+  rocksdb::ColumnFamilyHandle* FamilyOf(int family) const {
+    return families_[static_cast<size_t>(family)];
+  }
+  // The parts of a batch. The lock is held until the batch is written.
+  void AddOperators(const OperatorNumbers::Pending& pending, rocksdb::WriteBatch* batch) const;
+  void AddRow(const FrozenRow& row, rocksdb::WriteBatch* batch);
+  void AddOverlay(const Overlay& overlay, rocksdb::WriteBatch* batch);
+  void AddPosition(ShardId shard, const ChangelogPosition& position, rocksdb::WriteBatch* batch);
+  void AddLogFlags(bool replayed, bool unlogged, rocksdb::WriteBatch* batch);
+  void AddShardDrop(ShardId shard, rocksdb::WriteBatch* batch);
+  absl::Status Write(rocksdb::WriteBatch* batch);
   rocksdb::ColumnFamilyOptions FamilyOptions(int family) const;
   absl::Status Visit(rocksdb::Iterator& it, std::string_view from,
                      absl::FunctionRef<bool(std::string_view, std::string_view)> visit);
-  absl::Status WriteAndFlush(rocksdb::WriteBatch* batch);
-
   StoreOptions options_;
   std::shared_ptr<rocksdb::Cache> cache_;
   std::unique_ptr<rocksdb::DB> db_;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;
   std::optional<CheckpointMeta> latest_;
   uint64_t seed_ = 0;
-  StringMap<OperatorEntry> operators_;
-  uint16_t next_operator_ = 1;
-  std::set<uint16_t> removed_operators_;  // to be removed with the next commit
-  bool failed_ = false;
+  OperatorNumbers operators_;
+
+  mutable std::mutex mutex_;
+  bool failed_ = false;  // guarded by mutex_, as all below
+  bool replayed_ = false;
+  bool unlogged_ = false;
+  bool upgrade_ = false;  // the stored format is an older one
+  std::map<ShardId, ChangelogPosition> changelog_;
   Counters counters_;
 };
 
@@ -170,7 +214,10 @@ absl::Status RocksStore::Open() {
   // Write buffers are charged to the block cache: one budget for both.
   options.write_buffer_manager =
       std::make_shared<rocksdb::WriteBufferManager>(options_.memory_bytes / 2, cache_);
-  if (options_.in_memory) options.env = MemoryEnv(options_.path);
+  if (options_.in_memory)
+    options.env = MemoryEnv(options_.path);
+  else
+    BONGSU_RETURN_IF_ERROR(RefuseHeadless(options_.path));
   static constexpr const char* kNames[kFamilies] = {"default", "lists", "values", "timers"};
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
   for (int i = 0; i < kFamilies; ++i) descriptors.emplace_back(kNames[i], FamilyOptions(i));
@@ -183,6 +230,12 @@ absl::Status RocksStore::Open() {
                     "own state.path",
                     options_.path));
   }
+  std::error_code error;
+  if (!options_.in_memory && status.ToString().find("No such file") != std::string::npos &&
+      std::filesystem::exists(std::filesystem::path(options_.path) / "CURRENT", error)) {
+    return absl::DataLossError(fmt::format("cannot open the state in {}: {}{}", options_.path,
+                                           status.ToString(), kDamaged));
+  }
   BONGSU_RETURN_IF_ERROR(
       FromRocks(status, fmt::format("cannot open the state in {}", options_.path)));
   db_.reset(db);
@@ -194,33 +247,32 @@ absl::Status RocksStore::Open() {
   return Load();
 }
 
-absl::Status RocksStore::Create() {
-  std::random_device random;
-  seed_ = static_cast<uint64_t>(random()) << 32 | random();
+std::string RocksStore::FormatRow() const {
   std::string body(1, static_cast<char>(kFormatVersion));
   AppendU16(options_.shards, &body);
   AppendU64(seed_, &body);
   body += options_.application;
-  rocksdb::WriteBatch batch;
-  batch.Put(families_[kMetaFamily], kFormatKey, WithChecksum(std::move(body)));
-  return WriteAndFlush(&batch);
+  return WithChecksum(std::move(body));
 }
 
-absl::Status RocksStore::Load() {
-  std::string bytes;
-  BONGSU_RETURN_IF_ERROR(
-      FromRocks(db_->Get(rocksdb::ReadOptions(), families_[kMetaFamily], kFormatKey, &bytes),
-                "cannot read the state"));
-  BONGSU_ASSIGN_OR_RETURN(const std::string format,
-                          CheckedBody(std::move(bytes), "the state's head"));
+absl::Status RocksStore::Create() {
+  std::random_device random;
+  seed_ = options_.hash_seed.value_or(static_cast<uint64_t>(random()) << 32 | random());
+  rocksdb::WriteBatch batch;
+  batch.Put(FamilyOf(kMetaFamily), kFormatKey, FormatRow());
+  BONGSU_RETURN_IF_ERROR(Write(&batch));
+  return Flush();
+}
+
+absl::Status RocksStore::LoadFormat(const std::string& format) {
   const int version = static_cast<uint8_t>(format[0]);
-  if (version != kFormatVersion || format.size() < 11) {
+  if (version < kOldestVersion || version > kFormatVersion || format.size() < 11) {
     return absl::FailedPreconditionError(
-        fmt::format("the state in {} has format version {}, this bongsu reads {}: run the version "
-                    "that wrote it, or give this one "
-                    "its own state.path",
-                    options_.path, version, kFormatVersion));
+        fmt::format("the state in {} has format version {}, this bongsu reads {} to {}: run the "
+                    "version that wrote it, or give this one its own state.path",
+                    options_.path, version, kOldestVersion, kFormatVersion));
   }
+  upgrade_ = version != kFormatVersion;
   const uint16_t shards = ReadU16(std::string_view(format).substr(1));
   seed_ = ReadU64(std::string_view(format).substr(3));
   const std::string application = format.substr(11);
@@ -237,8 +289,26 @@ absl::Status RocksStore::Load() {
                     "made; set state.shards: {}, or start with another state.path",
                     options_.path, shards, options_.shards, shards));
   }
+  if (options_.hash_seed.has_value() && *options_.hash_seed != seed_) {
+    return absl::FailedPreconditionError(
+        fmt::format("the state in {} was made with another hash seed than the topics: it is of "
+                    "another installation; move the folder away to restore it from the changelog",
+                    options_.path));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RocksStore::Load() {
+  std::string bytes;
+  BONGSU_RETURN_IF_ERROR(
+      FromRocks(db_->Get(rocksdb::ReadOptions(), FamilyOf(kMetaFamily), kFormatKey, &bytes),
+                "cannot read the state"));
+  BONGSU_ASSIGN_OR_RETURN(const std::string format,
+                          CheckedBody(std::move(bytes), "the state's head"));
+  if (format.empty()) return absl::DataLossError("the state's head is too short");
+  BONGSU_RETURN_IF_ERROR(LoadFormat(format));
   const rocksdb::Status found =
-      db_->Get(rocksdb::ReadOptions(), families_[kMetaFamily], kCheckpointKey, &bytes);
+      db_->Get(rocksdb::ReadOptions(), FamilyOf(kMetaFamily), kCheckpointKey, &bytes);
   if (found.ok()) {
     BONGSU_ASSIGN_OR_RETURN(const std::string body,
                             CheckedBody(std::move(bytes), "the checkpoint"));
@@ -248,109 +318,157 @@ absl::Status RocksStore::Load() {
     return FromRocks(found, "cannot read the checkpoint");
   }
   absl::Status bad;
-  BONGSU_RETURN_IF_ERROR(Read(
-      kMetaFamily, kOperatorPrefix, PrefixEnd(kOperatorPrefix),
-      [&](std::string_view key, std::string_view value) {
-        if (value.size() < 2) {
-          bad = absl::DataLossError("an operator's record is too short");
-          return false;
-        }
-        OperatorEntry entry;
-        entry.id = ReadU16(value);
-        entry.hash = std::string(value.substr(2));
-        next_operator_ = std::max<uint16_t>(next_operator_, static_cast<uint16_t>(entry.id + 1));
-        operators_[std::string(key.substr(sizeof(kOperatorPrefix) - 1))] = entry;
-        return true;
-      }));
+  BONGSU_RETURN_IF_ERROR(Read(kMetaFamily, OperatorNumbers::kPrefix,
+                              PrefixEnd(OperatorNumbers::kPrefix),
+                              [&](std::string_view key, std::string_view value) {
+                                bad = operators_.Load(key, value);
+                                return bad.ok();
+                              }));
+  BONGSU_RETURN_IF_ERROR(bad);
+  return LoadChangelog();
+}
+
+absl::Status RocksStore::LoadChangelog() {
+  std::string bytes;
+  const rocksdb::Status found =
+      db_->Get(rocksdb::ReadOptions(), FamilyOf(kMetaFamily), kLogKey, &bytes);
+  if (!found.ok() && !found.IsNotFound()) return FromRocks(found, "cannot read the state");
+  if (found.ok() && bytes.size() != 1)
+    return absl::DataLossError("the state's log record has the wrong size");
+  replayed_ = found.ok() && (bytes[0] & 1) != 0;
+  // Version 1 knew no log.
+  unlogged_ = found.ok() ? (bytes[0] & 2) != 0 : upgrade_ && latest_.has_value();
+  absl::Status bad;
+  BONGSU_RETURN_IF_ERROR(Read(kMetaFamily, kChangelogPrefix, PrefixEnd(kChangelogPrefix),
+                              [&](std::string_view key, std::string_view value) {
+                                auto position = absl::StatusOr<ChangelogPosition>(
+                                    absl::DataLossError("a changelog position has a wrong key"));
+                                auto body = CheckedBody(std::string(value), "a changelog position");
+                                if (!body.ok())
+                                  position = body.status();
+                                else if (key.size() == sizeof(kChangelogPrefix) - 1 + 2)
+                                  position = DecodePosition(*body);
+                                bad = position.status();
+                                if (bad.ok())
+                                  changelog_[ReadU16(key.substr(key.size() - 2))] =
+                                      *std::move(position);
+                                return bad.ok();
+                              }));
   return bad;
 }
 
-absl::StatusOr<uint16_t> RocksStore::OperatorId(std::string_view name,
-                                                std::string_view semantic_hash, uint64_t* reset) {
-  *reset = 0;
-  OperatorEntry& entry = operators_[std::string(name)];
-  entry.claimed = true;
-  if (entry.id != 0 && entry.hash == semantic_hash) return entry.id;
-  if (next_operator_ >= kOperatorsMax) {
-    return absl::ResourceExhaustedError(fmt::format(
-        "the state has seen {} operators: start with another state.path", kOperatorsMax));
-  }
-  if (entry.id != 0) {
-    // Another rule under the same name. A fresh number: nothing of the old can be read by mistake.
-    removed_operators_.insert(entry.id);
-    *reset = 1;
-  }
-  entry.id = next_operator_++;
-  entry.hash = std::string(semantic_hash);
-  entry.changed = true;
-  return entry.id;
-}
+// ---- writing -----------------------------------------------------------------------------------
 
-std::vector<std::string> RocksStore::UnclaimedOperators() const {
-  std::vector<std::string> names;
-  for (const auto& [name, entry] : operators_) {
-    if (!entry.claimed) names.push_back(name);
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-absl::Status RocksStore::WriteAndFlush(rocksdb::WriteBatch* batch) {
+absl::Status RocksStore::Write(rocksdb::WriteBatch* batch) {
   rocksdb::WriteOptions write;
   write.disableWAL = true;
-  BONGSU_RETURN_IF_ERROR(FromRocks(db_->Write(write, batch), "cannot write the state"));
+  return FromRocks(db_->Write(write, batch), "cannot write the state");
+}
+
+absl::Status RocksStore::Flush() {
   rocksdb::FlushOptions flush;
   flush.wait = true;
   flush.allow_write_stall = true;
   return FromRocks(db_->Flush(flush, families_), "cannot flush the state");
 }
 
-absl::Status RocksStore::Commit(Checkpoint checkpoint) {
-  if (failed_) return absl::FailedPreconditionError("the state failed to write before: restart");
-  BONGSU_CHECK_MSG(!latest_.has_value() || checkpoint.meta.epoch > latest_->epoch,
-                   "epochs only grow");
-  const auto started = std::chrono::steady_clock::now();
-  rocksdb::WriteBatch batch;
-  for (uint16_t id : removed_operators_) {
-    for (ShardId shard = 0; shard < options_.shards; ++shard) {
-      std::string from;
-      AppendU16(shard, &from);
-      AppendU16(id, &from);
-      const std::string to = PrefixEnd(from);
-      for (int family = kListFamily; family < kFamilies; ++family) {
-        batch.DeleteRange(families_[static_cast<size_t>(family)], from, to);
+void RocksStore::AddOperators(const OperatorNumbers::Pending& pending,
+                              rocksdb::WriteBatch* batch) const {
+  for (uint16_t id : pending.removed) {
+    for (int shard = 0; shard < options_.shards; ++shard) {
+      for (int family = 0; family < kFamilies; ++family) {
+        const std::string from =
+            OperatorPrefix(static_cast<Family>(family), static_cast<ShardId>(shard), id);
+        batch->DeleteRange(FamilyOf(family), from, PrefixEnd(from));
       }
     }
   }
-  for (auto& [name, entry] : operators_) {
-    if (!entry.changed) continue;
-    std::string value;
-    AppendU16(entry.id, &value);
-    batch.Put(families_[kMetaFamily], kOperatorPrefix + name, value + entry.hash);
-  }
-  for (const auto& shard : checkpoint.changes) {
-    for (const FrozenShard::Write& write : shard->writes) {
-      auto* family = families_[write.family];
-      if (write.kind == kPut)
-        batch.Put(family, write.key, write.value);
-      else if (write.kind == kDelete)
-        batch.Delete(family, write.key);
-      else
-        batch.DeleteRange(family, write.key, write.value);
+  for (const std::string& key : pending.erase) batch->Delete(FamilyOf(kMetaFamily), key);
+  for (const auto& row : pending.put) batch->Put(FamilyOf(kMetaFamily), row.key, row.value);
+}
+
+void RocksStore::AddRow(const FrozenRow& row, rocksdb::WriteBatch* batch) {
+  auto* family = FamilyOf(row.family);
+  if (row.kind == kPut)
+    batch->Put(family, ToSlice(row.key), ToSlice(row.value));
+  else if (row.kind == kDelete)
+    batch->Delete(family, ToSlice(row.key));
+  else
+    batch->DeleteRange(family, ToSlice(row.key), ToSlice(row.value));
+  ++counters_.rows_written;
+}
+
+void RocksStore::AddOverlay(const Overlay& overlay, rocksdb::WriteBatch* batch) {
+  // Ranges first: what the overlay still holds was put after the range that covers it.
+  overlay.VisitRanges([&](Family family, std::string_view from, std::string_view to) {
+    AddRow({from, to, family, kDeleteRange}, batch);
+  });
+  overlay.VisitRows([&](const FrozenRow& row) { AddRow(row, batch); });
+}
+
+void RocksStore::AddPosition(ShardId shard, const ChangelogPosition& position,
+                             rocksdb::WriteBatch* batch) {
+  std::string key = kChangelogPrefix;
+  AppendU16(shard, &key);
+  batch->Put(FamilyOf(kMetaFamily), key, WithChecksum(EncodePosition(position)));
+}
+
+void RocksStore::AddLogFlags(bool replayed, bool unlogged, rocksdb::WriteBatch* batch) {
+  const char flags = static_cast<char>((replayed ? 1 : 0) | (unlogged ? 2 : 0));
+  batch->Put(FamilyOf(kMetaFamily), kLogKey, rocksdb::Slice(&flags, 1));
+  if (upgrade_) batch->Put(FamilyOf(kMetaFamily), kFormatKey, FormatRow());
+}
+
+void RocksStore::AddShardDrop(ShardId shard, rocksdb::WriteBatch* batch) {
+  std::string from;
+  AppendU16(shard, &from);
+  for (int family = kListFamily; family < kFamilies; ++family)
+    batch->DeleteRange(FamilyOf(family), from, PrefixEnd(from));
+  from.insert(from.begin(), kListMeta);
+  batch->DeleteRange(FamilyOf(kMetaFamily), from, PrefixEnd(from));
+}
+
+absl::Status RocksStore::Commit(Checkpoint checkpoint) {
+  BONGSU_CHECK_MSG(!latest_.has_value() || checkpoint.meta.epoch > latest_->epoch,
+                   "epochs only grow");
+  const auto started = std::chrono::steady_clock::now();
+  const OperatorNumbers::Pending operators = operators_.pending();
+  const bool unlogged = !checkpoint.changes.empty();
+  {
+    std::lock_guard lock(mutex_);
+    if (failed_) return absl::FailedPreconditionError("the state failed to write before: restart");
+    rocksdb::WriteBatch batch;
+    AddOperators(operators, &batch);
+    for (const auto& shard : checkpoint.changes) {
+      for (const FrozenRow& row : shard->rows) AddRow(row, &batch);
     }
-    counters_.rows_written += shard->writes.size();
+    for (const Checkpoint::Logged& logged : checkpoint.logged) {
+      AddOverlay(*logged.overlay, &batch);
+      AddPosition(logged.shard, logged.position, &batch);
+    }
+    std::string body;
+    AppendU64(checkpoint.meta.epoch, &body);
+    batch.Put(FamilyOf(kMetaFamily), kCheckpointKey,
+              WithChecksum(body + checkpoint.meta.positions));
+    AddLogFlags(/*replayed=*/false, unlogged || unlogged_, &batch);
+    counters_.bytes_written += batch.GetDataSize();
+    if (absl::Status status = Write(&batch); !status.ok()) {
+      failed_ = true;
+      return status;
+    }
+    replayed_ = false;
+    unlogged_ = unlogged_ || unlogged;
+    upgrade_ = false;
   }
-  std::string body;
-  AppendU64(checkpoint.meta.epoch, &body);
-  batch.Put(families_[kMetaFamily], kCheckpointKey, WithChecksum(body + checkpoint.meta.positions));
-  counters_.bytes_written += batch.GetDataSize();
-  const absl::Status status = WriteAndFlush(&batch);
+  absl::Status status = Flush();
+  std::lock_guard lock(mutex_);
   if (!status.ok()) {
     failed_ = true;
     return status;
   }
-  removed_operators_.clear();
-  for (auto& [name, entry] : operators_) entry.changed = false;
+  operators_.Written(operators);
+  for (Checkpoint::Logged& logged : checkpoint.logged)
+    changelog_[logged.shard] = std::move(logged.position);
   latest_ = std::move(checkpoint.meta);
   ++counters_.commits;
   counters_.commit_ns_total += std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -358,6 +476,69 @@ absl::Status RocksStore::Commit(Checkpoint checkpoint) {
                                    .count();
   return absl::OkStatus();
 }
+
+// ---- the log -----------------------------------------------------------------------------------
+
+std::optional<ChangelogPosition> RocksStore::changelog(ShardId shard) const {
+  std::lock_guard lock(mutex_);
+  const auto it = changelog_.find(shard);
+  if (it == changelog_.end()) return std::nullopt;
+  return it->second;
+}
+
+absl::StatusOr<bool> RocksStore::HasRows(ShardId shard) {
+  std::string from;
+  AppendU16(shard, &from);
+  bool found = false;
+  for (uint8_t family = kListFamily; family < kFamilies && !found; ++family) {
+    BONGSU_RETURN_IF_ERROR(
+        Read(family, from, PrefixEnd(from), [&](std::string_view, std::string_view) {
+          found = true;
+          return false;
+        }));
+  }
+  return found;
+}
+
+absl::Status RocksStore::ApplyLog(ShardId shard, const Overlay& overlay,
+                                  const ChangelogPosition& position, bool drop_rows) {
+  const OperatorNumbers::Pending operators = operators_.pending();
+  std::lock_guard lock(mutex_);
+  if (failed_) return absl::FailedPreconditionError("the state failed to write before: restart");
+  rocksdb::WriteBatch batch;
+  if (drop_rows) AddShardDrop(shard, &batch);
+  AddOperators(operators, &batch);
+  AddOverlay(overlay, &batch);
+  AddPosition(shard, position, &batch);
+  AddLogFlags(/*replayed=*/true, unlogged_, &batch);
+  counters_.bytes_written += batch.GetDataSize();
+  if (absl::Status status = Write(&batch); !status.ok()) {
+    failed_ = true;
+    return status;
+  }
+  operators_.Written(operators);
+  replayed_ = true;
+  upgrade_ = false;
+  changelog_[shard] = position;
+  return absl::OkStatus();
+}
+
+absl::Status RocksStore::BeginLog(
+    const std::vector<std::pair<ShardId, ChangelogPosition>>& positions) {
+  {
+    std::lock_guard lock(mutex_);
+    rocksdb::WriteBatch batch;
+    for (const auto& [shard, position] : positions) AddPosition(shard, position, &batch);
+    AddLogFlags(replayed_, /*unlogged=*/false, &batch);
+    BONGSU_RETURN_IF_ERROR(Write(&batch));
+    for (const auto& [shard, position] : positions) changelog_[shard] = position;
+    unlogged_ = false;
+    upgrade_ = false;
+  }
+  return Flush();
+}
+
+// ---- reading -----------------------------------------------------------------------------------
 
 absl::Status RocksStore::Visit(rocksdb::Iterator& it, std::string_view from,
                                absl::FunctionRef<bool(std::string_view, std::string_view)> visit) {
@@ -402,12 +583,6 @@ Store::Memory RocksStore::memory() const {
 }
 
 }  // namespace
-
-size_t FrozenShard::bytes() const {
-  size_t sum = 0;
-  for (const Write& write : writes) sum += write.key.size() + write.value.size();
-  return sum;
-}
 
 absl::StatusOr<std::unique_ptr<Store>> Store::Open(StoreOptions options) {
   auto store = std::make_unique<RocksStore>(std::move(options));

@@ -3,18 +3,22 @@
 // The disk behind the shards: one RocksDB for a process, and the checkpoints in it. The only header
 // through which anything outside state/ reaches RocksDB, and RocksDB is not in it.
 //
-// A checkpoint is one atomic step: the frozen changes of all shards, the positions of all sources,
-// the lengths of all output files and the expiry points enter RocksDB in one WriteBatch (WAL off),
-// followed by one atomic flush of all column families. What the store holds is always exactly the
-// state at its stored position; after a crash between two checkpoints it is the state of the
-// earlier one.
+// A checkpoint is one atomic step: the changes of all shards, the positions of all sources and of
+// the changelog, the lengths of all output files and the expiry points enter RocksDB in one
+// WriteBatch (WAL off), followed by one atomic flush of all column families. What the store holds
+// is always exactly the state at its stored position; after a crash between two checkpoints it is
+// the state of the earlier one.
 //
 //   ASSIGN_OR_RETURN(auto store, Store::Open({.path = "/var/lib/bongsu", .memory_bytes = 1 <<
 //   30})); if (store->latest()) reader.Seek(store->latest()->positions);
 //   ...
 //   RETURN_IF_ERROR(store->Commit(std::move(checkpoint)));
 //
-// Thread-safety: reads (by ShardStates) from any thread; Commit from one thread at a time.
+// With a changelog (delivery: exactly_once on Kafka) the pipeline does not call Commit itself:
+// state/changelog.h does, and state/restore.h brings the store to the log's end before.
+//
+// Thread-safety: reads (by ShardStates) from any thread; Commit from one thread at a time; ApplyLog
+// from any thread, one for each shard.
 //
 // Errors: FailedPrecondition: another process has it open, or another application, version, shard
 // count or hash seed wrote it (the message says what to do). DataLoss: a checksum does not hold.
@@ -26,29 +30,19 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "state/changelog_format.h"
+#include "state/frozen_shard.h"
+#include "state/operator_numbers.h"
+#include "state/overlay.h"
 #include "state/types.h"
 
 namespace bongsu {
-
-// What one shard's operator changed, encoded (state/shard_state.cc makes it, state/store.cc applies
-// it).
-struct FrozenShard {
-  struct Write {
-    uint8_t family = 0;  // column family
-    uint8_t kind = 0;    // put, delete, delete range
-    std::string key;
-    std::string value;  // for a range: the end key
-  };
-  ShardId shard = 0;
-  uint16_t operator_id = 0;
-  std::vector<Write> writes;
-  size_t bytes() const;
-};
 
 struct StoreOptions {
   std::string path;                         // a directory; made if missing
@@ -56,6 +50,9 @@ struct StoreOptions {
   std::string application;                  // must match what the store was made for
   uint16_t shards = 16;                     // fixed when the store is made
   bool in_memory = false;  // for tests: RocksDB's memory environment; path is a name in it
+  // Where the log (or the topic's maker) has chosen it already: a new store takes it over, one that
+  // was made with another is refused.
+  std::optional<uint64_t> hash_seed;
 };
 
 // A committed point in time.
@@ -68,7 +65,15 @@ struct CheckpointMeta {
 
 struct Checkpoint {
   CheckpointMeta meta;
+  // Without a log: what the shards froze.
   std::vector<std::unique_ptr<FrozenShard>> changes;
+  // With a log: what was committed to it, and how far.
+  struct Logged {
+    ShardId shard = 0;
+    ChangelogPosition position;
+    std::shared_ptr<const Overlay> overlay;
+  };
+  std::vector<Logged> logged;
 };
 
 class Store {
@@ -81,6 +86,8 @@ class Store {
   virtual uint16_t shards() const = 0;
   // Made at random when the store was made; keys are hashed to shards with it.
   virtual uint64_t hash_seed() const = 0;
+  virtual LogIdentity identity() const = 0;
+  virtual OperatorNumbers& operators() = 0;
 
   // The store's number for an operator. Known by name and semantic hash: where the name is known
   // with another hash, its state belongs to another rule, is removed with the next commit, and
@@ -93,6 +100,27 @@ class Store {
 
   // Writes the checkpoint atomically and durably. Epochs only grow.
   [[nodiscard]] virtual absl::Status Commit(Checkpoint checkpoint) = 0;
+
+  // ---- for state/changelog.h and state/restore.h ----
+  // How far a shard's log has been taken over; none: not at all.
+  virtual std::optional<ChangelogPosition> changelog(ShardId shard) const = 0;
+  // Rows of the log entered the store after the last checkpoint: `latest()->positions` are older
+  // than the rows.
+  virtual bool replayed() const = 0;
+  // The last checkpoint's changes are in no log.
+  virtual bool unlogged() const = 0;
+  // Whether the shard has any row.
+  virtual absl::StatusOr<bool> HasRows(ShardId shard) = 0;
+  // Rows and position of a log in one atomic batch; not flushed, so that a crash may take it back
+  // as a whole. `drop_rows`: everything that the shard has goes first.
+  [[nodiscard]] virtual absl::Status ApplyLog(ShardId shard, const Overlay& overlay,
+                                              const ChangelogPosition& position,
+                                              bool drop_rows) = 0;
+  // From here on the log of these shards is the truth: positions, durably.
+  [[nodiscard]] virtual absl::Status BeginLog(
+      const std::vector<std::pair<ShardId, ChangelogPosition>>& positions) = 0;
+  // Makes everything written durable.
+  [[nodiscard]] virtual absl::Status Flush() = 0;
 
   // Reads for the shards' handles (state/shard_state.h); nobody else needs them.
   // Visits the rows of `family` with from <= key < to in order, until `visit` returns false.

@@ -11,9 +11,6 @@
 namespace bongsu {
 namespace {
 
-// What a list keeps of itself: bucket width and expiry point.
-constexpr char kListMeta = 'L';
-
 bool Before(EventTimeNs a_time, RecordSeq a_seq, EventTimeNs b_time, RecordSeq b_seq) {
   return a_time != b_time ? a_time < b_time : a_seq < b_seq;
 }
@@ -268,14 +265,14 @@ void TimeListImpl::Freeze(EpochId epoch, FrozenShard* frozen) {
     std::string end = prefix_;
     AppendTime(BucketOf(expired_), &end);
     if (expired_ == kMaxEventTime) end = PrefixEnd(prefix_);
-    frozen->writes.push_back({kListFamily, kDeleteRange, prefix_, std::move(end)});
+    frozen->Add(kListFamily, kDeleteRange, prefix_, end);
     delete_from_disk_ = false;
   }
   if (expired_changed_ || !width_stored_) {
     std::string value;
     AppendTime(width_, &value);
     AppendTime(expired_, &value);
-    frozen->writes.push_back({kMetaFamily, kPut, kListMeta + prefix_, std::move(value)});
+    frozen->Add(kMetaFamily, kPut, kListMeta + prefix_, value);
     expired_changed_ = false;
     width_stored_ = true;
   }
@@ -287,16 +284,16 @@ void TimeListImpl::Freeze(EpochId epoch, FrozenShard* frozen) {
       for (std::string_view key : segment->dirty) {
         Chunk& chunk = segment->chunks.find(key)->second;
         chunk.listed = false;
-        const std::string row = RowKey(index, key);
+        std::string row = RowKey(index, key);
+        const size_t head_bytes = row.size();
         for (Entry& entry : chunk) {
           if (!entry.dirty) continue;
           entry.dirty = false;
-          std::string stored = row;
-          AppendTime(entry.time, &stored);
-          AppendU64(entry.seq, &stored);
-          std::string value(1, static_cast<char>(entry.mark));
-          value.append(entry.data, entry.size);
-          frozen->writes.push_back({kListFamily, kPut, std::move(stored), std::move(value)});
+          row.resize(head_bytes);
+          AppendTime(entry.time, &row);
+          AppendU64(entry.seq, &row);
+          const char mark = static_cast<char>(entry.mark);
+          frozen->Add(kListFamily, kPut, row, {&mark, 1}, {entry.data, entry.size});
           ++counters_.entries_frozen;
         }
       }

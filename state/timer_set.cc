@@ -65,13 +65,13 @@ void TimerSetImpl::Freeze(FrozenShard* frozen) {
   if (popped_stored_) {
     std::string end = prefix_;
     AppendTime(popped_, &end);
-    frozen->writes.push_back({kTimerFamily, kDeleteRange, prefix_, std::move(end)});
+    frozen->Add(kTimerFamily, kDeleteRange, prefix_, end);
   }
   if (dirty_bytes_ == 0 && !popped_stored_) return;
   for (auto& [timer, state] : timers_) {
     // One that was set below the deleted range's end, and has not fired yet, is written again.
     if (state == kStored && !(popped_stored_ && timer.time < popped_)) continue;
-    frozen->writes.push_back({kTimerFamily, kPut, Row(timer), ""});
+    frozen->Add(kTimerFamily, kPut, Row(timer), "");
     state = kStored;
   }
   dirty_bytes_ = 0;

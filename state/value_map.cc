@@ -48,13 +48,13 @@ absl::Status ValueMapImpl::Get(std::string_view key, std::string* value, bool* f
 
 void ValueMapImpl::Freeze(EpochId epoch, FrozenShard* frozen) {
   if (dirty_bytes_ == 0) return;
+  std::string row = prefix_;
   for (auto& [key, cached] : cache_) {
     if (!cached.dirty) continue;
     cached.dirty = false;
-    if (cached.present)
-      frozen->writes.push_back({kValueFamily, kPut, prefix_ + key, cached.value});
-    else
-      frozen->writes.push_back({kValueFamily, kDelete, prefix_ + key, ""});
+    row.resize(prefix_.size());
+    row += key;
+    frozen->Add(kValueFamily, cached.present ? kPut : kDelete, row, cached.value);
   }
   dirty_bytes_ = 0;
   frozen_ = epoch;

@@ -51,7 +51,7 @@ struct Bench {
   // Freeze and commit; the rows written.
   size_t FreezeAndCommit() {
     std::unique_ptr<FrozenShard> frozen = Freeze();
-    const size_t rows = frozen->writes.size();
+    const size_t rows = frozen->rows.size();
     Commit(std::move(frozen));
     return rows;
   }
@@ -152,7 +152,7 @@ void BM_Checkpoint(benchmark::State& state) {
     if (commit) frozen = bench.Freeze();
     state.ResumeTiming();
     if (!commit) frozen = bench.Freeze();
-    rows += frozen->writes.size();
+    rows += frozen->rows.size();
     if (commit) bench.Commit(std::move(frozen));
     state.PauseTiming();
     if (!commit) bench.Commit(std::move(frozen));

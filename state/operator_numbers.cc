@@ -1,0 +1,140 @@
+#include "state/operator_numbers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "state/key_encoding.h"
+
+namespace bongsu {
+namespace {
+
+constexpr uint16_t kOperatorsMax = 60'000;
+
+}  // namespace
+
+absl::Status OperatorNumbers::Load(std::string_view key, std::string_view value) {
+  if (value.size() < 2) return absl::DataLossError("an operator's record is too short");
+  std::lock_guard lock(mutex_);
+  Entry entry;
+  entry.id = ReadU16(value);
+  entry.row_key = std::string(key);
+  OperatorName name;
+  name.hash = std::string(value.substr(2));
+  name.name = std::string(key.substr(sizeof(kPrefix) - 1));
+  // Since version 2 the hash stands behind the name, so that a name may have several.
+  const std::string tail = '\0' + name.hash;
+  if (name.name.ends_with(tail)) name.name.resize(name.name.size() - tail.size());
+  next_ = std::max<uint16_t>(next_, static_cast<uint16_t>(entry.id + 1));
+  names_[entry.id] = name;
+  entries_[name] = std::move(entry);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint16_t> OperatorNumbers::Add(const OperatorName& name, bool claimed) {
+  if (next_ >= kOperatorsMax) {
+    return absl::ResourceExhaustedError(fmt::format(
+        "the state has seen {} operators: start with another state.path", kOperatorsMax));
+  }
+  Entry entry;
+  entry.id = next_++;
+  entry.row_key = std::string(kPrefix) + name.name + '\0' + name.hash;
+  entry.claimed = claimed;
+  entry.changed = true;
+  const uint16_t id = entry.id;
+  names_[id] = name;
+  entries_[name] = std::move(entry);
+  return id;
+}
+
+absl::StatusOr<uint16_t> OperatorNumbers::Claim(std::string_view name, std::string_view hash,
+                                                uint64_t* reset) {
+  *reset = 0;
+  const OperatorName wanted{std::string(name), std::string(hash)};
+  std::lock_guard lock(mutex_);
+  for (auto it = entries_.lower_bound({wanted.name, ""});
+       it != entries_.end() && it->first.name == wanted.name;) {
+    auto current = it++;
+    if (current->first.hash == wanted.hash) continue;
+    // Another rule under the same name. A number of its own: nothing of the old can be read by
+    // mistake.
+    removed_.push_back({{current->first, current->second.id}, current->second.row_key});
+    *reset = 1;
+    entries_.erase(current);
+  }
+  if (auto it = entries_.find(wanted); it != entries_.end()) {
+    it->second.claimed = true;
+    return it->second.id;
+  }
+  return Add(wanted, /*claimed=*/true);
+}
+
+absl::StatusOr<uint16_t> OperatorNumbers::ForLog(std::string_view name, std::string_view hash) {
+  const OperatorName wanted{std::string(name), std::string(hash)};
+  std::lock_guard lock(mutex_);
+  if (auto it = entries_.find(wanted); it != entries_.end()) return it->second.id;
+  return Add(wanted, /*claimed=*/false);
+}
+
+bool OperatorNumbers::Find(uint16_t id, OperatorName* name) const {
+  std::lock_guard lock(mutex_);
+  const auto it = names_.find(id);
+  if (it == names_.end()) return false;
+  *name = it->second;
+  return true;
+}
+
+std::vector<OperatorNumbers::Numbered> OperatorNumbers::All() const {
+  std::lock_guard lock(mutex_);
+  std::vector<Numbered> all;
+  for (const auto& [name, entry] : entries_) all.push_back({name, entry.id});
+  return all;
+}
+
+std::vector<std::string> OperatorNumbers::Unclaimed() const {
+  std::lock_guard lock(mutex_);
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : entries_) {
+    if (!entry.claimed && (names.empty() || names.back() != name.name)) names.push_back(name.name);
+  }
+  return names;
+}
+
+OperatorNumbers::Pending OperatorNumbers::pending() const {
+  std::lock_guard lock(mutex_);
+  Pending pending;
+  for (const auto& [name, entry] : entries_) {
+    if (!entry.changed) continue;
+    std::string value;
+    AppendU16(entry.id, &value);
+    pending.put.push_back({entry.row_key, value + name.hash});
+  }
+  for (const Removed& removed : removed_) {
+    if (removed.written) continue;
+    pending.erase.push_back(removed.row_key);
+    pending.removed.push_back(removed.numbered.id);
+  }
+  return pending;
+}
+
+void OperatorNumbers::Written(const Pending& pending) {
+  std::lock_guard lock(mutex_);
+  for (auto& [name, entry] : entries_) {
+    if (!entry.changed) continue;
+    entry.changed = std::none_of(pending.put.begin(), pending.put.end(),
+                                 [&](const Row& row) { return row.key == entry.row_key; });
+  }
+  for (Removed& removed : removed_) {
+    removed.written = removed.written || std::find(pending.removed.begin(), pending.removed.end(),
+                                                   removed.numbered.id) != pending.removed.end();
+  }
+}
+
+std::vector<OperatorNumbers::Numbered> OperatorNumbers::removed() const {
+  std::lock_guard lock(mutex_);
+  std::vector<Numbered> result;
+  for (const Removed& removed : removed_) result.push_back(removed.numbered);
+  return result;
+}
+
+}  // namespace bongsu
