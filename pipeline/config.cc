@@ -124,7 +124,7 @@ class Loader : public OperatorBuildContext {
   }
   std::vector<std::string> DefaultFields(std::string_view source) const override {
     std::vector<std::string> fields;
-    // Compact alerts that name their fields carry nothing else.
+    // Compact alerts that name their fields carry nothing else of an operator's side.
     if (config_.alerts.format == AlertFormat::kNative && !config_.alerts.fields.empty())
       return fields;
     for (const SourceConfig& one : config_.sources) {

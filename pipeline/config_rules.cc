@@ -73,6 +73,8 @@ void LoadRules(const OptionReader& top, const std::function<std::string(const st
     shape.log_source = &source.format.logsource;
     shape.fields = &source.fields;
     shape.default_fields = default_fields(source.name);
+    // A rule has no place to say which fields its alerts carry; the sink has.
+    if (shape.default_fields.empty()) shape.default_fields = config->alerts.fields;
   }
   config->binding = std::make_unique<const sigma::RuleBinding>(
       sigma::BindRules(*config->rules, shapes, diagnostics));

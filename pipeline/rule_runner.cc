@@ -1,5 +1,7 @@
 #include "pipeline/rule_runner.h"
 
+#include <algorithm>
+
 #include "operators/key.h"
 #include "operators/payload.h"
 
@@ -17,9 +19,17 @@ void RuleRunner::Run(const Event& event, EventTimeNs time, TimeOrigin from, Outp
                      RunCounters& counters, LiveCounters& live) {
   fired_.clear();
   if (rules_ == nullptr) return;
-  for (uint32_t i = 0; i < rules_->rules.size(); ++i) {
+  for (const sigma::RuleGroup& group : rules_->groups) {
+    if (group.guard != nullptr && !group.guard->Matches(event)) continue;
+    for (const uint32_t i : group.rules) {
+      if (rules_->rules[i].detection->Matches(event)) fired_.push_back(i);
+    }
+  }
+  if (fired_.empty()) return;
+  std::sort(fired_.begin(), fired_.end());
+  size_t kept = 0;
+  for (const uint32_t i : fired_) {
     const sigma::BoundRule& rule = rules_->rules[i];
-    if (!rule.detection->Matches(event)) continue;
     RuleCounters& counted = counters.rules[rule.entry];
     if (const sigma::BoundFilter* filter = sigma::RemovedBy(rule, event); filter != nullptr) {
       ++counted.filtered;
@@ -28,12 +38,13 @@ void RuleRunner::Run(const Event& event, EventTimeNs time, TimeOrigin from, Outp
     }
     ++counted.matches;
     if (time > counted.last_fired) counted.last_fired = time;
-    fired_.push_back(i);
+    fired_[kept++] = i;
     if (rule.mute) continue;
     ++counted.incidents;
     Alert(rule, event, time, from, outputs);
     live.alerts.fetch_add(1, std::memory_order_relaxed);
   }
+  fired_.resize(kept);
 }
 
 void RuleRunner::Alert(const sigma::BoundRule& rule, const Event& event, EventTimeNs time,

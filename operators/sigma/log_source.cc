@@ -142,6 +142,30 @@ void BindLogSource(const LogSourceMap& map, const RuleLogsource& rule, Node* det
   BindPart(map.service, "service", rule.service, detection);
 }
 
+Node LogSourceGuard(const LogSourceMap& map, const RuleLogsource& rule) {
+  Node bound;
+  bound.kind = NodeKind::kMap;
+  Node condition;
+  condition.kind = NodeKind::kScalar;
+  AddSearch("condition", condition, &bound);
+  BindLogSource(map, rule, &bound);
+  if (bound.entries.size() == 1) return Node{};
+  // "() and _logsource_category and ...": there is no detection in front.
+  std::string& text = bound.entries[0].second.scalar;
+  std::string terms;
+  for (const auto& [part, value] :
+       {std::pair<std::string_view, const std::string&>{"product", rule.product},
+        {"category", rule.category},
+        {"service", rule.service}}) {
+    const std::string search = fmt::format("_logsource_{}", part);
+    if (bound.Find(search) == nullptr) continue;
+    const bool negated = text.find("not " + search) != std::string::npos;
+    terms += fmt::format("{}{}{}", terms.empty() ? "" : " and ", negated ? "not " : "", search);
+  }
+  text = terms;
+  return bound;
+}
+
 void AddSearch(std::string name, const Node& search, Node* detection) {
   Node key;
   key.kind = NodeKind::kScalar;

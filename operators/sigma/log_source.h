@@ -65,6 +65,10 @@ bool LogSourceFits(const LogSourceMap& map, const RuleLogsource& rule, std::stri
 // meet, and ties them to its condition. Only for rules that fit.
 void BindLogSource(const LogSourceMap& map, const RuleLogsource& rule, Node* detection);
 
+// The same as a detection of its own: what an event of the rule's log source must meet. Null where
+// every event of the source does.
+Node LogSourceGuard(const LogSourceMap& map, const RuleLogsource& rule);
+
 // Adds the search `name` to `detection`, and ties `term`, a condition over searches, to its
 // condition by `and`. For BindLogSource and filters.
 void AddSearch(std::string name, const Node& search, Node* detection);

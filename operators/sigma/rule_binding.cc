@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "state/check.h"
+#include "state/string_map.h"
 
 namespace bongsu::sigma {
 namespace {
@@ -57,6 +58,7 @@ class Binder {
   RuleBinding Bind() {
     for (size_t source = 0; source < sources_.size(); ++source) {
       filters_.assign(rules_.entries.size(), nullptr);
+      groups_.clear();
       for (size_t i = 0; i < rules_.entries.size(); ++i) {
         if (rules_.entries[i].rule.kind() == RuleKind::kDetection) BindOne(source, i);
       }
@@ -95,7 +97,21 @@ class Binder {
     }
     bound.whole = std::make_shared<FilteredSelection>(bound.detection, bound.filters);
     AddToSpec(shape, entry, index, &bound);
+    AddToGroup(source, logsource);
     binding_.sources[source].rules.push_back(std::move(bound));
+  }
+
+  // The rule that is added next belongs to the group of its log source.
+  void AddToGroup(size_t source, const RuleLogsource& logsource) {
+    SourceRules& rules = binding_.sources[source];
+    const auto [it, added] = groups_.try_emplace(LogSourceText(logsource), rules.groups.size());
+    if (added) {
+      RuleGroup& group = rules.groups.emplace_back();
+      const Node guard = LogSourceGuard(*sources_[source].log_source, logsource);
+      if (!guard.is_null())
+        group.guard = CompileSelection(guard, *sources_[source].fields, diagnostics_);
+    }
+    rules.groups[it->second].rules.push_back(static_cast<uint32_t>(rules.rules.size()));
   }
 
   void AddToSpec(const SourceShape& shape, const RuleEntry& entry, size_t index, BoundRule* bound) {
@@ -121,7 +137,9 @@ class Binder {
   std::span<const SourceShape> sources_;
   Diagnostics& diagnostics_;
   RuleBinding binding_;
-  std::vector<std::shared_ptr<const Selection>> filters_;  // by entry, of the source at hand
+  // Of the source at hand.
+  std::vector<std::shared_ptr<const Selection>> filters_;  // by entry
+  StringMap<size_t> groups_;                               // by log source
 };
 
 }  // namespace

@@ -72,8 +72,15 @@ struct BoundRule {
   std::vector<int> payload_slots;  // what alerts carry, in the order of the input's fields
 };
 
+// The rules of one log source; they are asked only of events that are of it.
+struct RuleGroup {
+  std::shared_ptr<const Selection> guard;  // null: every event of the source
+  std::vector<uint32_t> rules;             // of SourceRules::rules, ascending
+};
+
 struct SourceRules {
   std::vector<BoundRule> rules;
+  std::vector<RuleGroup> groups;  // each rule is in one
   // Rules that conflict with the source: entry, and which part does.
   std::vector<std::pair<uint32_t, std::string>> conflicts;
 };
