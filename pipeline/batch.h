@@ -58,9 +58,9 @@ struct Batch {
   uint64_t number = 0;  // from 1, without gaps; given by the engine's reader loop
   std::vector<Record> records;
   std::vector<PartitionMark> marks;  // apply after the records
-  EpochId epoch = 0;        // the epoch that it belongs to; given by the engine's reader loop
-  bool epoch_end = false;   // a barrier: the epoch closes behind this batch
-  bool checkpoint = false;  // and its state goes to the store
+  EpochId epoch = 0;       // the epoch that it belongs to; given by the engine's reader loop
+  bool epoch_end = false;  // a barrier: the epoch closes behind this batch
+  bool freeze = false;     // and the state that changed is handed in: for the store, or its log
   std::unique_ptr<BatchHolder> holder;
 };
 

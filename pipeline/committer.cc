@@ -1,6 +1,10 @@
 #include "pipeline/committer.h"
 
+#include <fmt/format.h>
+
 #include "pipeline/alert_writer.h"
+#include "pipeline/failpoint.h"
+#include "pipeline/logging.h"
 #include "state/status_macros.h"
 
 namespace bongsu {
@@ -13,12 +17,13 @@ std::array<std::string, kStreams> SinkNames(const Config& config) {
 }
 
 Committer::Committer(const Config& config, const PartitionTable& partitions, Store& store,
-                     Sinks sinks, const Clock& clock, int threads, EpochId first_epoch,
-                     std::function<void()> on_change)
+                     Sinks sinks, ExactlyOnceParts exactly_once, const Clock& clock, int threads,
+                     EpochId first_epoch, std::function<void()> on_change)
     : config_(config),
       partitions_(partitions),
       store_(store),
       sinks_(sinks),
+      exactly_once_(std::move(exactly_once)),
       clock_(clock),
       threads_(static_cast<size_t>(threads)),
       on_change_(std::move(on_change)),
@@ -120,6 +125,7 @@ void Committer::Loop() {
 }
 
 absl::Status Committer::Write(const OutputChunk& chunk) {
+  BONGSU_RETURN_IF_ERROR(BeginTransaction());
   std::string_view bytes = chunk.bytes;
   for (const OutputChunk::Entry& entry : chunk.entries) {
     const std::string_view key = bytes.substr(0, entry.key_bytes);
@@ -150,42 +156,149 @@ absl::Status Committer::Unsendable(Stream stream, std::string_view key, std::str
   return sinks_[static_cast<size_t>(Stream::kDeadLetter)]->Write(key, json);
 }
 
+PipelinePositions Committer::MakePositions(const EpochEnd& end, const EpochSeal& seal) const {
+  PipelinePositions positions;
+  positions.epoch = end.epoch;
+  for (const Position& position : end.positions) {
+    PipelinePositions::Partition partition;
+    partition.info = partitions_.Get(position.partition);
+    partition.position = position;
+    if (position.partition < seal.partitions.size())
+      partition.clock = seal.partitions[position.partition];
+    positions.partitions.push_back(std::move(partition));
+  }
+  for (size_t op = 0; op < seal.port_watermarks.size(); ++op) {
+    positions.port_watermarks[config_.operators[op]->rule().name] = seal.port_watermarks[op];
+  }
+  positions.sink_names = SinkNames(config_);
+  for (size_t i = 0; i < sinks_.size(); ++i) positions.sink_lengths[i] = sinks_[i]->length();
+  return positions;
+}
+
+void Committer::Persisted(EpochId epoch, std::vector<Position> positions) {
+  checkpoints_.fetch_add(1, std::memory_order_relaxed);
+  {
+    std::lock_guard lock(mutex_);
+    persisted_positions_ = std::move(positions);
+  }
+  persisted_.store(epoch, std::memory_order_release);
+}
+
 absl::Status Committer::Commit(Pending pending) {
-  for (Sink* sink : sinks_) BONGSU_RETURN_IF_ERROR(sink->Flush());
-  const EpochEnd& end = *pending.end;
-  if (end.checkpoint) {
-    PipelinePositions positions;
-    const EpochSeal& first = pending.seals.front();  // all threads agree on clocks and watermarks
-    for (const Position& position : end.positions) {
-      PipelinePositions::Partition partition;
-      partition.info = partitions_.Get(position.partition);
-      partition.position = position;
-      if (position.partition < first.partitions.size())
-        partition.clock = first.partitions[position.partition];
-      positions.partitions.push_back(std::move(partition));
+  const EpochEnd end = *pending.end;
+  if (exactly_once_.log != nullptr) {
+    BONGSU_RETURN_IF_ERROR(CommitTransaction(std::move(pending)));
+  } else {
+    for (Sink* sink : sinks_) BONGSU_RETURN_IF_ERROR(sink->Flush());
+    if (end.checkpoint) {
+      Checkpoint checkpoint;
+      checkpoint.meta.epoch = end.epoch;
+      // All threads agree on clocks and watermarks.
+      checkpoint.meta.positions = EncodePositions(MakePositions(end, pending.seals.front()));
+      for (EpochSeal& seal : pending.seals) {
+        for (auto& change : seal.changes) checkpoint.changes.push_back(std::move(change));
+      }
+      BONGSU_FAILPOINT(kStoreWriting);
+      BONGSU_RETURN_IF_ERROR(store_.Commit(std::move(checkpoint)));
+      BONGSU_FAILPOINT(kStoreWritten);
+      Persisted(end.epoch, end.positions);
     }
-    for (size_t op = 0; op < first.port_watermarks.size(); ++op) {
-      positions.port_watermarks[config_.operators[op]->rule().name] = first.port_watermarks[op];
-    }
-    positions.sink_names = SinkNames(config_);
-    for (size_t i = 0; i < sinks_.size(); ++i) positions.sink_lengths[i] = sinks_[i]->length();
-    Checkpoint checkpoint;
-    checkpoint.meta.epoch = end.epoch;
-    checkpoint.meta.positions = EncodePositions(positions);
-    for (EpochSeal& seal : pending.seals) {
-      for (auto& change : seal.changes) checkpoint.changes.push_back(std::move(change));
-    }
-    BONGSU_RETURN_IF_ERROR(store_.Commit(std::move(checkpoint)));
-    checkpoints_.fetch_add(1, std::memory_order_relaxed);
-    {
-      std::lock_guard lock(mutex_);
-      persisted_positions_ = end.positions;
-    }
-    persisted_.store(end.epoch, std::memory_order_release);
   }
   epochs_.fetch_add(1, std::memory_order_relaxed);
   committed_.store(end.epoch, std::memory_order_release);
   return absl::OkStatus();
+}
+
+// --- Exactly once on Kafka ----------------------------------------------------------------------
+
+absl::Status Committer::BeginTransaction() {
+  if (exactly_once_.log == nullptr || begun_) return absl::OkStatus();
+  begun_ = true;
+  return exactly_once_.log->Begin(current_);
+}
+
+void Committer::GiveMembership(
+    const absl::StatusOr<std::shared_ptr<const Membership>>& membership) {
+  {
+    std::lock_guard lock(mutex_);
+    wants_membership_.store(false, std::memory_order_release);
+    if (membership.ok())
+      membership_ = *membership;
+    else
+      no_membership_ = membership.status();
+  }
+  changed_.notify_all();
+}
+
+absl::Status Committer::AwaitMembership(std::shared_ptr<const Membership>* membership) {
+  wants_membership_.store(true, std::memory_order_release);
+  on_change_();
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return stop_ || membership_ != nullptr || !no_membership_.ok(); });
+  BONGSU_RETURN_IF_ERROR(no_membership_);
+  if (membership_ == nullptr) return absl::CancelledError("stopped before the commit");
+  *membership = std::exchange(membership_, nullptr);
+  return absl::OkStatus();
+}
+
+absl::Status Committer::CommitTransaction(Pending pending) {
+  EpochLog& log = *exactly_once_.log;
+  Changelog& changelog = *exactly_once_.changelog;
+  const EpochEnd& end = *pending.end;
+  BONGSU_RETURN_IF_ERROR(BeginTransaction());
+  std::vector<std::unique_ptr<FrozenShard>> changes;
+  for (EpochSeal& seal : pending.seals) {
+    for (auto& change : seal.changes) changes.push_back(std::move(change));
+  }
+  BONGSU_ASSIGN_OR_RETURN(std::vector<ShardBundle> bundles, changelog.Encode(std::move(changes)));
+  PipelinePositions positions = MakePositions(end, pending.seals.front());
+  for (ShardId shard = 0; shard < store_.shards(); ++shard)
+    positions.shard_epochs.push_back(changelog.position(shard).epoch);
+  for (ShardBundle& bundle : bundles) {
+    positions.shard_epochs[bundle.shard] = bundle.epoch;
+    for (ShardBundle::Record& record : bundle.records)
+      BONGSU_RETURN_IF_ERROR(log.Append(bundle.shard, record.bytes, &record.offset));
+  }
+  const std::string record = EncodePositions(positions);
+  int64_t positions_offset = -1;
+  BONGSU_RETURN_IF_ERROR(log.Append(store_.shards(), record, &positions_offset));
+  std::shared_ptr<const Membership> membership;
+  BONGSU_RETURN_IF_ERROR(AwaitMembership(&membership));
+  BONGSU_RETURN_IF_ERROR(log.Commit(end.epoch, *membership, end.read_positions));
+  begun_ = false;
+  changelog.Committed(end.epoch, record, bundles, clock_.MonotonicNs());
+  BONGSU_FAILPOINT(kMerged);
+  BONGSU_RETURN_IF_ERROR(FlushChangelog(end.checkpoint));
+  Trim(positions_offset);
+  return absl::OkStatus();
+}
+
+absl::Status Committer::FlushChangelog(bool now) {
+  Changelog& changelog = *exactly_once_.changelog;
+  if (!now && !changelog.FlushDue(clock_.MonotonicNs())) return absl::OkStatus();
+  BONGSU_FAILPOINT(kStoreWriting);
+  BONGSU_ASSIGN_OR_RETURN(const EpochId epoch, changelog.Flush());
+  BONGSU_FAILPOINT(kStoreWritten);
+  if (epoch != 0) Persisted(epoch, {});
+  return absl::OkStatus();
+}
+
+// What a complete round has replaced may go, and all positions but the newest. A log that cannot be
+// trimmed grows, and is no less true: a warning, and the next try comes with the next point.
+void Committer::Trim(int64_t positions_offset) {
+  constexpr int64_t kPositionsKept = 256;  // records; fewer would mean more requests
+  std::map<int, int64_t> before;
+  for (const auto& [shard, offset] : exactly_once_.changelog->TrimPoints()) before[shard] = offset;
+  if (previous_positions_ < 0) previous_positions_ = positions_offset;
+  if (positions_offset - previous_positions_ >= kPositionsKept) {
+    previous_positions_ = positions_offset;
+    before[store_.shards()] = positions_offset;
+  }
+  if (before.empty()) return;
+  const absl::Status status = exactly_once_.trim(before);
+  if (status.ok()) return;
+  trims_failed_.fetch_add(1, std::memory_order_relaxed);
+  LogWarning(fmt::format("the changelog was not trimmed: {}", std::string(status.message())));
 }
 
 }  // namespace bongsu

@@ -11,6 +11,12 @@
 // A crash before 2 repeats the outputs since the last checkpoint (Kafka: the same ids again; files:
 // cut back first and written again); a crash after it repeats none.
 //
+// With delivery: exactly_once on Kafka (an EpochLog is given) steps 1 to 3 are one transaction
+// (pipeline/DELIVERY.md): outputs are produced into it as they come; when all shards have sealed,
+// their changes (changelog) and the positions follow; the reader's thread vouches for the
+// membership; the transaction is committed, and only then do the changes count as state
+// (state/changelog.h), which reaches the store later.
+//
 // Thread-safety: `Outputs`, `Seal`, `BeginEpoch` and the getters from any thread; it runs a thread
 // of its own between Start and Stop.
 #pragma once
@@ -30,10 +36,12 @@
 
 #include "absl/status/status.h"
 #include "pipeline/config.h"
+#include "pipeline/epoch_log.h"
 #include "pipeline/io.h"
 #include "pipeline/outputs.h"
 #include "pipeline/positions.h"
 #include "pipeline/shard_task.h"
+#include "state/changelog.h"
 #include "state/store.h"
 
 namespace bongsu {
@@ -43,6 +51,16 @@ struct EpochEnd {
   EpochId epoch = 0;
   bool checkpoint = false;
   std::vector<Position> positions;  // behind everything that belongs to the epoch
+  // Of these, the ones that are read in this run: what the group's offsets are made of.
+  std::vector<Position> read_positions;
+};
+
+// What makes delivery: exactly_once on Kafka; all null otherwise. All of it outlives the committer.
+struct ExactlyOnceParts {
+  EpochLog* log = nullptr;
+  Changelog* changelog = nullptr;
+  // Deletes what the changelog does not need any more, by partition: from the committer's thread.
+  std::function<absl::Status(const std::map<int, int64_t>&)> trim;
 };
 
 class Committer {
@@ -51,7 +69,8 @@ class Committer {
   // Everything referred to outlives the committer. `on_change` is called, from its thread, after
   // each commit and on failure.
   Committer(const Config& config, const PartitionTable& partitions, Store& store, Sinks sinks,
-            const Clock& clock, int threads, EpochId first_epoch, std::function<void()> on_change);
+            ExactlyOnceParts exactly_once, const Clock& clock, int threads, EpochId first_epoch,
+            std::function<void()> on_change);
   ~Committer();
 
   void Start();
@@ -61,6 +80,11 @@ class Committer {
   void Outputs(OutputChunk chunk);
   void BeginCommit(EpochEnd end);
   void Seal(EpochSeal seal);
+
+  // A commit waits for the membership, which only the thread that serves the rebalance callbacks
+  // can give: that one looks here often, and answers.
+  bool wants_membership() const { return wants_membership_.load(std::memory_order_acquire); }
+  void GiveMembership(const absl::StatusOr<std::shared_ptr<const Membership>>& membership);
 
   EpochId committed() const { return committed_.load(std::memory_order_acquire); }
   EpochId persisted() const { return persisted_.load(std::memory_order_acquire); }
@@ -73,6 +97,7 @@ class Committer {
   uint64_t epochs() const { return epochs_.load(); }
   uint64_t checkpoints() const { return checkpoints_.load(); }
   uint64_t unsendable() const { return unsendable_.load(); }
+  uint64_t trims_failed() const { return trims_failed_.load(); }
 
  private:
   struct Pending {
@@ -86,11 +111,19 @@ class Committer {
   absl::Status Unsendable(Stream stream, std::string_view key, std::string_view value,
                           const absl::Status& why);
   absl::Status Commit(Pending pending);
+  absl::Status CommitTransaction(Pending pending);
+  absl::Status BeginTransaction();
+  absl::Status AwaitMembership(std::shared_ptr<const Membership>* membership);
+  absl::Status FlushChangelog(bool now);
+  void Trim(int64_t positions_offset);
+  PipelinePositions MakePositions(const EpochEnd& end, const EpochSeal& seal) const;
+  void Persisted(EpochId epoch, std::vector<Position> positions);
 
   const Config& config_;
   const PartitionTable& partitions_;
   Store& store_;
   const Sinks sinks_;
+  const ExactlyOnceParts exactly_once_;
   const Clock& clock_;
   const size_t threads_;
   const std::function<void()> on_change_;
@@ -101,14 +134,21 @@ class Committer {
   std::optional<std::vector<Position>> persisted_positions_;  // guarded by mutex_
   absl::Status status_;                                       // guarded by mutex_
   bool stop_ = false;                                         // guarded by mutex_
+  // Guarded by mutex_: the answer to wants_membership_, one of the two.
+  std::shared_ptr<const Membership> membership_;
+  absl::Status no_membership_;
+  std::atomic<bool> wants_membership_{false};
 
-  EpochId current_;  // the committer's thread only
+  EpochId current_;                  // the committer's thread only
+  bool begun_ = false;               // the transaction of `current_`; the committer's thread only
+  int64_t previous_positions_ = -1;  // offset of the newest committed positions record
   std::atomic<EpochId> committed_;
   std::atomic<EpochId> persisted_;
   std::atomic<size_t> backlog_bytes_{0};
   std::atomic<uint64_t> epochs_{0};
   std::atomic<uint64_t> checkpoints_{0};
   std::atomic<uint64_t> unsendable_{0};
+  std::atomic<uint64_t> trims_failed_{0};
   std::thread thread_;
 };
 

@@ -405,15 +405,25 @@ class Loader : public OperatorBuildContext {
     }
   }
 
+  bool AllKafka() const {
+    const auto is_topic = [](const SinkConfig& sink) { return sink.file.empty(); };
+    return std::all_of(config_.sources.begin(), config_.sources.end(),
+                       [](const SourceConfig& source) { return source.files.empty(); }) &&
+           is_topic(config_.alerts) && is_topic(config_.late) && is_topic(config_.dead_letter);
+  }
+
   void DeliveryMode(const OptionReader& top) {
     const bool all_files = !config_.uses_kafka();
+    const bool all_kafka = AllKafka();
     const std::string asked = top.String("delivery");
-    config_.delivery = all_files ? Delivery::kExactlyOnce : Delivery::kAtLeastOnce;
+    config_.delivery = all_files || all_kafka ? Delivery::kExactlyOnce : Delivery::kAtLeastOnce;
     if (asked == "at_least_once") config_.delivery = Delivery::kAtLeastOnce;
-    if (asked == "exactly_once" && !all_files) {
-      diagnostics_.Error(top.where("delivery"),
-                         "'delivery: exactly_once' is not supported yet with Kafka",
-                         "write at_least_once: alerts may repeat after a crash, with the same ids");
+    if (!all_files && !all_kafka && asked != "at_least_once") {
+      diagnostics_.Error(
+          top.where("delivery"),
+          "files and Kafka together cannot be exactly_once: no transaction spans both",
+          "write delivery: at_least_once: alerts may repeat after a crash, with the "
+          "same ids");
     }
     if (config_.uses_kafka() && !config_.kafka.contains("bootstrap.servers") &&
         !config_.kafka.contains("metadata.broker.list")) {

@@ -78,9 +78,11 @@ OptionSection Top() {
            .type = OptionType::kEnum,
            .choices = {"at_least_once", "exactly_once"},
            .example = "at_least_once",
-           .doc = "exactly_once holds with files on all sides and is the default there. With "
-                  "Kafka it is at_least_once: "
-                  "after a crash alerts may come again, with the same ids, and none is lost."},
+           .doc =
+               "exactly_once needs Kafka on all sides, or files on all sides, and is the default "
+               "there: a crash neither loses nor repeats an alert (readers of Kafka use "
+               "isolation.level=read_committed). A mixture must say at_least_once: after a "
+               "crash alerts may come again, with the same ids, and none is lost."},
           {.path = "exchange",
            .type = OptionType::kEnum,
            .default_text = "in_process",

@@ -117,7 +117,7 @@ absl::Status Engine::OpenState() {
 
 absl::Status Engine::Recover() {
   std::vector<Position> positions;
-  if (const auto& latest = parts_.store->latest(); latest.has_value()) {
+  if (const auto& latest = parts_.resume; latest.has_value()) {
     auto decoded = DecodePositions(latest->positions);
     if (!decoded.ok()) return decoded.status();
     resumed_ = true;
@@ -165,7 +165,7 @@ absl::Status Engine::Recover() {
 absl::Status Engine::RestoreTime(const std::vector<Position>& stored) {
   std::vector<bool> read(parts_.partitions->size(), false);
   std::vector<bool> unfinished(config_.sources.size(), false);
-  for (const Position& position : Positions()) {
+  for (const Position& position : SourcePositions()) {
     read[position.partition] = true;
     if (!position.ended) unfinished[parts_.partitions->Get(position.partition).source_index] = true;
   }
@@ -205,7 +205,8 @@ absl::Status Engine::Start() {
   BONGSU_RETURN_IF_ERROR(OpenState());
   BONGSU_RETURN_IF_ERROR(Recover());
   committer_ = std::make_unique<Committer>(config_, *parts_.partitions, *parts_.store, parts_.sinks,
-                                           *parts_.clock, threads_, epoch_, [this] { Wake(); });
+                                           parts_.exactly_once, *parts_.clock, threads_, epoch_,
+                                           [this] { Wake(); });
   for (auto& worker : workers_) {
     worker->thread = std::thread([this, w = worker.get()] { WorkerLoop(*w); });
   }
@@ -213,8 +214,8 @@ absl::Status Engine::Start() {
   const int64_t now = parts_.clock->MonotonicNs();
   epoch_started_ = last_tick_ = now;
   // The first checkpoint comes before the first output: a restart must be able to tell its own
-  // half-written files from somebody else's.
-  CloseEpoch(now, /*final=*/true);
+  // half-written files from somebody else's. Transactions leave nothing half-written.
+  if (parts_.exactly_once.log == nullptr) CloseEpoch(now, /*final=*/true);
   last_checkpoint_ = now;
   return absl::OkStatus();
 }
@@ -279,7 +280,7 @@ bool Engine::DecodeNext(Worker& worker) {
   ExchangeSlot& slot = exchange_->slot(0, batch->number);
   slot.epoch = batch->epoch;
   slot.epoch_end = batch->epoch_end;
-  slot.checkpoint = batch->checkpoint;
+  slot.freeze = batch->freeze;
   OutputChunk outputs;
   outputs.epoch = batch->epoch;
   worker.decode->Run(*batch, slot, outputs, worker.counters, live_);
@@ -371,13 +372,12 @@ bool Engine::EpochDue(int64_t now) const {
   return now - epoch_started_ >= config_.epoch;
 }
 
-std::vector<Position> Engine::Positions() const {
+std::vector<Position> Engine::SourcePositions() const {
   std::vector<Position> positions;
   for (RecordSource* source : parts_.sources) {
     const std::vector<Position> own = source->positions();
     positions.insert(positions.end(), own.begin(), own.end());
   }
-  positions.insert(positions.end(), unread_positions_.begin(), unread_positions_.end());
   return positions;
 }
 
@@ -386,19 +386,24 @@ void Engine::CloseEpoch(int64_t now, bool final) {
   for (const auto& worker : workers_) dirty += worker->dirty_bytes.load(std::memory_order_relaxed);
   const bool due = now - last_checkpoint_ >= config_.state.checkpoint_interval ||
                    dirty >= static_cast<size_t>(config_.state.checkpoint_bytes);
-  const bool checkpoint = final || (due && checkpoint_in_flight_ <= committer_->persisted());
+  // With a changelog the committer decides when the store is written; a clean end leaves it whole.
+  const bool checkpoint = final || (parts_.exactly_once.log == nullptr && due &&
+                                    checkpoint_in_flight_ <= committer_->persisted());
   auto barrier = std::make_unique<Batch>();
   barrier->epoch_end = true;
-  barrier->checkpoint = checkpoint;
+  barrier->freeze = checkpoint || parts_.exactly_once.log != nullptr;
   EpochEnd end;
   end.epoch = epoch_;
   end.checkpoint = checkpoint;
+  if (barrier->freeze) {
+    end.positions = end.read_positions = SourcePositions();
+    end.positions.insert(end.positions.end(), unread_positions_.begin(), unread_positions_.end());
+  }
   if (checkpoint) {
-    end.positions = Positions();
     checkpoint_in_flight_ = epoch_;
     last_checkpoint_ = now;
   }
-  uncheckpointed_ = !checkpoint;
+  uncheckpointed_ = !barrier->freeze;
   Issue(std::move(barrier));
   committer_->BeginCommit(std::move(end));
   ++epoch_;
@@ -415,6 +420,10 @@ void Engine::FollowWallClock(int64_t now_wall, Batch* batch) {
 }
 
 absl::Status Engine::Housekeeping() {
+  if (committer_->wants_membership()) {
+    // All partitions come from the one Kafka source: exactly-once takes no mixture.
+    committer_->GiveMembership(parts_.sources.front()->GetMembership());
+  }
   if (auto positions = committer_->TakePersistedPositions(); positions.has_value()) {
     for (RecordSource* source : parts_.sources)
       BONGSU_RETURN_IF_ERROR(source->Committed(*positions));
@@ -525,6 +534,7 @@ EngineTotals Engine::Totals() const {
     totals.epochs = committer_->epochs();
     totals.checkpoints = committer_->checkpoints();
     totals.unsendable = committer_->unsendable();
+    totals.trims_failed = committer_->trims_failed();
   }
   totals.reader_waits = reader_waits_;
   return totals;
@@ -543,6 +553,7 @@ void EngineTotals::Merge(const EngineTotals& earlier) {
   epochs += earlier.epochs;
   checkpoints += earlier.checkpoints;
   unsendable += earlier.unsendable;
+  trims_failed += earlier.trims_failed;
   reader_waits += earlier.reader_waits;
   state_memory_bytes = std::max(state_memory_bytes, earlier.state_memory_bytes);
 }

@@ -47,6 +47,9 @@ struct EngineParts {
   std::vector<RecordSource*> sources;
   std::array<Sink*, kStreams> sinks{};
   const Clock* clock = nullptr;
+  // Where the run goes on: the last committed epoch and its positions; none: from the beginning.
+  std::optional<CheckpointMeta> resume;
+  ExactlyOnceParts exactly_once;
 };
 
 struct EngineTotals {
@@ -55,6 +58,7 @@ struct EngineTotals {
   uint64_t epochs = 0;
   uint64_t checkpoints = 0;
   uint64_t unsendable = 0;
+  uint64_t trims_failed = 0;  // delivery: exactly_once: the changelog could not be shortened
   uint64_t recoveries = 0;    // delivery: exactly_once: how often memory was dropped and restored
   uint64_t reader_waits = 0;  // how often the reader waited for a bound
   size_t state_memory_bytes = 0;
@@ -106,7 +110,7 @@ class Engine {
   void FollowWallClock(int64_t now, Batch* batch);
   absl::Status Housekeeping();
   absl::Status Finish();
-  std::vector<Position> Positions() const;
+  std::vector<Position> SourcePositions() const;
 
   const Config& config_;
   EngineParts parts_;

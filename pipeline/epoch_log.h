@@ -60,4 +60,7 @@ class EpochLog {
   virtual Counters counters() const = 0;
 };
 
+// A sink whose records belong to the log's transaction; `log` outlives it.
+std::unique_ptr<Sink> MakeEpochSink(EpochLog& log, std::string topic);
+
 }  // namespace bongsu

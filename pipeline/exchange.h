@@ -90,7 +90,7 @@ class ExchangeSlot {
   std::vector<PartitionMark> marks;
   EpochId epoch = 0;
   bool epoch_end = false;
-  bool checkpoint = false;
+  bool freeze = false;
 
  private:
   size_t Index(int writer, int reader) const {

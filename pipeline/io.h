@@ -57,6 +57,8 @@ class PartitionTable {
   void Restore(PartitionInfo info);
   const PartitionInfo& Get(PartitionId id) const;
   size_t size() const;
+  // Forgets all entries (while no engine runs).
+  void Clear();
 
  private:
   struct Impl;
@@ -92,6 +94,11 @@ class RecordSource {
   // Registers its partitions in the table and checks that they can be read (broker, topics,
   // permissions, files). Used by `check` and, as the first step, by `run`.
   [[nodiscard]] virtual absl::Status Open(PartitionTable& partitions) = 0;
+  // Registers its partitions again, after the table was restored to other numbers: with
+  // delivery: exactly_once they are known only when the changelog has been read. Before Start.
+  [[nodiscard]] virtual absl::Status Bind(PartitionTable& /*partitions*/) {
+    return absl::OkStatus();
+  }
   // Waits until every partition is this process's own, and no other's: another instance may hold
   // them. OK at once where nothing is shared; Cancelled when `stop` was set meanwhile. Before each
   // Start, and again after an Aborted.
@@ -105,6 +112,9 @@ class RecordSource {
   [[nodiscard]] virtual absl::StatusOr<std::shared_ptr<const Membership>> GetMembership() {
     return std::shared_ptr<const Membership>();
   }
+  // The epoch that the group's offsets were committed with, as all brokers agree on it (no
+  // transaction over them is open any more); 0: the group has none.
+  virtual absl::StatusOr<EpochId> CommittedEpoch() { return EpochId{0}; }
   // Starts reading, where the checkpoint says (empty: from the configured start).
   [[nodiscard]] virtual absl::Status Start(const std::vector<Position>& positions) = 0;
   // Appends to `batch` until it is full or `wait` is over; returns with what there is. Batches may

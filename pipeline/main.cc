@@ -15,6 +15,7 @@
 #include "operators/registry.h"
 #include "pipeline/config.h"
 #include "pipeline/config_rules.h"
+#include "pipeline/kafka/kafka_topics.h"
 #include "pipeline/logging.h"
 #include "pipeline/report.h"
 #include "pipeline/service.h"
@@ -35,6 +36,8 @@ extern "C" void OnSignal(int) {
 
 struct Arguments {
   std::string config;
+  bool create_topics = false;
+  int replication = -1;
   std::string report;
   std::string file;
   int limit = 0;
@@ -92,10 +95,40 @@ void KeepLargeBuffers() {
 #endif
 }
 
+int MakeTopics(const Config& config, int replication) {
+  std::vector<std::string> made;
+  const absl::Status status = CreateTopics(config, config.state.shards, replication, &made);
+  for (const std::string& name : made) fmt::print(stderr, "made topic {}\n", name);
+  if (!status.ok()) fmt::print(stderr, "{}\n", std::string(status.message()));
+  return ExitStatus(status);
+}
+
+int Topics(const Arguments& arguments, bool create) {
+  const std::optional<Config> config = Load(arguments.config);
+  if (!config.has_value()) return kUsage;
+  if (create) return MakeTopics(*config, arguments.replication);
+  const auto findings = CheckTopics(*config, config->state.shards);
+  if (!findings.ok()) {
+    fmt::print(stderr, "{}\n", std::string(findings.status().message()));
+    return ExitStatus(findings.status());
+  }
+  bool wrong = false;
+  for (const TopicFinding& finding : *findings) {
+    fmt::print("{}: {}\n", finding.wrong ? "wrong" : "unsafe", finding.text);
+    wrong = wrong || finding.wrong;
+  }
+  for (const TopicNeed& need : NeededTopics(*config, config->state.shards))
+    fmt::print("topic {}: {}\n", need.name, need.purpose);
+  return wrong ? 1 : 0;
+}
+
 int Run(const Arguments& arguments) {
   KeepLargeBuffers();
   const std::optional<Config> config = Load(arguments.config);
   if (!config.has_value()) return kUsage;
+  if (arguments.create_topics && config->uses_kafka()) {
+    if (const int status = MakeTopics(*config, arguments.replication); status != 0) return status;
+  }
   struct sigaction action {};
   action.sa_handler = OnSignal;
   sigaction(SIGINT, &action, nullptr);
@@ -145,6 +178,23 @@ int Main(int argc, char** argv) {
       ->required();
   run->add_option("--report", arguments.report,
                   "Write the end-of-run report to this file, as JSON");
+  run->add_flag("--create-topics", arguments.create_topics,
+                "Make the topics that are missing first");
+  CLI::App* topics = app.add_subcommand("topics", "Make or check the topics that are needed");
+  topics->require_subcommand(1);
+  CLI::App* topics_create = topics->add_subcommand(
+      "create", "Make those that are missing\n\nExample: bongsu topics create -c bongsu.yaml");
+  CLI::App* topics_check = topics->add_subcommand(
+      "check",
+      "Say what is wrong or unsafe with them\n\nExample: bongsu topics check -c bongsu.yaml");
+  for (CLI::App* command : {topics_create, topics_check})
+    command->add_option("-c,--config", arguments.config, "Configuration file")->required();
+  for (CLI::App* command : {topics_create, run}) {
+    command
+        ->add_option("--replication", arguments.replication,
+                     "Replicas of each new topic; -1: as the brokers say")
+        ->check(CLI::Range(-1, 32));
+  }
   CLI::App* check = app.add_subcommand("check",
                                        "Do all that run does before the first record, and say what "
                                        "is wrong\n\nExample: bongsu check -c bongsu.yaml");
@@ -170,6 +220,7 @@ int Main(int argc, char** argv) {
   }
   if (page->parsed()) return ConfigPageCommand();
   if (show->parsed()) return Show(arguments);
+  if (topics->parsed()) return Topics(arguments, topics_create->parsed());
   return check->parsed() ? Check(arguments) : Run(arguments);
 }
 

@@ -53,6 +53,12 @@ const PartitionInfo& PartitionTable::Get(PartitionId id) const {
   return *info;
 }
 
+void PartitionTable::Clear() {
+  absl::MutexLock lock(&impl_->mutex);
+  impl_->by_id.clear();
+  impl_->by_identity.clear();
+}
+
 size_t PartitionTable::size() const {
   absl::MutexLock lock(&impl_->mutex);
   return impl_->by_id.size();

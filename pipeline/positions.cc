@@ -65,6 +65,8 @@ std::string EncodePositions(const PipelinePositions& positions) {
   json["port_watermarks"] = positions.port_watermarks;
   json["sink_lengths"] = positions.sink_lengths;
   json["sink_names"] = positions.sink_names;
+  json["epoch"] = positions.epoch;
+  json["shard_epochs"] = positions.shard_epochs;
   // A path need not be UTF-8; it must still come back as it was, or at least not throw.
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -87,6 +89,8 @@ absl::StatusOr<PipelinePositions> DecodePositions(std::string_view bytes) {
         json.at("port_watermarks").get<std::map<std::string, std::vector<EventTimeNs>>>();
     positions.sink_lengths = json.at("sink_lengths").get<std::array<int64_t, kStreams>>();
     positions.sink_names = json.at("sink_names").get<std::array<std::string, kStreams>>();
+    positions.epoch = json.value("epoch", EpochId{0});
+    positions.shard_epochs = json.value("shard_epochs", std::vector<uint64_t>());
     return positions;
   } catch (const Json::exception& error) {
     return absl::DataLossError(

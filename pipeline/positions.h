@@ -30,8 +30,12 @@ struct PipelinePositions {
   std::vector<Partition> partitions;
   std::map<std::string, std::vector<EventTimeNs>> port_watermarks;  // by operator name
   std::array<int64_t, kStreams> sink_lengths{};
-  std::array<std::string, kStreams>
-      sink_names;  // "file:path" or "topic:name": an output that changed is not cut
+  // "file:path" or "topic:name": an output that changed is not cut.
+  std::array<std::string, kStreams> sink_names;
+  // With delivery: exactly_once on Kafka, where the positions are a record of the changelog: the
+  // epoch that they belong to, and how far each shard's log stood then (shard epochs).
+  EpochId epoch = 0;
+  std::vector<uint64_t> shard_epochs;
 };
 
 std::string EncodePositions(const PipelinePositions& positions);

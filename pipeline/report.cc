@@ -56,7 +56,7 @@ void SourceTable(const RunReport& report, std::string* out) {
   }
 }
 
-void OperatorTable(const RunReport& report, std::string* out) {
+void OperatorRows(const RunReport& report, std::string* out) {
   *out += fmt::format("\n{:<36} {:>24} {:>10} {:>10} {:>8}\n", "operator", "selected", "incidents",
                       "updates", "late");
   for (size_t i = 0; i < report.totals.counters.operators.size(); ++i) {
@@ -159,7 +159,7 @@ Usage MeasureUsage(int64_t start_ns, const Clock& clock) {
 std::string ReportText(const RunReport& report) {
   std::string out = fmt::format("bongsu: {}\n\n", report.outcome);
   SourceTable(report, &out);
-  if (!report.config->operators.empty()) OperatorTable(report, &out);
+  if (!report.config->operators.empty()) OperatorRows(report, &out);
   RuleTable(report, &out);
   const auto records = static_cast<double>(AllRecords(report));
   const Usage& usage = report.usage;

@@ -6,13 +6,19 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <numeric>
+#include <thread>
 
 #include "pipeline/commit_machine.h"
 #include "pipeline/decoder.h"
+#include "pipeline/failpoint.h"
 #include "pipeline/file/file_sink.h"
 #include "pipeline/file/file_source.h"
+#include "pipeline/kafka/kafka_recovery.h"
 #include "pipeline/kafka/kafka_sink.h"
 #include "pipeline/kafka/kafka_source.h"
+#include "pipeline/kafka/kafka_topics.h"
+#include "pipeline/kafka/kafka_transaction.h"
 #include "pipeline/logging.h"
 #include "state/status_macros.h"
 
@@ -20,6 +26,8 @@ namespace bongsu {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr DurationNs kRecoveryPauseNs = 2 * kSecondNs;
 
 class RealClock : public Clock {
  public:
@@ -73,6 +81,30 @@ Service::Service(const Config& config)
 
 Service::~Service() = default;
 
+bool Service::transactional() const {
+  return config_.delivery == Delivery::kExactlyOnce && config_.uses_kafka();
+}
+
+StoreOptions Service::StateOptions() const {
+  StoreOptions options;
+  options.path = config_.state.path;
+  options.memory_bytes = static_cast<size_t>(config_.state.memory_bytes) / 2;
+  options.application = config_.application;
+  options.shards = config_.state.shards;
+  return options;
+}
+
+// Partitions keep the numbers that stored events know them by.
+void Service::RestorePartitions(const PipelinePositions& positions) {
+  for (const auto& partition : positions.partitions) {
+    PartitionInfo info = partition.info;
+    for (size_t i = 0; i < config_.sources.size(); ++i) {
+      if (config_.sources[i].name == info.source) info.source_index = static_cast<uint16_t>(i);
+    }
+    partitions_.Restore(std::move(info));
+  }
+}
+
 absl::Status Service::OpenState(Mode mode) {
   std::error_code error;
   if (mode == Mode::kCheck && !fs::exists(config_.state.path, error))
@@ -82,24 +114,34 @@ absl::Status Service::OpenState(Mode mode) {
     return absl::UnavailableError(
         fmt::format("cannot make the state folder {}: {}", config_.state.path, error.message()));
   }
-  StoreOptions options;
-  options.path = config_.state.path;
-  options.memory_bytes = static_cast<size_t>(config_.state.memory_bytes) / 2;
-  options.application = config_.application;
-  options.shards = config_.state.shards;
-  BONGSU_ASSIGN_OR_RETURN(store_, Store::Open(options));
-  if (!store_->latest().has_value()) return absl::OkStatus();
-  // Partitions keep the numbers that stored events know them by.
-  BONGSU_ASSIGN_OR_RETURN(const PipelinePositions positions,
-                          DecodePositions(store_->latest()->positions));
-  for (const auto& partition : positions.partitions) {
-    PartitionInfo info = partition.info;
-    for (size_t i = 0; i < config_.sources.size(); ++i) {
-      if (config_.sources[i].name == info.source) info.source_index = static_cast<uint16_t>(i);
-    }
-    partitions_.Restore(std::move(info));
-  }
+  // With a changelog the store can be opened only when the partitions are ours: OpenFromLog.
+  if (transactional()) return CanMake(config_.state.path);
+  BONGSU_ASSIGN_OR_RETURN(store_, Store::Open(StateOptions()));
+  resume_ = store_->latest();
+  if (!resume_.has_value()) return absl::OkStatus();
+  BONGSU_ASSIGN_OR_RETURN(const PipelinePositions positions, DecodePositions(resume_->positions));
+  RestorePartitions(positions);
   return absl::OkStatus();
+}
+
+absl::Status Service::OpenFromLog(const std::atomic<bool>& stop) {
+  BONGSU_FAILPOINT(kOwned);
+  RecordSource& source = *sources_.front();  // all Kafka sources are one
+  changelog_.reset();
+  store_.reset();
+  BONGSU_RETURN_IF_ERROR(log_->Init(stop));
+  BONGSU_ASSIGN_OR_RETURN(const EpochId committed, source.CommittedEpoch());
+  BONGSU_ASSIGN_OR_RETURN(Recovered recovered, Recover(config_, StateOptions(), committed, stop,
+                                                       [&source] { return source.KeepAlive(); }));
+  changelog_topic_ = std::move(recovered.log);
+  store_ = std::move(recovered.store);
+  resume_ = std::move(recovered.resume);
+  partitions_.Clear();
+  if (resume_.has_value()) {
+    BONGSU_ASSIGN_OR_RETURN(const PipelinePositions positions, DecodePositions(resume_->positions));
+    RestorePartitions(positions);
+  }
+  return source.Bind(partitions_);
 }
 
 absl::Status Service::OpenSources() {
@@ -115,6 +157,11 @@ absl::Status Service::OpenSources() {
 absl::Status Service::OpenSinks() {
   const std::array<const SinkConfig*, kStreams> configs = {&config_.alerts, &config_.late,
                                                            &config_.dead_letter};
+  if (transactional()) {
+    log_ = MakeKafkaTransaction(config_, partitions_, clock_);
+    for (size_t i = 0; i < configs.size(); ++i) sinks_[i] = MakeEpochSink(*log_, configs[i]->topic);
+    return absl::OkStatus();
+  }
   std::shared_ptr<KafkaProducer> producer;
   Failures failures;
   for (size_t i = 0; i < configs.size(); ++i) {
@@ -133,22 +180,51 @@ absl::Status Service::OpenSinks() {
   return failures.status();
 }
 
+// What exactly-once rests on: the topics' and the brokers' settings.
+absl::Status Service::CheckKafkaTopics(Mode mode) {
+  BONGSU_ASSIGN_OR_RETURN(const std::vector<TopicFinding> findings,
+                          CheckTopics(config_, config_.state.shards));
+  Failures failures;
+  for (const TopicFinding& finding : findings) {
+    if (finding.wrong)
+      failures.Add(absl::FailedPreconditionError(finding.text));
+    else if (mode == Mode::kCheck)
+      fmt::print(stderr, "unsafe: {}\n", finding.text);
+    else
+      LogWarning("unsafe: " + finding.text);
+  }
+  return failures.status();
+}
+
 absl::Status Service::Open(Mode mode) {
   Failures failures;
   failures.Add(OpenState(mode));
   failures.Add(OpenSources());
+  if (transactional()) failures.Add(CheckKafkaTopics(mode));
   failures.Add(OpenSinks());
   return failures.status();
 }
 
 absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
   for (auto& source : sources_) BONGSU_RETURN_IF_ERROR(source->Own(stop));
+  if (transactional()) BONGSU_RETURN_IF_ERROR(OpenFromLog(stop));
   EngineParts parts;
+  parts.resume = resume_;
   parts.partitions = &partitions_;
   parts.store = store_.get();
   for (auto& source : sources_) parts.sources.push_back(source.get());
   for (size_t i = 0; i < sinks_.size(); ++i) parts.sinks[i] = sinks_[i].get();
   parts.clock = &clock_;
+  if (transactional()) {
+    std::vector<ShardId> shards(store_->shards());
+    std::iota(shards.begin(), shards.end(), ShardId{0});
+    BONGSU_ASSIGN_OR_RETURN(changelog_, Changelog::Open(*store_, shards));
+    parts.exactly_once.log = log_.get();
+    parts.exactly_once.changelog = changelog_.get();
+    parts.exactly_once.trim = [this](const std::map<int, int64_t>& before) {
+      return changelog_topic_->Trim(before);
+    };
+  }
   engine_ = std::make_unique<Engine>(config_, parts);
   if (progress) engine_->on_tick = [this] { Progress(); };
   BONGSU_RETURN_IF_ERROR(engine_->Start());
@@ -183,6 +259,12 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
   while (true) {
     status = RunOnce(stop, progress);
     if (absl::IsCancelled(status) && stop.load()) status = absl::OkStatus();
+    // Brokers may be away for hours: a recovery waits for them, and is not counted while it does.
+    if (recoveries_ > 0 && engine_ == nullptr && absl::IsUnavailable(status) && !stop.load()) {
+      LogWarning(fmt::format("recovering: waiting: {}", std::string(status.message())));
+      std::this_thread::sleep_for(std::chrono::nanoseconds(kRecoveryPauseNs));
+      continue;
+    }
     if (!absl::IsAborted(status) || stop.load()) break;
     // The one way back: drop what memory holds, and go on from what is committed.
     const EngineTotals totals = engine_ != nullptr ? engine_->Totals() : EngineTotals();

@@ -21,11 +21,16 @@
 #include "absl/status/status.h"
 #include "pipeline/config.h"
 #include "pipeline/engine.h"
+#include "pipeline/epoch_log.h"
 #include "pipeline/io.h"
+#include "pipeline/positions.h"
 #include "pipeline/report.h"
+#include "state/changelog.h"
 #include "state/store.h"
 
 namespace bongsu {
+
+class KafkaLog;
 
 class Service {
  public:
@@ -42,7 +47,13 @@ class Service {
   RunReport Report() const;
 
  private:
+  bool transactional() const;
+  StoreOptions StateOptions() const;
   absl::Status OpenState(Mode mode);
+  void RestorePartitions(const PipelinePositions& positions);
+  // Exactly once on Kafka: store and positions as of the last committed epoch.
+  absl::Status OpenFromLog(const std::atomic<bool>& stop);
+  absl::Status CheckKafkaTopics(Mode mode);
   absl::Status OpenSources();
   absl::Status OpenSinks();
   // From owning the partitions to the end of the input, a stop, or an error. Aborted: once more.
@@ -57,6 +68,10 @@ class Service {
   std::unique_ptr<Store> store_;
   std::vector<std::unique_ptr<RecordSource>> sources_;
   std::array<std::unique_ptr<Sink>, kStreams> sinks_;
+  std::unique_ptr<EpochLog> log_;  // exactly once on Kafka
+  std::unique_ptr<KafkaLog> changelog_topic_;
+  std::unique_ptr<Changelog> changelog_;
+  std::optional<CheckpointMeta> resume_;
   std::unique_ptr<Engine> engine_;
   EngineTotals earlier_;  // of engines that a recovery has replaced
   uint64_t recoveries_ = 0;

@@ -183,7 +183,7 @@ absl::Status ShardTask::Apply(int level, uint64_t number, OutputChunk& outputs, 
   BONGSU_RETURN_IF_ERROR(Advance(level, number));
   if (batch.epoch_end) {
     for (size_t op = 0; op < plan_.operators.size(); ++op) {
-      if (plan_.operators[op].level != level || !batch.checkpoint) continue;
+      if (plan_.operators[op].level != level || !batch.freeze) continue;
       for (auto& shard : shards_) {
         shard->state->BeginFreeze(batch.epoch);
         seal_.changes.push_back(shard->state->Freeze(options_.operator_ids[op]));

@@ -31,8 +31,8 @@ namespace bongsu {
 // What a thread hands in at a barrier.
 struct EpochSeal {
   EpochId epoch = 0;
-  std::vector<std::unique_ptr<FrozenShard>> changes;  // empty unless the epoch ends in a checkpoint
-  std::vector<PartitionClock> partitions;             // as of the barrier
+  std::vector<std::unique_ptr<FrozenShard>> changes;      // empty unless the barrier freezes
+  std::vector<PartitionClock> partitions;                 // as of the barrier
   std::vector<std::vector<EventTimeNs>> port_watermarks;  // by operator
 };
 

@@ -3,6 +3,10 @@
 #include <fmt/format.h>
 #include <syslog.h>
 
+#include <chrono>
+#include <string_view>
+#include <thread>
+
 #include "pipeline/logging.h"
 
 namespace bongsu {
@@ -10,7 +14,12 @@ namespace {
 
 void OnLog(const rd_kafka_t*, int level, const char* facility, const char* text) {
   const std::string message = fmt::format("kafka {}: {}", facility, text);
-  if (level <= LOG_ERR)
+  // One `kafka:` section serves consumers and producers: what concerns the other is no news.
+  const bool of_the_other = std::string_view(facility) == "CONFWARN" &&
+                            message.find("will be ignored by this") != std::string::npos;
+  if (of_the_other)
+    LogDebug(message);
+  else if (level <= LOG_ERR)
     LogError(message);
   else if (level <= LOG_WARNING)
     LogWarning(message);
@@ -92,6 +101,23 @@ absl::StatusOr<KafkaHandle> MakeHandle(rd_kafka_type_t type, const Config& confi
     return absl::InvalidArgumentError(fmt::format("librdkafka does not start: {}", reason));
   }
   return KafkaHandle(handle);
+}
+
+absl::Status PartitionEnds(rd_kafka_t* handle, const std::string& topic, int32_t partition,
+                           int64_t* low, int64_t* high) {
+  constexpr int kPauseMs = 100;
+  rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
+  for (int waited = 0; waited < kKafkaRequestTimeoutMs; waited += kPauseMs) {
+    error = rd_kafka_query_watermark_offsets(handle, topic.c_str(), partition, low, high,
+                                             kKafkaRequestTimeoutMs);
+    // A leader that is moving, or a partition just made, is there a moment later.
+    const bool moving = error == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
+                        error == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
+                        error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    if (!moving) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(kPauseMs));
+  }
+  return KafkaError(error, fmt::format("cannot ask for the ends of {}[{}]", topic, partition));
 }
 
 absl::StatusOr<int> TopicPartitions(rd_kafka_t* handle, const std::string& topic) {

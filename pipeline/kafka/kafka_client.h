@@ -64,6 +64,11 @@ inline constexpr int kKafkaRequestTimeoutMs = 15'000;
 // The number of the topic's partitions.
 absl::StatusOr<int> TopicPartitions(rd_kafka_t* handle, const std::string& topic);
 
+// The first offset of a partition's log and the one behind its last record, as the handle's
+// isolation level sees them.
+absl::Status PartitionEnds(rd_kafka_t* handle, const std::string& topic, int32_t partition,
+                           int64_t* low, int64_t* high);
+
 absl::Status KafkaError(rd_kafka_resp_err_t error, const std::string& what);
 
 }  // namespace bongsu

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "pipeline/failpoint.h"
 #include "state/status_macros.h"
 
 namespace bongsu {
@@ -51,6 +52,7 @@ rd_kafka_resp_err_t KafkaProducer::OnRequestSent(rd_kafka_t*, int, const char*, 
   auto* self = static_cast<KafkaProducer*>(opaque);
   if (api_key >= 0 && static_cast<size_t>(api_key) < kApiKeys)
     self->sent_[static_cast<size_t>(api_key)].fetch_add(1, std::memory_order_relaxed);
+  if (api_key == kEndTxnApiKey) BONGSU_FAILPOINT(kEndTxnSent);
   return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 

@@ -32,6 +32,10 @@
 
 namespace bongsu {
 
+// Kafka's numbers of the two requests that must not be sent twice.
+inline constexpr int16_t kEndTxnApiKey = 26;
+inline constexpr int16_t kTxnOffsetCommitApiKey = 28;
+
 class KafkaProducer {
  public:
   // `fixed`: properties beyond the configuration's, such as transactional.id.

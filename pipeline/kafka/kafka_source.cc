@@ -71,8 +71,10 @@ class KafkaSource : public RecordSource {
   ~KafkaSource() override { (void)Close(); }
 
   absl::Status Open(PartitionTable& partitions) override;
+  absl::Status Bind(PartitionTable& partitions) override;
   absl::Status Own(const std::atomic<bool>& stop) override;
   absl::Status KeepAlive() override;
+  absl::StatusOr<EpochId> CommittedEpoch() override;
   absl::StatusOr<std::shared_ptr<const Membership>> GetMembership() override;
   absl::Status Start(const std::vector<Position>& positions) override;
   absl::Status Poll(DurationNs wait, Batch* batch) override;
@@ -110,6 +112,7 @@ class KafkaSource : public RecordSource {
   absl::Status Place(Partition& partition);
   absl::Status PlaceAll();
   absl::Status CheckCommitted();
+  absl::StatusOr<KafkaList> StableOffsets();
   absl::Status Join();
   bool OthersInGroup(std::string* who);
   void LeaveToTheOther();
@@ -187,15 +190,7 @@ absl::Status KafkaSource::Open(PartitionTable& partitions) {
       }
       topics_.push_back(topic);
       for (int32_t number = 0; number < *count; ++number) {
-        PartitionInfo info;
-        info.source = config_.sources[i].name;
-        info.source_index = static_cast<uint16_t>(i);
-        info.topic = topic;
-        info.partition = number;
-        info.identity = info.source + std::string(1, '\0') + topic + std::string(1, '\0') +
-                        std::to_string(number);
         Partition partition;
-        BONGSU_ASSIGN_OR_RETURN(partition.id, partitions.Add(std::move(info)));
         partition.source = i;
         partition.topic = topic;
         partition.number = number;
@@ -204,7 +199,21 @@ absl::Status KafkaSource::Open(PartitionTable& partitions) {
       }
     }
   }
-  return failures.empty() ? absl::OkStatus() : absl::Status(code, failures);
+  return failures.empty() ? Bind(partitions) : absl::Status(code, failures);
+}
+
+absl::Status KafkaSource::Bind(PartitionTable& partitions) {
+  for (Partition& partition : partitions_) {
+    PartitionInfo info;
+    info.source = config_.sources[partition.source].name;
+    info.source_index = static_cast<uint16_t>(partition.source);
+    info.topic = partition.topic;
+    info.partition = partition.number;
+    info.identity = info.source + std::string(1, '\0') + info.topic + std::string(1, '\0') +
+                    std::to_string(info.partition);
+    BONGSU_ASSIGN_OR_RETURN(partition.id, partitions.Add(std::move(info)));
+  }
+  return absl::OkStatus();
 }
 
 // Where reading of a partition begins, checked against its log.
@@ -212,10 +221,8 @@ absl::Status KafkaSource::Place(Partition& partition) {
   int64_t low = 0;
   int64_t high = 0;
   const std::string name = fmt::format("{}[{}]", partition.topic, partition.number);
-  BONGSU_RETURN_IF_ERROR(KafkaError(
-      rd_kafka_query_watermark_offsets(handle_.get(), partition.topic.c_str(), partition.number,
-                                       &low, &high, kKafkaRequestTimeoutMs),
-      fmt::format("cannot ask for the log of {}", name)));
+  BONGSU_RETURN_IF_ERROR(
+      PartitionEnds(handle_.get(), partition.topic, partition.number, &low, &high));
   if (partition.next_offset < 0) {
     const auto reset = config_.kafka.find("auto.offset.reset");
     const bool latest =
@@ -242,8 +249,10 @@ absl::Status KafkaSource::Place(Partition& partition) {
   return absl::OkStatus();
 }
 
-absl::Status KafkaSource::CheckCommitted() {
-  const KafkaList list = AllPartitions(/*with_offsets=*/false);
+// With isolation.level=read_committed librdkafka asks for stable offsets: the answer waits for
+// transactions that are still open over them.
+absl::StatusOr<KafkaList> KafkaSource::StableOffsets() {
+  KafkaList list = AllPartitions(/*with_offsets=*/false);
   rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
   const int64_t deadline = clock_.MonotonicNs() + int64_t{kKafkaRequestTimeoutMs} * kMillisecondNs;
   do {
@@ -251,11 +260,29 @@ absl::Status KafkaSource::CheckCommitted() {
     // A coordinator that has just started, or moved, is there a moment later.
     const bool moving = error == RD_KAFKA_RESP_ERR_NOT_COORDINATOR ||
                         error == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS ||
-                        error == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE;
+                        error == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE ||
+                        error == RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT;
     if (!moving) break;
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   } while (clock_.MonotonicNs() < deadline);
   BONGSU_RETURN_IF_ERROR(KafkaError(error, "cannot read the group's committed offsets"));
+  return list;
+}
+
+absl::StatusOr<EpochId> KafkaSource::CommittedEpoch() {
+  BONGSU_ASSIGN_OR_RETURN(const KafkaList list, StableOffsets());
+  EpochId epoch = 0;
+  for (int i = 0; i < list->cnt; ++i) {
+    const rd_kafka_topic_partition_t& one = list->elems[i];
+    if (one.offset < 0) continue;
+    epoch = std::max(epoch,
+                     EpochOfMetadata({static_cast<const char*>(one.metadata), one.metadata_size}));
+  }
+  return epoch;
+}
+
+absl::Status KafkaSource::CheckCommitted() {
+  BONGSU_ASSIGN_OR_RETURN(const KafkaList list, StableOffsets());
   for (int i = 0; i < list->cnt; ++i) {
     if (list->elems[i].offset < 0) continue;
     return absl::FailedPreconditionError(
@@ -596,6 +623,11 @@ void KafkaSource::WakeFetcher() {
 }
 
 absl::Status KafkaSource::Poll(DurationNs wait, Batch* batch) {
+  if (lost_ && config_.delivery == Delivery::kExactlyOnce) {
+    return absl::AbortedError(
+        "the group took our partitions back: another instance may have read "
+        "on, so that memory counts for nothing");
+  }
   if (state_ == State::kWaiting) BONGSU_RETURN_IF_ERROR(Join());
   WakeFetcher();
   now_ns_ = clock_.MonotonicNs();

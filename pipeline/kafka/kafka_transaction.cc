@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <thread>
 
+#include "pipeline/failpoint.h"
 #include "pipeline/kafka/kafka_producer.h"
 #include "pipeline/logging.h"
 #include "state/check.h"
@@ -15,10 +17,6 @@
 
 namespace bongsu {
 namespace {
-
-// Kafka's numbers of the two requests that must not be sent twice.
-constexpr int16_t kEndTxn = 26;
-constexpr int16_t kTxnOffsetCommit = 28;
 
 constexpr int kCallTimeoutMs = 5'000;
 constexpr DurationNs kRetryPauseNs = 50 * kMillisecondNs;
@@ -46,6 +44,20 @@ std::string ChangelogTopic(const Config& config) { return config.application + "
 
 std::string TransactionalId(const Config& config) {
   return config.application + "-" + config.instance;
+}
+
+namespace {
+constexpr std::string_view kMetadataPrefix = "bongsu epoch ";
+}  // namespace
+
+std::string MetadataOfEpoch(EpochId epoch) { return fmt::format("{}{}", kMetadataPrefix, epoch); }
+
+EpochId EpochOfMetadata(std::string_view metadata) {
+  EpochId epoch = 0;
+  if (metadata.substr(0, kMetadataPrefix.size()) != kMetadataPrefix) return 0;
+  const char* end = metadata.data() + metadata.size();
+  const auto [rest, error] = std::from_chars(metadata.data() + kMetadataPrefix.size(), end, epoch);
+  return error == std::errc() && rest == end ? epoch : 0;
 }
 
 Seen Classify(const TransactionError& error) {
@@ -182,6 +194,7 @@ absl::Status KafkaTransaction::MakeProducer(const std::atomic<bool>& stop) {
     return rd_kafka_init_transactions(producer_->handle(), kCallTimeoutMs);
   }));
   machine_.Renewed();
+  BONGSU_FAILPOINT(kFenced);
   return absl::OkStatus();
 }
 
@@ -201,6 +214,7 @@ absl::Status KafkaTransaction::Begin(EpochId) {
   BONGSU_RETURN_IF_ERROR(Step(CommitStep::kBegin, kStepDeadlineNs, nullptr,
                               [&] { return rd_kafka_begin_transaction(producer_->handle()); }));
   machine_.MoveTo(EpochState::kOpen);
+  BONGSU_FAILPOINT(kEpochBegun);
   return absl::OkStatus();
 }
 
@@ -217,12 +231,17 @@ absl::Status KafkaTransaction::Delivered(absl::Status status) {
 
 absl::Status KafkaTransaction::Write(const std::string& topic, std::string_view key,
                                      std::string_view value) {
-  return Delivered(producer_->Produce(topic, key, value, {}));
+  const absl::Status status = Delivered(producer_->Produce(topic, key, value, {}));
+  BONGSU_FAILPOINT(kOutputWritten);
+  return status;
 }
 
 absl::Status KafkaTransaction::Append(int32_t partition, std::string_view record, int64_t* offset) {
   if (machine_.state() == EpochState::kOpen) machine_.MoveTo(EpochState::kSealed);
-  return Delivered(producer_->Produce(changelog_, {}, record, {partition, offset}));
+  const absl::Status status =
+      Delivered(producer_->Produce(changelog_, {}, record, {partition, offset}));
+  BONGSU_FAILPOINT(kChangelogWritten);
+  return status;
 }
 
 absl::Status KafkaTransaction::SendOffsets(EpochId epoch, const Membership& membership,
@@ -230,7 +249,7 @@ absl::Status KafkaTransaction::SendOffsets(EpochId epoch, const Membership& memb
   // Checked on the reader's thread just before this call.
   const auto& member = static_cast<const KafkaMembership&>(membership);
   KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(positions.size())));
-  const std::string metadata = fmt::format("bongsu epoch {}", epoch);
+  const std::string metadata = MetadataOfEpoch(epoch);
   for (const Position& position : positions) {
     if (position.next_offset < 0) continue;
     const PartitionInfo& info = partitions_.Get(position.partition);
@@ -253,17 +272,21 @@ absl::Status KafkaTransaction::Commit(EpochId epoch, const Membership& membershi
   const int64_t since = clock_.MonotonicNs();
   if (machine_.state() == EpochState::kOpen) machine_.MoveTo(EpochState::kSealed);
   BONGSU_RETURN_IF_ERROR(Delivered(producer_->Flush()));
+  BONGSU_FAILPOINT(kFlushed);
   machine_.MoveTo(EpochState::kAuthorized);
-  const uint64_t end_txns = producer_->RequestsSent(kEndTxn);
-  const uint64_t offset_commits = producer_->RequestsSent(kTxnOffsetCommit);
+  const uint64_t end_txns = producer_->RequestsSent(kEndTxnApiKey);
+  const uint64_t offset_commits = producer_->RequestsSent(kTxnOffsetCommitApiKey);
+  BONGSU_FAILPOINT(kAuthorized);
   BONGSU_RETURN_IF_ERROR(SendOffsets(epoch, membership, positions));
+  BONGSU_FAILPOINT(kOffsetsSent);
   BONGSU_RETURN_IF_ERROR(Step(CommitStep::kCommit, kStepDeadlineNs, nullptr, [&] {
     return rd_kafka_commit_transaction(producer_->handle(), kCallTimeoutMs);
   }));
-  if (producer_->RequestsSent(kEndTxn) - end_txns > 1 ||
-      producer_->RequestsSent(kTxnOffsetCommit) - offset_commits > 1) {
+  if (producer_->RequestsSent(kEndTxnApiKey) - end_txns > 1 ||
+      producer_->RequestsSent(kTxnOffsetCommitApiKey) - offset_commits > 1) {
     BONGSU_RETURN_IF_ERROR(Consequence(CommitStep::kCommit, Seen::kResent, ""));
   }
+  BONGSU_FAILPOINT(kCommitted);
   machine_.MoveTo(EpochState::kCommitted);
   machine_.MoveTo(EpochState::kIdle);
   ++counters_.commits;

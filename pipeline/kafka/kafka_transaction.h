@@ -16,6 +16,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "pipeline/commit_machine.h"
 #include "pipeline/config.h"
@@ -48,6 +49,10 @@ Seen Classify(const TransactionError& error);
 std::string ChangelogTopic(const Config& config);
 // Transactional id, and part of every message about it.
 std::string TransactionalId(const Config& config);
+
+// What is committed beside each offset of the group, and read back: the epoch. 0: other metadata.
+std::string MetadataOfEpoch(EpochId epoch);
+EpochId EpochOfMetadata(std::string_view metadata);
 
 // `config`, `partitions` and `clock` outlive the log.
 std::unique_ptr<EpochLog> MakeKafkaTransaction(const Config& config,
