@@ -188,6 +188,7 @@ def case_kafka(bench):
     text = text.replace("application: quickstart", 'application: "${BONGSU_BENCH_APPLICATION}"')
     text = text[:text.index("\nsinks:")] + """
 kafka: {bootstrap.servers: "${BONGSU_BENCH_BROKER}"}
+delivery: at_least_once
 sinks:
   alerts: {topic: "${BONGSU_BENCH_APPLICATION}.alerts"}
   late: {topic: bench.late}

@@ -33,6 +33,7 @@ sinks:
   late: {{topic: {application}.late}}
   dead_letter: {{topic: {application}.dead}}
 kafka: {{bootstrap.servers: "{broker}"}}
+delivery: at_least_once
 state: {{path: {work}/state-{name}, checkpoint_interval: 100ms}}
 epoch: 20ms
 """

@@ -14,6 +14,7 @@ from cluster import *
 work = work_folder("fault")
 broker = Broker(work, 21392)
 RANDOM_KILLS = int(os.environ.get("BONGSU_KILLS", 20))
+MOST_KILLS_OF_ONE = 8
 
 
 def failpoints():
@@ -49,24 +50,24 @@ def at_every_point(expected):
 
 
 def at_random(expected):
-    application = Application(work, broker, "random")
-    application.create_topics()
-    kills = 0
-    for _ in range(40 * RANDOM_KILLS):
-        process = application.start()
-        if kills >= RANDOM_KILLS:
-            process.wait(timeout=180)
-            break
-        try:
-            process.wait(timeout=random.uniform(0.3, 1.6))
-            break
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            kills += 1
-    application.finish()
-    need(kills > 0, "nothing was killed")
-    print(f"random: {kills} kills, {len(same(application, expected))} incidents equal", flush=True)
+    kills = rounds = 0
+    while kills < RANDOM_KILLS:
+        rounds += 1
+        need(rounds <= RANDOM_KILLS, f"{rounds} applications were not killed {RANDOM_KILLS} times")
+        application = Application(work, broker, f"random-{rounds}")
+        application.create_topics()
+        for _ in range(MOST_KILLS_OF_ONE):
+            process = application.start()
+            try:
+                process.wait(timeout=random.uniform(0.1, 1.2))
+                break  # it was at the end
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                kills += 1
+        application.finish()
+        same(application, expected)
+    print(f"random: {kills} kills of {rounds} applications, {len(expected)} incidents equal each", flush=True)
 
 
 def main():
