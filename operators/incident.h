@@ -9,6 +9,7 @@
 // topics gives the same ids (deploy/ALERTS.md tells readers how to fold by it).
 //
 // Lifetime: everything that an Incident points at is valid until Emit returns.
+// Thread-safety: plain data of the thread that emits it; IncidentId may be called from any thread.
 #pragma once
 
 #include <array>

@@ -85,9 +85,9 @@ std::string TechniqueJson(std::string_view name) {
       R"("technique":{{"uid":"T{0}","src_url":"https://attack.mitre.org/techniques/T{0}/"}})",
       number);
   if (name.size() == 9) {
-    json += fmt::format(
-        R"(,"sub_technique":{{"uid":"T{0}.{1}","src_url":"https://attack.mitre.org/techniques/T{0}/{1}/"}})",
-        number, name.substr(6));
+    json += fmt::format(R"(,"sub_technique":{{"uid":"T{0}.{1}",)"
+                        R"("src_url":"https://attack.mitre.org/techniques/T{0}/{1}/"}})",
+                        number, name.substr(6));
   }
   return json;
 }

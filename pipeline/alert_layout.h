@@ -62,7 +62,7 @@ struct RuleLayout {
   std::string native_head;  // ,"rule":"...","level":"high"
   // What a Sigma rule says about itself ({"id":..,"title":..,"author":..}); empty for operators.
   std::string sigma_json;
-  bool one_event = false;    // a detection: no key, and one piece of evidence
+  bool one_event = false;  // a detection: no key, and one piece of evidence
   // OCSF parts that do not change from incident to incident.
   std::string analytic_json;
   std::string attacks_json;  // [...], empty where no tag names ATT&CK

@@ -4,14 +4,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <set>
-#include <sstream>
 
 #include "pipeline/config_options.h"
 #include "pipeline/config_rules.h"
+#include "pipeline/kafka/kafka_properties.h"
 #include "state/check.h"
 
 namespace bongsu {
@@ -51,6 +53,26 @@ void Substitute(Node& node, Diagnostics& diagnostics) {
     }
   }
   node.scalar = std::move(out);
+}
+
+// A certificate chain is some KiB.
+constexpr size_t kSecretBytesMax = size_t{1} << 20;
+
+// The file's content, or what is wrong with it. A stream opens a folder without a word, and reads
+// nothing; a pipe or a device might never end.
+std::string ReadWhole(const std::string& path, size_t bytes_max, std::string* content) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return std::strerror(errno);
+  std::error_code error;
+  if (fs::is_directory(path, error)) return "it is a folder";
+  std::string read(bytes_max + 1, '\0');
+  in.read(read.data(), static_cast<std::streamsize>(read.size()));
+  if (in.bad()) return "reading failed";
+  read.resize(static_cast<size_t>(in.gcount()));
+  if (read.size() > bytes_max)
+    return fmt::format("it is larger than {}", BytesText(static_cast<int64_t>(bytes_max)));
+  *content = std::move(read);
+  return "";
 }
 
 class Loader : public OperatorBuildContext {
@@ -107,6 +129,7 @@ class Loader : public OperatorBuildContext {
     for (size_t i = 0; i < config_.operators.size(); ++i) {
       if (config_.operators[i]->rule().name == source) return &config_.result_fields[i];
     }
+    if (config_.sources.empty() && diagnostics_.has_errors()) return nullptr;  // said already
     std::vector<std::string_view> names;
     for (const SourceConfig& one : config_.sources) names.push_back(one.name);
     for (const auto& [name, node] : operator_nodes_) names.push_back(name);
@@ -164,26 +187,55 @@ class Loader : public OperatorBuildContext {
         diagnostics_.Error(key.where, fmt::format("bongsu sets '{}' itself", key.scalar),
                            one->hint);
       } else if (value.is_scalar()) {
-        config_.kafka[key.scalar] = value.scalar;
+        KafkaProperty(key, value.where, value.scalar);
       } else if (const Node* file = value.Find("file");
                  file != nullptr && value.entries.size() == 1 && file->is_scalar()) {
-        std::ifstream in(Path(file->scalar), std::ios::binary);
-        std::ostringstream content;
-        content << in.rdbuf();
-        if (!in) {
-          diagnostics_.Error(file->where, fmt::format("cannot read the file for '{}'", key.scalar),
-                             Path(file->scalar));
-          continue;
-        }
-        std::string secret = content.str();
+        std::string secret;
+        const std::string failure = ReadWhole(Path(file->scalar), kSecretBytesMax, &secret);
         while (!secret.empty() && (secret.back() == '\n' || secret.back() == '\r'))
           secret.pop_back();
-        config_.kafka[key.scalar] = std::move(secret);
+        if (!failure.empty() || secret.empty()) {
+          diagnostics_.Error(file->where, fmt::format("cannot take '{}' from {}: {}", key.scalar,
+                                                      Path(file->scalar),
+                                                      failure.empty() ? "it is empty" : failure));
+          continue;
+        }
+        KafkaProperty(key, file->where, secret);
       } else {
         diagnostics_.Error(value.where,
                            fmt::format("'{}' must be a value or {{file: path}}", key.scalar), "");
       }
     }
+  }
+
+  // The value may be a secret: it is never shown.
+  void KafkaProperty(const Node& key, const SourceLocation& where, const std::string& value) {
+    std::string hint;
+    switch (CheckKafkaProperty(key.scalar, value, &hint)) {
+      case KafkaPropertyProblem::kNone:
+        config_.kafka[key.scalar] = value;
+        break;
+      case KafkaPropertyProblem::kUnknown:
+        diagnostics_.Error(key.where, fmt::format("librdkafka knows no property '{}'", key.scalar),
+                           hint);
+        break;
+      case KafkaPropertyProblem::kValue:
+        diagnostics_.Error(where, fmt::format("librdkafka refuses the value of '{}'", key.scalar),
+                           hint);
+        break;
+    }
+  }
+
+  // Kafka's own rule for the names of topics.
+  void CheckTopic(const std::string& topic, const SourceLocation& where) {
+    const auto good = [](char c) {
+      return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
+    };
+    if (topic.size() <= 249 && topic != "." && topic != ".." &&
+        std::all_of(topic.begin(), topic.end(), good))
+      return;
+    diagnostics_.Error(where, fmt::format("'{}' cannot be a topic", topic),
+                       "letters, digits, '.', '_' and '-', at most 249; each topic by its name");
   }
 
   void Sources(const OptionReader& top) {
@@ -209,7 +261,8 @@ class Loader : public OperatorBuildContext {
     CheckName(source.name, source.where);
     source.topics = reader.StringList("topics");
     for (const std::string& file : reader.StringList("files")) source.files.push_back(Path(file));
-    if (source.topics.empty() == source.files.empty()) {
+    for (const std::string& topic : source.topics) CheckTopic(topic, reader.where("topics"));
+    if (reader.has("topics") == reader.has("files")) {
       diagnostics_.Error(node.where, "a source reads either topics or files",
                          "give one of the two");
     }
@@ -246,6 +299,7 @@ class Loader : public OperatorBuildContext {
     const OptionReader reader(*node, ConfigOptions(std::string("sinks.") + name), diagnostics_);
     sink->where = node->where;
     sink->topic = reader.String("topic");
+    if (!sink->topic.empty()) CheckTopic(sink->topic, reader.where("topic"));
     if (reader.has("file")) sink->file = Path(reader.String("file"));
     if (sink->topic.empty() == sink->file.empty()) {
       diagnostics_.Error(node->where, fmt::format("'{}' goes either to a topic or to a file", name),
@@ -425,6 +479,10 @@ class Loader : public OperatorBuildContext {
           "write delivery: at_least_once: alerts may repeat after a crash, with the "
           "same ids");
     }
+    if (!config_.uses_kafka() && top.has("kafka")) {
+      diagnostics_.Warning(top.where("kafka"), "'kafka' is not used",
+                           "no source and no sink names a topic");
+    }
     if (config_.uses_kafka() && !config_.kafka.contains("bootstrap.servers") &&
         !config_.kafka.contains("metadata.broker.list")) {
       diagnostics_.Error(top.where("kafka"), "'bootstrap.servers' is missing under 'kafka'",
@@ -471,19 +529,22 @@ std::optional<Config> ParseConfig(std::string_view text, const std::string& file
     return std::nullopt;
   }
   Substitute(documents[0], diagnostics);
-  return Loader(file, registry, diagnostics).Load(documents[0]);
+  Diagnostics loading;
+  std::optional<Config> config = Loader(file, registry, loading).Load(documents[0]);
+  diagnostics.Append(loading);
+  if (diagnostics.has_errors()) return std::nullopt;
+  return config;
 }
 
 std::optional<Config> LoadConfig(const std::string& file, const OperatorRegistry& registry,
                                  Diagnostics& diagnostics) {
-  std::ifstream in(file, std::ios::binary);
-  std::ostringstream content;
-  if (in) content << in.rdbuf();
-  if (!in) {
-    diagnostics.Error({file, 0, 0}, "cannot read the configuration", "");
+  std::string content;
+  const std::string failure = ReadWhole(file, YamlLimits{}.bytes_max, &content);
+  if (!failure.empty()) {
+    diagnostics.Error({file, 0, 0}, "cannot read the configuration: " + failure);
     return std::nullopt;
   }
-  return ParseConfig(content.str(), file, registry, diagnostics);
+  return ParseConfig(content, file, registry, diagnostics);
 }
 
 }  // namespace bongsu

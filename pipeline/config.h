@@ -78,7 +78,7 @@ struct Config {
   std::string file;  // as given
   std::string application;
   std::string instance;
-  std::map<std::string, std::string> kafka;  // librdkafka properties as they stand
+  std::map<std::string, std::string> kafka;  // librdkafka properties as they stand; may be secret
   std::vector<SourceConfig> sources;
   std::vector<std::unique_ptr<OperatorSpec>> operators;  // in configuration order
   std::vector<int> operator_levels;                      // of each operator: 0 reads sources only

@@ -6,10 +6,15 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "operators/config/diagnostics.h"
 #include "operators/registry.h"
@@ -126,6 +131,16 @@ int Run(const Arguments& arguments) {
   KeepLargeBuffers();
   const std::optional<Config> config = Load(arguments.config);
   if (!config.has_value()) return kUsage;
+  if (!arguments.report.empty()) {
+    // Found out now and not after days: the report is the last thing that a run does.
+    std::FILE* report = std::fopen(arguments.report.c_str(), "ab");
+    if (report == nullptr) {
+      fmt::print(stderr, "cannot write the report {}: {}\n", arguments.report,
+                 std::strerror(errno));
+      return kUsage;
+    }
+    std::fclose(report);
+  }
   if (arguments.create_topics && config->uses_kafka()) {
     if (const int status = MakeTopics(*config, arguments.replication); status != 0) return status;
   }
@@ -166,6 +181,19 @@ int ConfigPageCommand() {
   RegisterAllOperators(registry);
   fmt::print("{}", ConfigPage(registry));
   return 0;
+}
+
+// Empty for a command that there is. (The library would only say that one is required.)
+std::string UnknownCommand(CLI::App& app, std::string_view word) {
+  std::vector<std::string> commands;
+  for (const CLI::App* command : app.get_subcommands([](CLI::App*) { return true; }))
+    commands.push_back(command->get_name());
+  if (std::find(commands.begin(), commands.end(), word) != commands.end()) return "";
+  const std::vector<std::string_view> names(commands.begin(), commands.end());
+  const std::string nearest = NearestName(word, names);
+  return fmt::format("there is no command '{}' ({})", word,
+                     nearest.empty() ? fmt::format("there are: {}", fmt::join(commands, ", "))
+                                     : fmt::format("did you mean '{}'?", nearest));
 }
 
 int Main(int argc, char** argv) {
@@ -209,6 +237,12 @@ int Main(int argc, char** argv) {
       "config-page",
       "Print the page of all configuration keys\n\nExample: bongsu config-page > deploy/CONFIG.md");
   CLI::App* version = app.add_subcommand("version", "Print the version\n\nExample: bongsu version");
+  if (argc > 1 && argv[1][0] != '-') {
+    if (const std::string problem = UnknownCommand(app, argv[1]); !problem.empty()) {
+      fmt::print(stderr, "{}\n", problem);
+      return kUsage;
+    }
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {  // the library throws: this is its one adapter

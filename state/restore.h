@@ -21,6 +21,8 @@
 // Errors: of the log, with a LogFault (state/changelog_format.h): stop, and tell a person. DataLoss
 // without one: the store is damaged: step 3. FailedPrecondition with a fault: the message says what
 // to do. Everything else: the reader's or the disk's.
+//
+// Thread-safety: none; one thread restores one store.
 #pragma once
 
 #include <cstdint>

@@ -33,9 +33,12 @@ constexpr std::string_view kImages[] = {
 };
 
 constexpr std::string_view kTrace =
-    R"(C:\\Windows\\SYSTEM32\\ntdll.dll+9c534|C:\\Windows\\System32\\KERNELBASE.dll+2730e|C:\\Program Files\\Example )"
-    R"(Agent\\sensor.dll+1a172|C:\\Program Files\\Example Agent\\sensor.dll+19e3b|C:\\Windows\\SYSTEM32\\ntdll.dll+3081d|)"
-    R"(C:\\Windows\\SYSTEM32\\ntdll.dll+345b4|C:\\Windows\\System32\\KERNEL32.DLL+17bd4|C:\\Windows\\SYSTEM32\\ntdll.dll+6ce51)";
+    R"(C:\\Windows\\SYSTEM32\\ntdll.dll+9c534|C:\\Windows\\System32\\KERNELBASE.dll+2730e|)"
+    R"(C:\\Program Files\\Example )"
+    R"(Agent\\sensor.dll+1a172|C:\\Program Files\\Example Agent\\sensor.dll+19e3b|)"
+    R"(C:\\Windows\\SYSTEM32\\ntdll.dll+3081d|)"
+    R"(C:\\Windows\\SYSTEM32\\ntdll.dll+345b4|C:\\Windows\\System32\\KERNEL32.DLL+17bd4|)"
+    R"(C:\\Windows\\SYSTEM32\\ntdll.dll+6ce51)";
 
 }  // namespace
 

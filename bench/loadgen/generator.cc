@@ -205,7 +205,8 @@ class Generator {
     for (const Rule& rule : kStoryRules)
       rules += fmt::format("{}\"{}\"", rules.empty() ? "" : ",", rule.name);
     summary_.truth.push_back(fmt::format(
-        R"({{"kind":"summary","seed":{},"stories":{},"incidents":{},"firewall":{},"endpoint":{},"rules":[{}]}})",
+        R"({{"kind":"summary","seed":{},"stories":{},"incidents":{},"firewall":{},"endpoint":{},)"
+        R"("rules":[{}]}})",
         options_.seed, plan.stories.size(), incidents.size(), summary_.firewall, summary_.endpoint,
         rules));
     for (std::string& line : incidents) summary_.truth.push_back(std::move(line));

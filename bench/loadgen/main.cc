@@ -19,7 +19,8 @@ using namespace bongsu::loadgen;  // NOLINT: the program of this namespace
 
 constexpr char kExamples[] = R"(Examples:
   bongsu-loadgen --out sample --events 200000 --seed 7
-  bongsu-loadgen --kafka localhost:9092 --topics logs.firewall,logs.endpoint --truth truth.jsonl --start now --limit-rate 5000
+  bongsu-loadgen --kafka localhost:9092 --topics logs.firewall,logs.endpoint \
+      --truth truth.jsonl --start now --limit-rate 5000
   bongsu-loadgen verify --truth sample/truth.jsonl --alerts alerts.jsonl)";
 
 struct Arguments {

@@ -200,7 +200,8 @@ std::vector<std::string> TruthLines(const StoryPlan& plan) {
       }
       if (right.empty()) continue;
       lines.push_back(fmt::format(
-          R"({{"kind":"incident","story":{},"rule":"{}","key":"{}","left":{{"flow_id":{},"time":"{}","copies":{}}},"right":[{}]}})",
+          R"({{"kind":"incident","story":{},"rule":"{}","key":"{}","left":{{"flow_id":{},)"
+          R"("time":"{}","copies":{}}},"right":[{}]}})",
           i, rule.name, key, left->id, time(left->time_ns), left->copies, right));
     }
   }

@@ -28,6 +28,18 @@ size_t Distance(std::string_view a, std::string_view b) {
   return d[a.size()][b.size()];
 }
 
+std::string Printable(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f)
+      out += fmt::format("\\x{:02x}", byte);
+    else
+      out.push_back(c);
+  }
+  return out;
+}
+
 // Longer words than this are not names that anyone mistyped.
 constexpr size_t kNameBytesMax = 128;
 
@@ -40,6 +52,20 @@ void Diagnostics::Error(const SourceLocation& where, std::string message, std::s
 
 void Diagnostics::Warning(const SourceLocation& where, std::string message, std::string hint) {
   all_.push_back({Severity::kWarning, where, std::move(message), std::move(hint)});
+}
+
+void Diagnostics::Append(const Diagnostics& other) {
+  const size_t before = all_.size();
+  for (const Diagnostic& one : other.all_) {
+    const auto same_place = [&](const Diagnostic& known) {
+      return known.where.line > 0 && known.where.line == one.where.line &&
+             known.where.column == one.where.column && known.where.file == one.where.file;
+    };
+    const auto end = all_.begin() + static_cast<std::ptrdiff_t>(before);
+    if (std::any_of(all_.begin(), end, same_place)) continue;
+    all_.push_back(one);
+    if (one.severity == Severity::kError) ++errors_;
+  }
 }
 
 std::string Diagnostics::Text() const {
@@ -56,8 +82,8 @@ std::string Diagnostics::Text() const {
     if (where.line > 0) text += fmt::format("{}:{}:", where.line, where.column);
     if (!where.file.empty() || where.line > 0) text += " ";
     text += diagnostic->severity == Severity::kError ? "error: " : "warning: ";
-    text += diagnostic->message;
-    if (!diagnostic->hint.empty()) text += " (" + diagnostic->hint + ")";
+    text += Printable(diagnostic->message);
+    if (!diagnostic->hint.empty()) text += " (" + Printable(diagnostic->hint) + ")";
     text += "\n";
   }
   return text;

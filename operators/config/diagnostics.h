@@ -39,7 +39,11 @@ class Diagnostics {
   bool has_errors() const { return errors_ > 0; }
   int errors() const { return errors_; }
   const std::vector<Diagnostic>& all() const { return all_; }
-  // One line each, "file:line:column: error: message (hint)", sorted by place.
+  // Takes over what `other` holds, but for errors at places where an error stands already: they
+  // would only say what follows from the first.
+  void Append(const Diagnostics& other);
+  // One line each, "file:line:column: error: message (hint)", sorted by place. Control characters
+  // of a hostile file are shown as \xNN, so that they never reach a terminal.
   std::string Text() const;
 
  private:

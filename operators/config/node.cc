@@ -13,6 +13,8 @@
 #include <set>
 #include <streambuf>
 
+#include "operators/config/option.h"
+
 namespace bongsu {
 namespace {
 
@@ -208,6 +210,8 @@ class ViewBuffer : public std::streambuf {
 
 }  // namespace
 
+NodeEntry::NodeEntry(Node key, Node value) : first(std::move(key)), second(std::move(value)) {}
+
 const Node* Node::Find(std::string_view key) const {
   for (const auto& [name, value] : entries) {
     if (name.scalar == key) return &value;
@@ -220,7 +224,9 @@ std::vector<Node> ParseYaml(std::string_view text, std::string_view file, const 
   std::vector<Node> documents;
   const std::string name(file);
   if (text.size() > limits.bytes_max) {
-    diagnostics.Error({name, 0, 0}, fmt::format("larger than {} bytes", limits.bytes_max), "");
+    diagnostics.Error(
+        {name, 0, 0},
+        fmt::format("larger than {}", BytesText(static_cast<int64_t>(limits.bytes_max))), "");
     return documents;
   }
   if (int line = 0; TooNested(text, &line)) {
@@ -237,8 +243,11 @@ std::vector<Node> ParseYaml(std::string_view text, std::string_view file, const 
       if (!builder.stopped()) documents.push_back(builder.TakeDocument());
     }
   } catch (const YAML::Exception& error) {
-    diagnostics.Error({name, error.mark.line + 1, error.mark.column + 1},
-                      "not valid YAML: " + error.msg, "");
+    // What the library says of the rest of a document that we gave up on is no news.
+    if (!builder.stopped()) {
+      diagnostics.Error({name, error.mark.line + 1, error.mark.column + 1},
+                        "not valid YAML: " + error.msg, "");
+    }
   }
   return documents;
 }

@@ -27,13 +27,15 @@ namespace bongsu {
 
 enum class NodeKind : uint8_t { kNull, kScalar, kSequence, kMap };
 
+struct NodeEntry;
+
 struct Node {
   NodeKind kind = NodeKind::kNull;
   std::string scalar;   // kScalar: the text after YAML's own unescaping
   bool quoted = false;  // kScalar: written in quotes (or as a block), so it is a string whatever it
                         // looks like
-  std::vector<Node> items;                     // kSequence
-  std::vector<std::pair<Node, Node>> entries;  // kMap, in order; keys are scalars
+  std::vector<Node> items;         // kSequence
+  std::vector<NodeEntry> entries;  // kMap, in order; keys are scalars
   SourceLocation where;
 
   bool is_null() const { return kind == NodeKind::kNull; }
@@ -42,6 +44,14 @@ struct Node {
   bool is_map() const { return kind == NodeKind::kMap; }
   // The value of `key` in a map; null where there is none.
   const Node* Find(std::string_view key) const;
+};
+
+// One line of a map, with the names of std::pair (which may not hold a type that is not complete).
+struct NodeEntry {
+  NodeEntry(Node key, Node value);
+
+  Node first;   // the key
+  Node second;  // its value
 };
 
 struct YamlLimits {

@@ -56,7 +56,8 @@ std::optional<bool> ParseBool(std::string_view text) {
 }
 
 std::string Limit(const OptionDef& option, int64_t value) {
-  return option.type == OptionType::kDuration ? DurationText(value) : std::to_string(value);
+  if (option.type == OptionType::kDuration) return DurationText(value);
+  return option.type == OptionType::kBytes ? BytesText(value) : std::to_string(value);
 }
 
 void CheckRange(const OptionDef& option, int64_t value, const SourceLocation& where,
@@ -180,9 +181,11 @@ OptionReader::OptionReader(const Node& map, const std::vector<OptionDef>& option
                         option->refused);
     } else if (value.is_null()) {
       diagnostics.Error(key.where, fmt::format("'{}' has no value", key.scalar),
-                        option->default_text.empty()
+                        !option->default_text.empty()
+                            ? "leave it out for the default, " + option->default_text
+                        : option->example.empty()
                             ? ""
-                            : "leave it out for the default, " + option->default_text);
+                            : fmt::format("for example {}: {}", option->path, option->example));
     } else {
       CheckOption(*option, value, diagnostics);
     }
@@ -249,6 +252,14 @@ std::optional<DurationNs> ParseDuration(std::string_view text) {
   return ParseWithUnit(text, kDurationUnits);
 }
 std::optional<int64_t> ParseBytes(std::string_view text) { return ParseWithUnit(text, kSizeUnits); }
+
+std::string BytesText(int64_t bytes) {
+  for (const Unit& unit : kSizeUnits) {
+    if (bytes > 0 && bytes % unit.factor == 0)
+      return fmt::format("{}{}", bytes / unit.factor, unit.name);
+  }
+  return fmt::format("{}B", bytes);
+}
 
 std::string DurationText(DurationNs duration) {
   if (duration == 0) return "0s";

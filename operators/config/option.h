@@ -84,5 +84,7 @@ std::optional<DurationNs> ParseDuration(std::string_view text);
 std::optional<int64_t> ParseBytes(std::string_view text);
 // "90s", "1m", "250ms": the largest unit that divides it.
 std::string DurationText(DurationNs duration);
+// "16MiB".
+std::string BytesText(int64_t bytes);
 
 }  // namespace bongsu

@@ -15,13 +15,16 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr char kGood[] = R"({
-  "class_uid": 2004, "class_name": "Detection Finding", "category_uid": 2, "category_name": "Findings",
+  "class_uid": 2004, "class_name": "Detection Finding",
+  "category_uid": 2, "category_name": "Findings",
   "activity_id": 1, "activity_name": "Create", "type_uid": 200401,
-  "severity_id": 4, "severity": "High", "status_id": 1, "status": "New", "is_alert": true, "time": 1767225600000,
+  "severity_id": 4, "severity": "High", "status_id": 1, "status": "New",
+  "is_alert": true, "time": 1767225600000,
   "metadata": {"version": "1.9.0-dev", "product": {"name": "p", "vendor_name": "v"}},
   "finding_info": {"uid": "u", "analytic": {"uid": "a", "type_id": 1, "type": "Rule"},
                    "attacks": [{"technique": {"uid": "T1059"}}]},
-  "evidences": [{"src_endpoint": {"ip": "192.0.2.1", "port": 443}, "data": {"anything": [1, "a", null]}}],
+  "evidences": [{"src_endpoint": {"ip": "192.0.2.1", "port": 443},
+                 "data": {"anything": [1, "a", null]}}],
   "observables": [{"type_id": 2, "type": "IP Address", "value": "192.0.2.1"}],
   "unmapped": {"free": {"form": 1}}
 })";

@@ -98,5 +98,12 @@ for part in ("wrong.yaml:3:", "did you mean 'format'", "did you mean 'sysmon-nxl
     need(part in text, f"'{part}' is missing in:\n{text}")
 need("no file matches" in run([BONGSU, "check", "-c", os.path.join(folder, "none.yaml")], status=1)
      if open(os.path.join(folder, "none.yaml"), "w").write(CONFIG % "nowhere/*.jsonl") else False, "no word of the missing files")
-run([BONGSU, "nonsense"], status=2)
+# Wrong usage says what is wrong, and ends with 2 before anything is begun.
+for words, part in ((["nonsense"], "there is no command 'nonsense'"), (["chekc"], "did you mean 'check'"), ([], "required"),
+                    (["run"], "--config is required"), (["version", "x"], "not expected: x"),
+                    (["run", "-c", os.path.join(folder, "c.yaml"), "--report", "no/such/folder/r"], "cannot write the report"),
+                    (["check", "-c", work], "it is a folder")):
+    text = run([BONGSU, *words], status=2)
+    need(part in text, f"'{part}' is missing in:\n{text}")
+need(run([BONGSU, "version"]).startswith("bongsu "), "version does not name the program")
 print("passed")

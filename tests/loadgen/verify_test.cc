@@ -48,8 +48,10 @@ TEST(VerifyTest, TheLastRecordOfAnIncidentCounts) {
 TEST(VerifyTest, ReadsOcsf) {
   const std::string alert =
       R"({"class_uid":2004,"count":4,"finding_info":{"uid":"a","analytic":{"name":"c2-callback"}},)"
-      R"("unmapped":{"key":"10.0.0.1"},"evidences":[{"name":"left","data":{"fields":{"flow_id":7}}},)"
-      R"({"name":"right","data":{"fields":{"RecordNumber":"1"}}},{"name":"right","data":{"fields":{"RecordNumber":2}}},)"
+      R"("unmapped":{"key":"10.0.0.1"},"evidences":[{"name":"left",)"
+      R"("data":{"fields":{"flow_id":7}}},)"
+      R"({"name":"right","data":{"fields":{"RecordNumber":"1"}}},{"name":"right",)"
+      R"("data":{"fields":{"RecordNumber":2}}},)"
       R"({"name":"right","data":{"fields":{"RecordNumber":2}}}]})";
   EXPECT_THAT(Verify(alert + "\n").problems, IsEmpty());
 }

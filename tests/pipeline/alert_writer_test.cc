@@ -140,8 +140,10 @@ TEST_F(AlertWriterTest, NativeIsAsDocumented) {
       Write(MakeIncident()),
       R"({"id":"00112233445566778899aabbccddeeff","activity":"create","rule":"inbound-then-shell",)"
       R"("level":"high","key":"10.0.0.5","time":"2026-01-01T00:00:00.123456789Z",)"
-      R"("first_time":"2026-01-01T00:00:00.123456789Z","last_time":"2026-01-01T00:00:01.123456789Z",)"
-      R"("count":2,"evidence":[{"input":"left","source":"firewall","topic":"logs.fw","partition":3,)"
+      R"("first_time":"2026-01-01T00:00:00.123456789Z",)"
+      R"("last_time":"2026-01-01T00:00:01.123456789Z",)"
+      R"("count":2,"evidence":[{"input":"left","source":"firewall","topic":"logs.fw",)"
+      R"("partition":3,)"
       R"("offset":17,"time":"2026-01-01T00:00:00.123456789Z",)"
       R"("fields":{"src_ip":"203.0.113.9","src_port":55123}},{"input":"right","source":"endpoint",)"
       R"("file":"host/a.jsonl","offset":4096,"time":"2026-01-01T00:00:01.123456789Z",)"

@@ -44,7 +44,8 @@ TEST(Config, AllMistakesAreReportedAtOnceWithPlaceAndHint) {
 sources:
   - {name: fw, files: [fw.jsonl], format: suricata-evee, time: {out_of_orderness: 5}}
 operators:
-  - {name: j, type: interval_join, left: {source: fv, key: a}, right: {source: fw, key: [a, b]}, within: {befor: 5s}}
+  - {name: j, type: interval_join, left: {source: fv, key: a},
+     right: {source: fw, key: [a, b]}, within: {befor: 5s}}
 sinks: {alerts: {file: a.jsonl, topic: t}}
 )");
   for (const char* part :
@@ -100,14 +101,98 @@ TEST(Config, SecretsStayOutOfMessages) {
   EXPECT_NE(problems.find("bongsu sets 'group.id' itself"), std::string::npos);
 }
 
+// Good(), with the first `what` replaced.
+std::string Changed(const std::string& what, const std::string& with) {
+  std::string text = Good();
+  text.replace(text.find(what), what.size(), with);
+  return text;
+}
+
+TEST(Config, EachMistakeIsSaidOnceWithItsPlaceAndRemedy) {
+  const struct {
+    std::string text;
+    const char* problems;
+  } cases[] = {
+      {Changed("soc", "${BONGSU_NO_SUCH_NAME}"),
+       "c.yaml:1:14: error: the environment has no variable 'BONGSU_NO_SUCH_NAME' (set it, or "
+       "write the value)\n"},
+      {Changed("soc", "~"),
+       "c.yaml:1:1: error: 'application' has no value (for example application: soc-prod)\n"},
+      {Changed("soc", "a/b"),
+       "c.yaml:1:14: error: 'a/b' cannot be a name (letters, digits, '.', '_' and '-', at most "
+       "200)\n"},
+      {Changed("soc", "\"a\\e[2J\""),
+       "c.yaml:1:14: error: 'a\\x1b[2J' cannot be a name (letters, digits, '.', '_' and '-', at "
+       "most 200)\n"},
+      {Changed("[fw.jsonl]", "[]"),
+       "c.yaml:3:23: error: 'files' must be a name or a list of names (for example files: "
+       "[\"fw/*.jsonl\"])\n"},
+      {Changed("files: [fw.jsonl], ", ""),
+       "c.yaml:3:5: error: a source reads either topics or files (give one of the two)\n"},
+      {Changed("name: ep", "name: fw").replace(Good().find("{source: ep"), 11, "{source: fw"),
+       "c.yaml:4:12: error: two sources are called 'fw'\n"},
+      {"application: soc\nsources: x\n" + std::string(kOperators) + kSinks,
+       "c.yaml:2:10: error: 'sources' must be a list of maps (for example sources: [{name: "
+       "firewall, ...}])\n"},
+      {Changed("5s", "5 secs"),
+       "c.yaml:10:22: error: 'before' must be a duration: a number with a unit, ns us ms s m h d w "
+       "(for example before: 5s)\n"},
+      {Good() + "state: {memory: 1KiB}\n",
+       "c.yaml:12:17: error: 'memory' is too small (at least 16MiB)\n"},
+  };
+  for (const auto& one : cases) {
+    EXPECT_EQ(Problems(one.text), one.problems) << one.text;
+  }
+}
+
+TEST(Config, KafkaPropertiesAreAskedAboutBeforeAnyConnection) {
+  const std::string rest =
+      "state: {path: /s}\n" + Changed("files: [fw.jsonl]", "topics: [logs fw]");
+  EXPECT_EQ(
+      Problems("kafka: {bootstrap.servers: b, sasl.pasword: hunter2, security.protocol: "
+               "hunter3,\n  sasl.username: {file: no-such-file}, ssl.ca.location: {file: "
+               "/}}\n" +
+               rest),
+      "c.yaml:1:31: error: librdkafka knows no property 'sasl.pasword' (did you mean "
+      "'sasl.password'?)\n"
+      "c.yaml:1:75: error: librdkafka refuses the value of 'security.protocol' (the values it "
+      "takes stand in its CONFIGURATION.md)\n"
+      "c.yaml:2:25: error: cannot take 'sasl.username' from no-such-file: No such file or "
+      "directory\n"
+      "c.yaml:2:64: error: cannot take 'ssl.ca.location' from /: it is a folder\n"
+      "c.yaml:5:23: error: 'logs fw' cannot be a topic (letters, digits, '.', '_' and '-', at "
+      "most 249; each topic by its name)\n");
+  // Nothing is read and ignored.
+  EXPECT_EQ(Problems(Good() + "kafka: {bootstrap.servers: b}\n"),
+            "c.yaml:12:8: warning: 'kafka' is not used (no source and no sink names a topic)\n");
+}
+
+TEST(Config, WhatIsNoFileIsSaid) {
+  const auto problems = [](const std::string& path) {
+    OperatorRegistry registry;
+    RegisterAllOperators(registry);
+    Diagnostics diagnostics;
+    EXPECT_FALSE(LoadConfig(path, registry, diagnostics).has_value());
+    return diagnostics.Text();
+  };
+  EXPECT_EQ(problems("/"), "/: error: cannot read the configuration: it is a folder\n");
+  EXPECT_EQ(problems("/dev/null"), "/dev/null: error: the file is empty\n");
+  EXPECT_EQ(problems("/dev/zero"),
+            "/dev/zero: error: cannot read the configuration: it is larger than 16MiB\n");
+  EXPECT_EQ(problems("no-such-file"),
+            "no-such-file: error: cannot read the configuration: No such file or directory\n");
+}
+
 TEST(Config, OperatorsFormLevelsAndCirclesAreErrors) {
   const std::string chain = std::string(kSources) + R"(operators:
-  - {name: b, type: interval_join, left: {source: a, key: left.dest_ip}, right: {source: ep, key: dest_ip}, within: {after: 1s}}
-  - {name: a, type: interval_join, left: {source: fw, key: dest_ip}, right: {source: ep, key: dest_ip}, within: {after: 1s}}
+  - {name: b, type: interval_join, left: {source: a, key: left.dest_ip},
+     right: {source: ep, key: dest_ip}, within: {after: 1s}}
+  - {name: a, type: interval_join, left: {source: fw, key: dest_ip},
+     right: {source: ep, key: dest_ip}, within: {after: 1s}}
 )" + kSinks;
   EXPECT_EQ(Problems(chain), "");
   std::string circle = chain;
-  circle.replace(circle.find("source: fw, key: dest_ip}, right"), 10, "source: b ");
+  circle.replace(circle.find("source: fw, key: dest_ip},\n"), 10, "source: b ");
   EXPECT_NE(Problems(circle).find("reads its own results"), std::string::npos);
   std::string unknown = chain;
   unknown.replace(unknown.find("left.dest_ip"), 12, "left.dst_ip ");
@@ -126,6 +211,9 @@ TEST(Config, HostileYamlEndsWithAMessage) {
   EXPECT_NE(Problems("a: " + std::string(10'000, '[')).find("nested deeper"), std::string::npos);
   EXPECT_NE(Problems("a: " + std::string(100, '[') + std::string(100, ']')).find("nested deeper"),
             std::string::npos);
+  std::string blocks;
+  for (int i = 0; i < 300; ++i) blocks += std::string(static_cast<size_t>(i), ' ') + "a:\n";
+  EXPECT_EQ(Problems(blocks), "c.yaml:65:65: error: nested deeper than 64 levels\n");
   EXPECT_NE(Problems("application: a\napplication: b\n").find("stands twice"), std::string::npos);
   EXPECT_NE(Problems(std::string("\x01\x02 : [", 6)), "");
   EXPECT_NE(Problems(std::string((size_t{16} << 20) + 1, '#')).find("larger than"),

@@ -60,8 +60,12 @@ application: engine-test
 threads: {}
 epoch: 2ms
 sources:
-  - {{name: fw, files: ["fw*.jsonl"], format: {{time: [{{path: t, as: epoch_s}}]}}, time: {{out_of_orderness: 5s, allowed_lateness: 5s, max_future_skew: 366d}}}}
-  - {{name: ep, files: [ep.jsonl], format: {{time: [{{path: t, as: epoch_s}}]}}, time: {{out_of_orderness: 5s, allowed_lateness: 5s, max_future_skew: 366d}}}}
+  - {{name: fw, files: ["fw*.jsonl"],
+     format: {{time: [{{path: t, as: epoch_s}}]}},
+     time: {{out_of_orderness: 5s, allowed_lateness: 5s, max_future_skew: 366d}}}}
+  - {{name: ep, files: [ep.jsonl],
+     format: {{time: [{{path: t, as: epoch_s}}]}},
+     time: {{out_of_orderness: 5s, allowed_lateness: 5s, max_future_skew: 366d}}}}
 operators:
   - name: near
     type: interval_join
