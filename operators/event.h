@@ -1,9 +1,9 @@
 // File: operators/event.h
 //
-// What a rule sees of a log record: `Event`, a row of `Value`s, one for each field that some loaded
-// rule, key or output needs, and nothing else (projection pushdown). Which field sits in which
-// column
-// ("slot") is fixed by the source's `FieldTable` before the first record is read.
+// What a rule sees of a log record: `Event`, a row of `Value`s, one for each field that some
+// loaded rule, key or output needs, and nothing else (projection pushdown).
+// Which field sits in which column ("slot") is fixed by the source's `FieldTable` before the first
+// record is read.
 //
 //   FieldTable fields;                       // one for each source, filled while rules are loaded
 //   int image = fields.Slot("Image");        // the same name gives the same slot

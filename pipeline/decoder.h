@@ -24,10 +24,10 @@
 // `validate: full`: everything. A record holds one object, maybe with white space around it; a byte
 // order mark is not JSON.
 //
-// Invalid UTF-8 gets a second try with U+FFFD in place of each wrong sequence, and so does half a
-// surrogate pair
-// (\ud800 alone) in a string that is read (both counted): one bad byte must not hide an event from
-// the rules.
+// Invalid UTF-8 gets a second try with U+FFFD in place of each wrong sequence, and so does half
+// a surrogate pair (\ud800 alone) in a string that is read.
+// Both are counted: one bad byte must not hide an event from the rules, and none is repaired
+// in silence.
 //
 // Thread-safety: one thread.
 #pragma once

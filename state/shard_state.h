@@ -15,11 +15,11 @@
 // How it works. A TimeList is cut into time buckets (about one window wide), each with its own
 // arena and hash map of keys; expiry drops a bucket with all it holds and needs no tombstones.
 // Entries that changed since the last checkpoint are dirty; `Freeze` encodes the dirty ones of live
-// buckets, so an entry whose bucket was dropped before is never written at all. Only after the
-// store has written a frozen set
-// (`OnPersisted`) may its entries be evicted from memory; evicted or restored buckets are marked
-// "on disk" and a read of a key merges them in by one bounded seek per bucket, at most three a
-// scan.
+// buckets, so an entry whose bucket was dropped before is never written at all.
+// Only after the store has written a frozen set (`OnPersisted`) may its entries be evicted from
+// memory. Evicted or restored buckets are marked "on disk", and a read of a key merges them in: one
+// bounded seek for each bucket, and at most three for a scan, which is as many as a window can
+// touch.
 //
 // Bounds: memory is counted by `memory_bytes()`; `EvictTo(bytes)` drops clean segments, coldest
 // first. Dirty entries cannot be evicted: the pipeline asks for a checkpoint when `dirty_bytes()`
