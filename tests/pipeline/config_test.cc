@@ -61,15 +61,21 @@ sinks: {alerts: {file: a.jsonl, topic: t}}
 TEST(Config, WhatIsNotBuiltIsRefusedByName) {
   EXPECT_NE(Problems(Good() + "exchange: kafka\n").find("'exchange: kafka' is not supported yet"),
             std::string::npos);
-  const std::string kafka =
-      std::string("application: soc\nkafka: {bootstrap.servers: b}\nstate: {path: /s}\n") +
-      "sources:\n  - {name: fw, topics: [t], format: ecs}\n  - {name: ep, topics: [u], format: "
-      "ecs}\n" +
-      kOperators + kSinks;
-  EXPECT_EQ(Problems(kafka), "");
-  EXPECT_NE(Problems(kafka + "delivery: exactly_once\n")
-                .find("'delivery: exactly_once' is not supported yet"),
+}
+
+TEST(Config, ExactlyOnceNeedsOneKindOfInputAndOutput) {
+  const std::string kafka = R"(application: soc
+kafka: {bootstrap.servers: b}
+state: {path: /s}
+sources:
+  - {name: fw, topics: [t], format: ecs}
+  - {name: ep, topics: [u], format: ecs}
+)" + std::string(kOperators);
+  EXPECT_EQ(Problems(kafka + "sinks: {alerts: {topic: a}}\n"), "");
+  EXPECT_EQ(Problems(kafka + "sinks: {alerts: {topic: a}}\ndelivery: exactly_once\n"), "");
+  EXPECT_NE(Problems(kafka + kSinks).find("files and Kafka together cannot be exactly_once"),
             std::string::npos);
+  EXPECT_EQ(Problems(kafka + kSinks + "delivery: at_least_once\n"), "");
 }
 
 TEST(Config, RulesAreLoadedRelativeToTheConfiguration) {
@@ -146,8 +152,8 @@ TEST(Config, EachMistakeIsSaidOnceWithItsPlaceAndRemedy) {
 }
 
 TEST(Config, KafkaPropertiesAreAskedAboutBeforeAnyConnection) {
-  const std::string rest =
-      "state: {path: /s}\n" + Changed("files: [fw.jsonl]", "topics: [logs fw]");
+  const std::string rest = "state: {path: /s}\ndelivery: at_least_once\n" +
+                           Changed("files: [fw.jsonl]", "topics: [logs fw]");
   EXPECT_EQ(
       Problems("kafka: {bootstrap.servers: b, sasl.pasword: hunter2, security.protocol: "
                "hunter3,\n  sasl.username: {file: no-such-file}, ssl.ca.location: {file: "
@@ -155,12 +161,12 @@ TEST(Config, KafkaPropertiesAreAskedAboutBeforeAnyConnection) {
                rest),
       "c.yaml:1:31: error: librdkafka knows no property 'sasl.pasword' (did you mean "
       "'sasl.password'?)\n"
-      "c.yaml:1:75: error: librdkafka refuses the value of 'security.protocol' (the values it "
+      "c.yaml:1:73: error: librdkafka refuses the value of 'security.protocol' (the values it "
       "takes stand in its CONFIGURATION.md)\n"
       "c.yaml:2:25: error: cannot take 'sasl.username' from no-such-file: No such file or "
       "directory\n"
       "c.yaml:2:64: error: cannot take 'ssl.ca.location' from /: it is a folder\n"
-      "c.yaml:5:23: error: 'logs fw' cannot be a topic (letters, digits, '.', '_' and '-', at "
+      "c.yaml:7:24: error: 'logs fw' cannot be a topic (letters, digits, '.', '_' and '-', at "
       "most 249; each topic by its name)\n");
   // Nothing is read and ignored.
   EXPECT_EQ(Problems(Good() + "kafka: {bootstrap.servers: b}\n"),
