@@ -330,6 +330,31 @@ class Loader : public OperatorBuildContext {
       if (!outputs.insert(output).second)
         diagnostics_.Error(sink->where, fmt::format("two sinks write to {}", output), "");
     }
+    CheckTopicsOnce();
+  }
+
+  // A topic has one format and one event time. Of two sources the second would get nothing, and an
+  // output that is an input would feed on itself.
+  void CheckTopicsOnce() {
+    std::map<std::string, std::string> readers;
+    for (const SourceConfig& source : config_.sources) {
+      for (const std::string& topic : source.topics) {
+        const auto [reader, fresh] = readers.emplace(topic, source.name);
+        if (fresh) continue;
+        diagnostics_.Error(source.where,
+                           fmt::format("source '{}' reads topic '{}', and source '{}' does, too",
+                                       source.name, topic, reader->second),
+                           "give the topic to one source");
+      }
+    }
+    for (const SinkConfig* sink : {&config_.alerts, &config_.late, &config_.dead_letter}) {
+      const auto reader = readers.find(sink->topic);
+      if (reader == readers.end()) continue;
+      diagnostics_.Error(sink->where,
+                         fmt::format("topic '{}' is written to, and source '{}' reads it",
+                                     sink->topic, reader->second),
+                         "write to a topic of its own");
+    }
   }
 
   // Nothing is dropped silently: what is not configured goes beside the alerts.

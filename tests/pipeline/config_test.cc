@@ -78,6 +78,22 @@ sources:
   EXPECT_EQ(Problems(kafka + kSinks + "delivery: at_least_once\n"), "");
 }
 
+TEST(Config, ATopicIsReadByOneSourceAndNeverWrittenToAsWell) {
+  const std::string problems = Problems(std::string(R"(application: soc
+kafka: {bootstrap.servers: "127.0.0.1:9092"}
+state: {path: state}
+sources:
+  - {name: fw, topics: [logs, other], format: suricata-eve}
+  - {name: ep, topics: [logs], format: sysmon-nxlog}
+)") + kOperators + "sinks: {alerts: {topic: other}}\n");
+  EXPECT_NE(problems.find("source 'ep' reads topic 'logs', and source 'fw' does, too"),
+            std::string::npos)
+      << problems;
+  EXPECT_NE(problems.find("topic 'other' is written to, and source 'fw' reads it"),
+            std::string::npos)
+      << problems;
+}
+
 TEST(Config, RulesAreLoadedRelativeToTheConfiguration) {
   const std::string without = std::string(kSources) + kSinks;
   EXPECT_NE(Problems(without).find("neither 'rules' nor 'operators'"), std::string::npos);
