@@ -79,15 +79,16 @@ absl::StatusOr<std::string> CheckedBody(std::string bytes, std::string_view what
   return bytes;
 }
 
-// RocksDB takes a folder without CURRENT for a new one and removes what it finds there.
+// RocksDB takes a folder without CURRENT for a new one and removes what it finds there. A store has
+// table files from the moment on when it was made (Create ends with a flush): a folder without any
+// is one whose making was interrupted, and is made anew.
 absl::Status RefuseHeadless(const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code error;
   if (!fs::is_directory(path, error) || fs::exists(fs::path(path) / "CURRENT", error))
     return absl::OkStatus();
   for (const auto& entry : fs::directory_iterator(path, error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.ends_with(".sst") || name.starts_with("MANIFEST-")) {
+    if (entry.path().extension() == ".sst") {
       return absl::DataLossError(
           fmt::format("the state in {} has files, but no CURRENT{}", path, kDamaged));
     }

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <random>
 #include <set>
@@ -219,6 +220,27 @@ TEST(Store, RefusesWhatBelongsToOthers) {
   options.shards = 3;
   EXPECT_NE(std::string(Store::Open(options).status().message()).find("was made with 2 shards"),
             std::string::npos);
+}
+
+// Killed while RocksDB makes its first files: nothing is lost, and the next start must not stop.
+// Without CURRENT but with content it does: RocksDB would take the folder for a new one.
+TEST(Store, AHalfMadeOneIsMadeAnewAndAHeadlessOneIsRefused) {
+  const std::filesystem::path path =
+      std::filesystem::temp_directory_path() / fmt::format("bongsu-half-made-{}", getpid());
+  std::filesystem::remove_all(path);
+  std::filesystem::create_directories(path);
+  for (const char* name : {"IDENTITY", "LOCK", "LOG", "MANIFEST-000001"})
+    std::ofstream(path / name) << "";
+  ASSERT_NE(OpenStore(path, /*in_memory=*/false), nullptr);
+  std::filesystem::remove(path / "CURRENT");
+  StoreOptions options;
+  options.path = path;
+  options.application = "test";
+  options.shards = 2;
+  const absl::Status status = Store::Open(options).status();
+  EXPECT_NE(std::string(status.message()).find("has files, but no CURRENT"), std::string::npos)
+      << status.ToString();
+  std::filesystem::remove_all(path);
 }
 
 TEST(Store, AChangedRuleGetsANewNumberAndItsOldStateGoes) {
