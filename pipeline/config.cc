@@ -1,6 +1,7 @@
 #include "pipeline/config.h"
 
 #include <fmt/format.h>
+#include <fnmatch.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -325,12 +326,36 @@ class Loader : public OperatorBuildContext {
     Beside("dead-letter", &config_.dead_letter);
     std::set<std::string> outputs;
     for (const SinkConfig* sink : {&config_.alerts, &config_.late, &config_.dead_letter}) {
-      const std::string output = sink->file.empty() ? "topic " + sink->topic : "file " + sink->file;
       if (sink->file.empty() && sink->topic.empty()) continue;
+      const std::string output =
+          sink->file.empty() ? "topic " + sink->topic : "file " + Plain(sink->file);
       if (!outputs.insert(output).second)
         diagnostics_.Error(sink->where, fmt::format("two sinks write to {}", output), "");
     }
     CheckTopicsOnce();
+    CheckFilesOnce();
+  }
+
+  // An output that an input's pattern takes in would feed on itself at the next run.
+  void CheckFilesOnce() {
+    for (const SinkConfig* sink : {&config_.alerts, &config_.late, &config_.dead_letter}) {
+      if (sink->file.empty()) continue;
+      for (const SourceConfig& source : config_.sources) {
+        for (const std::string& pattern : source.files) {
+          if (fnmatch(Plain(pattern).c_str(), Plain(sink->file).c_str(), FNM_PATHNAME) != 0)
+            continue;
+          diagnostics_.Error(sink->where,
+                             fmt::format("file {} is written to, and source '{}' reads it",
+                                         sink->file, source.name),
+                             "write to a file that no pattern of a source takes in");
+        }
+      }
+    }
+  }
+
+  // One spelling for one place.
+  static std::string Plain(const std::string& path) {
+    return fs::absolute(path).lexically_normal().string();
   }
 
   // A topic has one format and one event time. Of two sources the second would get nothing, and an

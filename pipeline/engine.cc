@@ -115,7 +115,15 @@ absl::Status Engine::OpenState() {
   return absl::OkStatus();
 }
 
-absl::Status Engine::Recover() {
+absl::Status Engine::Check() {
+  BONGSU_RETURN_IF_ERROR(OpenState());
+  return Recover(/*only_check=*/true);
+}
+
+absl::Status Engine::Recover(bool only_check) {
+  const auto recover = [only_check](Sink& sink, int64_t length) {
+    return only_check ? sink.CheckRecover(length) : sink.Recover(length);
+  };
   std::vector<Position> positions;
   if (const auto& latest = parts_.resume; latest.has_value()) {
     auto decoded = DecodePositions(latest->positions);
@@ -151,12 +159,14 @@ absl::Status Engine::Recover() {
     for (size_t i = 0; i < parts_.sinks.size(); ++i) {
       const bool same = names[i] == decoded->sink_names[i];
       parts_.sinks[i]->SetResumed(same);
-      BONGSU_RETURN_IF_ERROR(parts_.sinks[i]->Recover(same ? decoded->sink_lengths[i] : 0));
+      BONGSU_RETURN_IF_ERROR(recover(*parts_.sinks[i], same ? decoded->sink_lengths[i] : 0));
     }
   } else {
-    for (Sink* sink : parts_.sinks) BONGSU_RETURN_IF_ERROR(sink->Recover(0));
+    for (Sink* sink : parts_.sinks) BONGSU_RETURN_IF_ERROR(recover(*sink, 0));
   }
-  for (RecordSource* source : parts_.sources) BONGSU_RETURN_IF_ERROR(source->Start(positions));
+  for (RecordSource* source : parts_.sources) {
+    BONGSU_RETURN_IF_ERROR(only_check ? source->CheckStart(positions) : source->Start(positions));
+  }
   return RestoreTime(positions);
 }
 
@@ -203,7 +213,7 @@ absl::Status Engine::RestoreTime(const std::vector<Position>& stored) {
 
 absl::Status Engine::Start() {
   BONGSU_RETURN_IF_ERROR(OpenState());
-  BONGSU_RETURN_IF_ERROR(Recover());
+  BONGSU_RETURN_IF_ERROR(Recover(/*only_check=*/false));
   committer_ = std::make_unique<Committer>(config_, *parts_.partitions, *parts_.store, parts_.sinks,
                                            parts_.exactly_once, *parts_.clock, threads_, epoch_,
                                            [this] { Wake(); });

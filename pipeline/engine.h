@@ -73,6 +73,9 @@ class Engine {
 
   // Opens the state, recovers outputs and positions, starts the sources.
   [[nodiscard]] absl::Status Start();
+  // The part of Start that can be refused (a cut input, somebody else's output), without any
+  // change: for `check`.
+  [[nodiscard]] absl::Status Check();
   // Returns OK when the bounded input has ended or `stop` was set, and everything read is
   // committed. Sources and sinks stay open: after Aborted (delivery: exactly_once) another engine
   // goes on with them.
@@ -90,7 +93,7 @@ class Engine {
   struct Worker;
 
   absl::Status OpenState();
-  absl::Status Recover();
+  absl::Status Recover(bool only_check);
   absl::Status RestoreTime(const std::vector<Position>& stored);
   void WorkerLoop(Worker& worker);
   bool ApplyNext(Worker& worker);

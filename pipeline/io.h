@@ -115,6 +115,10 @@ class RecordSource {
   // The epoch that the group's offsets were committed with, as all brokers agree on it (no
   // transaction over them is open any more); 0: the group has none.
   virtual absl::StatusOr<EpochId> CommittedEpoch() { return EpochId{0}; }
+  // Whether Start will find what it needs; changes nothing outside the process (`check`).
+  [[nodiscard]] virtual absl::Status CheckStart(const std::vector<Position>& /*positions*/) {
+    return absl::OkStatus();
+  }
   // Starts reading, where the checkpoint says (empty: from the configured start).
   [[nodiscard]] virtual absl::Status Start(const std::vector<Position>& positions) = 0;
   // Appends to `batch` until it is full or `wait` is over; returns with what there is. Batches may
@@ -148,6 +152,8 @@ class Sink {
   // Before Recover: the checkpoint names this very output, so that what lies behind its length is
   // our own half-written epoch.
   virtual void SetResumed(bool /*resumed*/) {}
+  // Whether Recover will find what it needs; changes nothing (`check`).
+  [[nodiscard]] virtual absl::Status CheckRecover(int64_t /*length*/) { return absl::OkStatus(); }
   // Cuts a file back to a checkpoint's length before anything is written; an output shorter than
   // that is FailedPrecondition. Kafka: nothing to do.
   [[nodiscard]] virtual absl::Status Recover(int64_t /*length*/) { return absl::OkStatus(); }

@@ -128,6 +128,11 @@ int Topics(const Arguments& arguments, bool create) {
 }
 
 int Run(const Arguments& arguments) {
+  struct sigaction action {};
+  action.sa_handler = OnSignal;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
   KeepLargeBuffers();
   const std::optional<Config> config = Load(arguments.config);
   if (!config.has_value()) return kUsage;
@@ -144,11 +149,6 @@ int Run(const Arguments& arguments) {
   if (arguments.create_topics && config->uses_kafka()) {
     if (const int status = MakeTopics(*config, arguments.replication); status != 0) return status;
   }
-  struct sigaction action {};
-  action.sa_handler = OnSignal;
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
   Service service(*config);
   absl::Status status = service.Open(Service::Mode::kRun);
   if (!status.ok()) {

@@ -4,7 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <numeric>
 #include <thread>
@@ -59,14 +62,19 @@ class Failures {
   std::string text_;
 };
 
-// The nearest folder that exists must let us make the rest.
+// The nearest folder that exists must let us make the rest: tried, because permissions do not tell
+// everything (a full or read-only file system, /proc).
 absl::Status CanMake(const fs::path& path) {
   fs::path parent = fs::absolute(path);
   std::error_code error;
   while (!fs::exists(parent, error) && parent.has_relative_path()) parent = parent.parent_path();
-  if (access(parent.c_str(), W_OK | X_OK) == 0) return absl::OkStatus();
+  std::string probe = (parent / ".bongsu-check-XXXXXX").string();
+  if (mkdtemp(probe.data()) != nullptr) {
+    rmdir(probe.c_str());
+    return absl::OkStatus();
+  }
   return absl::PermissionDeniedError(
-      fmt::format("cannot make {}: no permission to write to {}", path.string(), parent.string()));
+      fmt::format("cannot make {}: {}: {}", path.string(), parent.string(), std::strerror(errno)));
 }
 
 }  // namespace
@@ -202,12 +210,17 @@ absl::Status Service::Open(Mode mode) {
   failures.Add(OpenSources());
   if (transactional()) failures.Add(CheckKafkaTopics(mode));
   failures.Add(OpenSinks());
+  if (mode == Mode::kCheck && failures.status().ok() && !transactional()) {
+    if (store_ != nullptr) {
+      failures.Add(MakeEngine()->Check());
+    } else {
+      for (auto& sink : sinks_) failures.Add(sink->CheckRecover(0));
+    }
+  }
   return failures.status();
 }
 
-absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
-  for (auto& source : sources_) BONGSU_RETURN_IF_ERROR(source->Own(stop));
-  if (transactional()) BONGSU_RETURN_IF_ERROR(OpenFromLog(stop));
+std::unique_ptr<Engine> Service::MakeEngine() {
   EngineParts parts;
   parts.resume = resume_;
   parts.partitions = &partitions_;
@@ -216,16 +229,24 @@ absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
   for (size_t i = 0; i < sinks_.size(); ++i) parts.sinks[i] = sinks_[i].get();
   parts.clock = &clock_;
   if (transactional()) {
-    std::vector<ShardId> shards(store_->shards());
-    std::iota(shards.begin(), shards.end(), ShardId{0});
-    BONGSU_ASSIGN_OR_RETURN(changelog_, Changelog::Open(*store_, shards));
     parts.exactly_once.log = log_.get();
     parts.exactly_once.changelog = changelog_.get();
     parts.exactly_once.trim = [this](const std::map<int, int64_t>& before) {
       return changelog_topic_->Trim(before);
     };
   }
-  engine_ = std::make_unique<Engine>(config_, parts);
+  return std::make_unique<Engine>(config_, std::move(parts));
+}
+
+absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
+  for (auto& source : sources_) BONGSU_RETURN_IF_ERROR(source->Own(stop));
+  if (transactional()) BONGSU_RETURN_IF_ERROR(OpenFromLog(stop));
+  if (transactional()) {
+    std::vector<ShardId> shards(store_->shards());
+    std::iota(shards.begin(), shards.end(), ShardId{0});
+    BONGSU_ASSIGN_OR_RETURN(changelog_, Changelog::Open(*store_, shards));
+  }
+  engine_ = MakeEngine();
   if (progress) engine_->on_tick = [this] { Progress(); };
   BONGSU_RETURN_IF_ERROR(engine_->Start());
   for (const std::string& name : engine_->reset_operators()) {

@@ -56,6 +56,7 @@ class Service {
   absl::Status CheckKafkaTopics(Mode mode);
   absl::Status OpenSources();
   absl::Status OpenSinks();
+  std::unique_ptr<Engine> MakeEngine();
   // From owning the partitions to the end of the input, a stop, or an error. Aborted: once more.
   absl::Status RunOnce(const std::atomic<bool>& stop, bool progress);
   absl::Status Close();

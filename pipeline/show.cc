@@ -27,6 +27,36 @@ const Json& Object(const Json& json, const char* key) {
   return it != json.end() && it->is_object() ? *it : empty;
 }
 
+// Text for a terminal. What an attacker wrote must stay text: control characters (C1 too) and those
+// that turn the direction of writing are shown by their number.
+std::string Printable(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = [&](size_t at) {
+      return at < text.size() ? static_cast<unsigned char>(text[at]) : 0u;
+    };
+    const unsigned c = byte(i);
+    const unsigned c1 = c == 0xc2 && byte(i + 1) < 0xa0 ? byte(i + 1) : 0;
+    const bool direction =
+        c == 0xe2 && ((byte(i + 1) == 0x80 && byte(i + 2) >= 0xaa && byte(i + 2) <= 0xae) ||
+                      (byte(i + 1) == 0x81 && byte(i + 2) >= 0xa6 && byte(i + 2) <= 0xa9));
+    if (c == '\n' || c == '\r' || c == '\t') {
+      if (out.empty() || out.back() != ' ') out.push_back(' ');
+    } else if (c < 0x20 || c == 0x7f) {
+      out += fmt::format("\\u{:04x}", c);
+    } else if (c1 != 0) {
+      out += fmt::format("\\u{:04x}", c1);
+      ++i;
+    } else if (direction) {
+      out += fmt::format("\\u{:04x}", 0x2000 | (byte(i + 1) & 0x3f) << 6 | (byte(i + 2) & 0x3f));
+      i += 2;
+    } else {
+      out.push_back(text[i]);
+    }
+  }
+  return out;
+}
+
 std::string TimeText(int64_t ms) {
   std::string text;
   AppendRfc3339(ms * kMillisecondNs, &text);
@@ -44,16 +74,15 @@ std::string Where(const Json& data) {
 // One event of the evidence: when, which side, where from, and its fields.
 void ShowEvidence(const Json& evidence, std::FILE* out) {
   const Json& data = Object(evidence, "data");
-  fmt::print(out, "    {:<6} {}  {}\n", Text(data, "input"), Text(data, "time"), Where(data));
+  fmt::print(out, "    {:<6} {}  {}\n", Text(data, "input"), Text(data, "time"),
+             Printable(Where(data)));
   for (const auto& [key, value] : Object(data, "fields").items()) {
     std::string text = value.is_string() ? value.get<std::string>() : value.dump();
     if (text.empty() || text == "null") continue;
-    // Terminal control characters in an attacker's field must stay text.
-    std::string safe;
-    AppendJsonText(text, &safe);
+    std::string safe = Printable(text);
     constexpr size_t kShown = 160;
     if (safe.size() > kShown) safe = std::string(Utf8Prefix(safe, kShown)) + "...";
-    fmt::print(out, "           {} = {}\n", key, safe);
+    fmt::print(out, "           {} = {}\n", Printable(key), safe);
   }
 }
 
@@ -62,13 +91,13 @@ void ShowOne(const Json& alert, int number, const ShowOptions& options, std::FIL
   const char* bold = options.colour ? "\x1b[1m" : "";
   const char* plain = options.colour ? "\x1b[0m" : "";
   fmt::print(out, "{}{}. [{}] {}{}\n", bold, number, Text(alert, "severity"),
-             Text(finding, "title"), plain);
+             Printable(Text(finding, "title")), plain);
   std::vector<std::string> hosts;
   for (const Json& one : alert.value("observables", Json::array())) {
     // OCSF's observable types: 1 host name, 2 IP address, 4 user name.
     const int type = one.value("type_id", 0);
     if (type != 1 && type != 2 && type != 4) continue;
-    const std::string text = Text(one, "value");
+    const std::string text = Printable(Text(one, "value"));
     if (!text.empty() && std::find(hosts.begin(), hosts.end(), text) == hosts.end())
       hosts.push_back(text);
   }
@@ -76,7 +105,7 @@ void ShowOne(const Json& alert, int number, const ShowOptions& options, std::FIL
   const int64_t first = finding.value("first_seen_time", int64_t{0});
   const int64_t last = finding.value("last_seen_time", int64_t{0});
   fmt::print(out, "    when:  {} to {} UTC\n", TimeText(first), TimeText(last));
-  fmt::print(out, "    why:   {}\n", Text(finding, "desc"));
+  fmt::print(out, "    why:   {}\n", Printable(Text(finding, "desc")));
   std::vector<std::string> techniques;
   for (const Json& attack : finding.value("attacks", Json::array())) {
     const std::string uid = Text(

@@ -7,12 +7,17 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <vector>
 
+#include "state/status_macros.h"
+
 namespace bongsu {
 namespace {
+
+constexpr size_t kSkipBytes = size_t{64} << 10;
 
 absl::Status FromErrno(const std::string& path, const char* what) {
   const int error = errno;
@@ -33,6 +38,18 @@ class PlainStream : public ByteStream {
     } while (n < 0 && errno == EINTR);
     if (n < 0) return FromErrno(path_, "read");
     return static_cast<size_t>(n);
+  }
+  absl::StatusOr<int64_t> Skip(int64_t bytes) override {
+    const int64_t whole = size();
+    const int64_t at = lseek(fd_, 0, SEEK_CUR);
+    if (whole < 0 || at < 0) return ByteStream::Skip(bytes);  // a pipe
+    const int64_t skipped = std::min(bytes, std::max<int64_t>(whole - at, 0));
+    if (lseek(fd_, at + skipped, SEEK_SET) < 0) return FromErrno(path_, "read");
+    return skipped;
+  }
+  int64_t size() const override {
+    struct stat status {};
+    return fstat(fd_, &status) == 0 && S_ISREG(status.st_mode) ? int64_t{status.st_size} : -1;
   }
 
  private:
@@ -104,6 +121,18 @@ class ZstdStream : public ByteStream {
 };
 
 }  // namespace
+
+absl::StatusOr<int64_t> ByteStream::Skip(int64_t bytes) {
+  std::vector<char> buffer(kSkipBytes);
+  int64_t skipped = 0;
+  while (skipped < bytes) {
+    const int64_t want = std::min(bytes - skipped, int64_t{kSkipBytes});
+    BONGSU_ASSIGN_OR_RETURN(const size_t n, Read(buffer.data(), static_cast<size_t>(want)));
+    if (n == 0) break;
+    skipped += static_cast<int64_t>(n);
+  }
+  return skipped;
+}
 
 absl::StatusOr<std::unique_ptr<ByteStream>> OpenByteStream(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);

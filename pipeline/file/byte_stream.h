@@ -22,7 +22,13 @@ namespace bongsu {
 class ByteStream {
  public:
   virtual ~ByteStream() = default;
+  // Up to `size` bytes of content; 0 at the end.
   virtual absl::StatusOr<size_t> Read(char* to, size_t size) = 0;
+  // Leaves out up to `bytes` bytes; fewer were left where the result is less. Compressed content is
+  // read over; a plain file is entered at once.
+  virtual absl::StatusOr<int64_t> Skip(int64_t bytes);
+  // The content's size where it is known without reading it, else -1.
+  virtual int64_t size() const { return -1; }
 };
 
 absl::StatusOr<std::unique_ptr<ByteStream>> OpenByteStream(const std::string& path);

@@ -30,16 +30,19 @@ class FileSink : public Sink {
     if (stat(path_.c_str(), &status) == 0) {
       if (S_ISDIR(status.st_mode))
         return absl::InvalidArgumentError(fmt::format("{} is a folder, not a file", path_));
+      if (!S_ISREG(status.st_mode)) {  // it could not be cut back after a crash
+        return absl::InvalidArgumentError(
+            fmt::format("{} is a device or a pipe, not a file", path_));
+      }
       return access(path_.c_str(), W_OK) == 0 ? absl::OkStatus() : Failure("write to");
     }
     if (access(folder.c_str(), W_OK | X_OK) == 0) return absl::OkStatus();
     return Failure("make");
   }
 
-  absl::Status Recover(int64_t length) override {
+  absl::Status CheckRecover(int64_t length) override {
     struct stat status {};
-    const bool exists = stat(path_.c_str(), &status) == 0;
-    const int64_t size = exists ? int64_t{status.st_size} : 0;
+    const int64_t size = stat(path_.c_str(), &status) == 0 ? int64_t{status.st_size} : 0;
     if (size < length) {
       return absl::FailedPreconditionError(
           fmt::format("{} has {} bytes, but {} were written before: it was cut or replaced; "
@@ -53,6 +56,12 @@ class FileSink : public Sink {
                       "another file",
                       path_));
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status Recover(int64_t length) override {
+    BONGSU_RETURN_IF_ERROR(CheckRecover(length));
+    const bool exists = access(path_.c_str(), F_OK) == 0;
     fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     if (fd_ < 0) return Failure("open");
     if (ftruncate(fd_, length) != 0 || lseek(fd_, length, SEEK_SET) != length || fsync(fd_) != 0)

@@ -45,22 +45,22 @@ class File {
   absl::Status Start(int64_t offset, size_t chunk_bytes) {
     chunk_bytes_ = chunk_bytes;
     BONGSU_ASSIGN_OR_RETURN(stream_, OpenByteStream(path_));
-    // Compressed files cannot be entered in the middle; plain ones are skipped the same way, once a
-    // start.
-    while (offset_ < offset) {
-      char buffer[kReadBytes];
-      const auto want = static_cast<size_t>(std::min<int64_t>(offset - offset_, sizeof(buffer)));
-      BONGSU_ASSIGN_OR_RETURN(const size_t n, stream_->Read(buffer, want));
-      if (n == 0) {
-        return absl::FailedPreconditionError(
-            fmt::format("{} has {} bytes of content, but {} were read before: it was cut or "
-                        "replaced; restore it, or give the new "
-                        "run its own state.path and outputs",
-                        path_, offset_, offset));
-      }
-      offset_ += static_cast<int64_t>(n);
+    BONGSU_ASSIGN_OR_RETURN(offset_, stream_->Skip(offset));
+    if (offset_ < offset) {
+      return absl::FailedPreconditionError(
+          fmt::format("{} has {} bytes of content, but {} were read before: it was cut or "
+                      "replaced; restore it, or give the new "
+                      "run its own state.path and outputs",
+                      path_, offset_, offset));
     }
-    return absl::OkStatus();
+    return offset_ == 0 ? SkipByteOrderMark() : absl::OkStatus();
+  }
+
+  // Whether a plain file that was read to its end is still as long as it was. (A compressed one is
+  // not looked into again: nobody appends to those.)
+  absl::StatusOr<bool> StillEnds(int64_t offset) const {
+    BONGSU_ASSIGN_OR_RETURN(const std::unique_ptr<ByteStream> stream, OpenByteStream(path_));
+    return stream->size() < 0 || stream->size() == offset;
   }
 
   // The next chunk; its records may be none at the end of the file.
@@ -109,12 +109,25 @@ class File {
   int64_t offset() const { return offset_; }
 
  private:
+  // Editors and shells of Windows begin a file with one; to JSON it is an error.
+  absl::Status SkipByteOrderMark() {
+    constexpr std::string_view kMark = "\xef\xbb\xbf";
+    while (!at_end_ && pending_.size() < kMark.size() && kMark.starts_with(pending_)) {
+      if (!Fill().ok()) return absl::OkStatus();  // Next meets it again
+    }
+    if (!std::string_view(pending_).starts_with(kMark)) return absl::OkStatus();
+    pending_.erase(0, kMark.size());
+    offset_ = static_cast<int64_t>(kMark.size());
+    return absl::OkStatus();
+  }
+
   absl::Status Fill() {
+    if (!broken_.ok()) return broken_;
     const size_t size = pending_.size();
     pending_.resize(size + kReadBytes);
     absl::StatusOr<size_t> n = stream_->Read(pending_.data() + size, kReadBytes);
     pending_.resize(size + (n.ok() ? *n : 0));
-    if (!n.ok()) return n.status();
+    if (!n.ok()) return broken_ = n.status();
     at_end_ = *n == 0;
     return absl::OkStatus();
   }
@@ -161,7 +174,8 @@ class File {
   std::string pending_;  // bytes from offset_ on
   int64_t offset_ = 0;
   bool at_end_ = false;
-  absl::Status failure_;
+  absl::Status broken_;   // of the stream
+  absl::Status failure_;  // broken_, once everything before it was handed out
 };
 
 class FileSource : public RecordSource {
@@ -169,6 +183,9 @@ class FileSource : public RecordSource {
   explicit FileSource(const Config& config) : config_(config) {}
 
   absl::Status Open(PartitionTable& partitions) override;
+  absl::Status CheckStart(const std::vector<Position>& positions) override {
+    return Start(positions);  // it only reads
+  }
   absl::Status Start(const std::vector<Position>& positions) override;
   absl::Status Poll(DurationNs wait, Batch* batch) override;
   bool finished() const override { return open_ == 0; }
@@ -259,7 +276,13 @@ absl::Status FileSource::Start(const std::vector<Position>& positions) {
     for (const Position& position : positions) {
       if (position.partition == entry.position.partition) entry.position = position;
     }
-    if (entry.position.ended) continue;
+    if (entry.position.ended) {
+      // What was appended must not be passed over in silence: the engine decides whether it can
+      // still take part. A shorter file is refused below.
+      BONGSU_ASSIGN_OR_RETURN(const bool ends, entry.file->StillEnds(entry.position.next_offset));
+      if (ends) continue;
+      entry.position.ended = false;
+    }
     BONGSU_RETURN_IF_ERROR(entry.file->Start(entry.position.next_offset, chunk_bytes));
     BONGSU_RETURN_IF_ERROR(Prepare(entry));
     ++open_;

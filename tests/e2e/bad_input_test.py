@@ -2,6 +2,7 @@
 import gzip
 import json
 import os
+import shutil
 import subprocess
 
 from common import *
@@ -79,6 +80,47 @@ os.makedirs(folder)
 with open(os.path.join(folder, "c.yaml"), "w") as out:
     out.write(CONFIG % "../cut.jsonl.gz")
 need("damaged gzip" in run([BONGSU, "run", "-c", os.path.join(folder, "c.yaml")], status=1), "no word of the damage")
+
+# A byte order mark begins no record.
+folder = os.path.join(work, "mark.run")
+os.makedirs(folder)
+with open(os.path.join(folder, "fw.jsonl"), "wb") as out:
+    out.write(b"\xef\xbb\xbf" + (good % (1, 1)).encode() + b"\r\n")
+config = os.path.join(folder, "c.yaml")
+with open(config, "w") as out:
+    out.write(CONFIG % "fw.jsonl")
+run([BONGSU, "run", "-c", config, "--report", os.path.join(folder, "report.json")])
+with open(os.path.join(folder, "report.json")) as report:
+    source = json.load(report)["sources"][0]
+need(source["events"] == 1 and not source["dead_letters"], f"behind a byte order mark: {source}")
+
+
+# What passes check starts, and what does not ends check as it ends run.
+def refused(why, path=config):
+    for command in ("check", "run"):
+        text = run([BONGSU, command, "-c", path], status=1)
+        need(why in text, f"{command} does not say '{why}' but:\n{text}")
+
+
+run([BONGSU, "check", "-c", config])
+with open(os.path.join(folder, "fw.jsonl"), "ab") as out:
+    out.write((good % (2, 2)).encode() + b"\n")
+refused("there is new input now")
+with open(os.path.join(folder, "fw.jsonl"), "wb") as out:
+    out.write(b"{}\n")
+refused("it was cut or replaced")
+shutil.rmtree(os.path.join(folder, ".bongsu"))
+with open(os.path.join(folder, "alerts.jsonl"), "w") as out:
+    out.write("somebody else's\n")
+refused("is not empty")
+for output, why in (("/dev/null", "a device or a pipe"), ("/tmp", "is a folder"), ("nowhere/a.jsonl", "cannot make")):
+    with open(config, "w") as out:
+        out.write(CONFIG.replace("alerts.jsonl", output).replace("alerts:", "late: {file: l}, dead_letter: {file: d}, alerts:") % "fw.jsonl")
+    refused(why)
+for state in ("/proc/no-such", os.path.join(folder, "fw.jsonl", "below"), os.path.join(folder, "fw.jsonl")):
+    with open(config, "w") as out:
+        out.write((CONFIG % "fw.jsonl").replace("alerts.jsonl", "fresh.jsonl") + f"state: {{path: {state}}}\n")
+    refused("cannot make")
 
 # Wrong configurations: everything at once, with line and hint, and exit status 2.
 with open(os.path.join(work, "wrong.yaml"), "w") as out:

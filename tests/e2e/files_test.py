@@ -1,5 +1,6 @@
 """From files: the planted attacks are found and nothing else; and after kill -9 at random moments the
 outputs hold exactly what an undisturbed run's hold."""
+import gzip
 import json
 import os
 import random
@@ -11,10 +12,31 @@ from common import *
 work = work_folder("files")
 base = os.path.join(work, "base")
 print(run([LOADGEN, "--out", base, "--events", "300000", "--stories", "60", "--seed", str(SEED % 1000)]).strip())
+
+def split(side):
+    """The log as an archive holds it: plain, gzip in two members and zstd in two frames that end within a line, lines
+    of Windows, empty files; the last line without its end."""
+    folder = os.path.join(base, side)
+    os.makedirs(folder)
+    with open(folder + ".jsonl", "rb") as log:
+        lines = log.readlines()
+    parts = [b"".join(lines[i * len(lines) // 4:(i + 1) * len(lines) // 4]) for i in range(4)]
+    cut = random.randrange(len(parts[1]))
+    frames = [subprocess.run(["zstd", "-q", "-1", "-c"], input=part, stdout=subprocess.PIPE, check=True).stdout
+              for part in (parts[2][:cut], parts[2][cut:-1])]
+    for name, content in (("1.jsonl", parts[0]), ("2.jsonl.gz", gzip.compress(parts[1][:cut], 1) + gzip.compress(parts[1][cut:], 1)),
+                          ("3.jsonl.zst", b"".join(frames)), ("4.jsonl", parts[3].replace(b"\n", b"\r\n")), ("5.jsonl", b""),
+                          ("6.jsonl.gz", gzip.compress(b""))):
+        with open(os.path.join(folder, name), "wb") as out:
+            out.write(content)
+
+
+for side in ("firewall", "endpoint"):
+    split(side)
 config = quickstart_config(os.path.join(work, "config.yaml"))
 # Many small epochs and checkpoints: more places to be killed at.
 with open(config) as text:
-    changed = text.read().replace("memory: 256MiB}", "memory: 256MiB, checkpoint_interval: 20ms}\nepoch: 5ms")
+    changed = text.read().replace("firewall.jsonl", "firewall/*").replace("endpoint.jsonl", "endpoint/*").replace("memory: 256MiB}", "memory: 256MiB, checkpoint_interval: 20ms}\nepoch: 5ms")
 with open(config, "w") as out:
     out.write(changed)
 
@@ -43,7 +65,7 @@ for trial in range(6):
         process = start([BONGSU, "run", "-c", config], os.path.join(work, "killed.log"), BONGSU_SAMPLE=base)
         try:
             # Longer from kill to kill: on a busy machine a start alone may take the shortest times.
-            status = process.wait(timeout=random.uniform(0.005, 0.15 + 0.02 * kills))
+            status = process.wait(timeout=random.uniform(0.001, 0.15 + 0.02 * kills))
             need(status == 0, f"a restart ended with {status}; see {work}/killed.log")
             break
         except subprocess.TimeoutExpired:

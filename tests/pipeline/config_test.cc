@@ -189,6 +189,17 @@ TEST(Config, KafkaPropertiesAreAskedAboutBeforeAnyConnection) {
             "c.yaml:12:8: warning: 'kafka' is not used (no source and no sink names a topic)\n");
 }
 
+TEST(Config, AnOutputIsNoInputAndNotTwoOutputs) {
+  EXPECT_NE(Problems(Changed("a.jsonl", "./x/../fw.jsonl"))
+                .find("is written to, and source 'fw' reads it"),
+            std::string::npos);
+  EXPECT_NE(Problems(Changed("[fw.jsonl]", "['*.jsonl']")).find("and source 'fw' reads it"),
+            std::string::npos);
+  EXPECT_NE(Problems(Changed("{file: a.jsonl}", "{file: a.jsonl}, late: {file: ./a.jsonl}"))
+                .find("two sinks write to file "),
+            std::string::npos);
+}
+
 TEST(Config, WhatIsNoFileIsSaid) {
   const auto problems = [](const std::string& path) {
     OperatorRegistry registry;
