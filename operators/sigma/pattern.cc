@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "operators/fold.h"
+#include "operators/sigma/encoding.h"
 
 namespace bongsu::sigma {
 namespace {
@@ -17,13 +18,13 @@ bool EqualFoldedAscii(const char* text, const char* folded, size_t size) {
 // The bytes of the code point at `at`; a stray byte counts as one.
 size_t CodePointBytes(std::string_view text, size_t at) {
   const auto lead = static_cast<unsigned char>(text[at]);
-  const size_t size = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+  const size_t size = lead < 0xc0 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
   return at + size <= text.size() ? size : 1;
 }
 
 }  // namespace
 
-Pattern ParsePattern(std::string_view text, bool cased) {
+Pattern ParsePattern(std::string_view text, bool cased, bool windash) {
   Pattern pattern;
   pattern.cased_ = cased;
   std::string literal;
@@ -50,11 +51,24 @@ Pattern ParsePattern(std::string_view text, bool cased) {
     } else if (c == '?') {
       flush();
       pattern.pieces_.push_back({Pattern::Piece::kOne, ""});
+    } else if (const auto dash = windash ? DashAt(text.substr(i)) : ""; !dash.empty()) {
+      flush();
+      pattern.pieces_.push_back({Pattern::Piece::kDash, ""});
+      i += dash.size() - 1;
     } else {
       literal.push_back(c);
     }
   }
   flush();
+  pattern.Finish();
+  return pattern;
+}
+
+Pattern PlainPattern(std::string text, bool cased) {
+  Pattern pattern;
+  pattern.cased_ = cased;
+  if (!text.empty())
+    pattern.pieces_.push_back({Pattern::Piece::kText, cased ? std::move(text) : Folded(text)});
   pattern.Finish();
   return pattern;
 }
@@ -75,26 +89,29 @@ Pattern Widened(Pattern pattern, bool front, bool back) {
 
 void Pattern::Finish() {
   has_wildcards_ = false;
-  ascii_ = true;
   literal_.clear();
   for (const Piece& piece : pieces_) {
     has_wildcards_ = has_wildcards_ || piece.kind != Piece::kText;
-    ascii_ = ascii_ && IsAscii(piece.text);
-    if (piece.kind == Piece::kText) literal_ = piece.text;
+    if (piece.text.size() > literal_.size()) literal_ = piece.text;
   }
   const auto kind = [this](size_t i) { return pieces_[i].kind; };
-  shape_ = kGeneral;
+  shape_ = Shape::kGeneral;
   if (pieces_.empty() || (pieces_.size() == 1 && kind(0) == Piece::kText))
-    shape_ = kEquals;
+    shape_ = Shape::kEquals;
   else if (pieces_.size() == 1 && kind(0) == Piece::kAny)
-    shape_ = kAnything;
+    shape_ = Shape::kAnything;
   else if (pieces_.size() == 2 && kind(0) == Piece::kAny && kind(1) == Piece::kText)
-    shape_ = kEnds;
+    shape_ = Shape::kEnds;
   else if (pieces_.size() == 2 && kind(0) == Piece::kText && kind(1) == Piece::kAny)
-    shape_ = kStarts;
+    shape_ = Shape::kStarts;
   else if (pieces_.size() == 3 && kind(0) == Piece::kAny && kind(1) == Piece::kText &&
            kind(2) == Piece::kAny)
-    shape_ = kContains;
+    shape_ = Shape::kContains;
+}
+
+std::optional<std::string> Pattern::Plain() const {
+  if (has_wildcards_) return std::nullopt;
+  return literal_;
 }
 
 bool Pattern::EqualAt(std::string_view text, size_t at, const std::string& piece) const {
@@ -119,23 +136,28 @@ size_t Pattern::FindFrom(std::string_view text, size_t at, const std::string& pi
 bool Pattern::Matches(std::string_view text) const {
   // Folding can change a text's length outside ASCII: such texts are folded first, then compared.
   if (!cased_ && !IsAscii(text)) {
-    const std::string folded = Folded(text);
-    return MatchPieces(folded);
+    thread_local std::string folded;
+    folded.clear();
+    AppendFolded(text, &folded);
+    return MatchesShape(folded);
   }
-  if (!cased_ && !ascii_) return MatchPieces(text);
+  return MatchesShape(text);
+}
+
+bool Pattern::MatchesShape(std::string_view text) const {
   switch (shape_) {
-    case kEquals:
+    case Shape::kEquals:
       return text.size() == literal_.size() && EqualAt(text, 0, literal_);
-    case kStarts:
+    case Shape::kStarts:
       return EqualAt(text, 0, literal_);
-    case kEnds:
+    case Shape::kEnds:
       return text.size() >= literal_.size() &&
              EqualAt(text, text.size() - literal_.size(), literal_);
-    case kContains:
+    case Shape::kContains:
       return FindFrom(text, 0, literal_) != std::string_view::npos;
-    case kAnything:
+    case Shape::kAnything:
       return true;
-    case kGeneral:
+    case Shape::kGeneral:
       break;
   }
   return MatchPieces(text);
@@ -161,6 +183,13 @@ bool Pattern::MatchPieces(std::string_view text) const {
         ++piece;
         continue;
       }
+    } else if (pieces_[piece].kind == Piece::kDash) {
+      const std::string_view dash = DashAt(text.substr(at));
+      if (!dash.empty()) {
+        at += dash.size();
+        ++piece;
+        continue;
+      }
     } else if (at <= text.size() && EqualAt(text, at, pieces_[piece].text)) {
       at += pieces_[piece].text.size();
       ++piece;
@@ -183,6 +212,7 @@ std::string Pattern::Canonical() const {
   for (const Piece& piece : pieces_) {
     if (piece.kind == Piece::kAny) text += "*";
     if (piece.kind == Piece::kOne) text += "?";
+    if (piece.kind == Piece::kDash) text += "\x01-";  // a control character: no rule's text
     for (char c : piece.text) {
       if (c == '*' || c == '?' || c == '\\') text.push_back('\\');
       text.push_back(c);

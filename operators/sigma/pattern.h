@@ -8,9 +8,14 @@
 //   Pattern pattern = ParsePattern("*\\powershell.exe", /*cased=*/false);
 //   pattern.Matches("C:\\Windows\\PowerShell.exe")   // true
 //
-// Thread-safety: immutable once made; Matches does not allocate for ASCII texts.
+// With `windash` each dash of the text (operators/sigma/encoding.h) stands for any of them: what
+// all permutations together match, without their number.
+//
+// Thread-safety: immutable once made. Matches does not allocate once a thread has seen its longest
+// text outside ASCII.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,18 +25,31 @@ namespace bongsu::sigma {
 class Pattern {
  public:
   bool Matches(std::string_view text) const;
+  // The same for a text that is folded already (operators/fold.h); of a pattern that is not cased.
+  bool MatchesFolded(std::string_view folded) const { return MatchesShape(folded); }
+  bool cased() const { return cased_; }
   bool has_wildcards() const { return has_wildcards_; }
+  // The text, where it is no more than that.
+  std::optional<std::string> Plain() const;
+
+  // How the pattern is found among many: by its one literal (folded, unless cased), or, kGeneral,
+  // by a literal that every match holds: its longest, which may be empty.
+  enum class Shape : uint8_t { kEquals, kContains, kStarts, kEnds, kAnything, kGeneral };
+  Shape shape() const { return shape_; }
+  const std::string& literal() const { return literal_; }
   // The pattern in one canonical spelling.
   std::string Canonical() const;
 
  private:
-  friend Pattern ParsePattern(std::string_view text, bool cased);
+  friend Pattern ParsePattern(std::string_view text, bool cased, bool windash);
+  friend Pattern PlainPattern(std::string text, bool cased);
   friend Pattern Widened(Pattern pattern, bool front, bool back);
   struct Piece {
-    enum Kind : uint8_t { kText, kOne, kAny } kind = kText;
+    enum Kind : uint8_t { kText, kOne, kAny, kDash } kind = kText;
     std::string text;
   };
   void Finish();
+  bool MatchesShape(std::string_view text) const;
   bool MatchPieces(std::string_view text) const;
   bool EqualAt(std::string_view text, size_t at, const std::string& piece) const;
   size_t FindFrom(std::string_view text, size_t at, const std::string& piece) const;
@@ -39,13 +57,13 @@ class Pattern {
   std::vector<Piece> pieces_;
   bool cased_ = false;
   bool has_wildcards_ = false;
-  // The usual shapes, matched without the general walk.
-  enum Shape : uint8_t { kEquals, kContains, kStarts, kEnds, kAnything, kGeneral } shape_ = kEquals;
+  Shape shape_ = Shape::kEquals;
   std::string literal_;
-  bool ascii_ = true;
 };
 
-Pattern ParsePattern(std::string_view text, bool cased);
+Pattern ParsePattern(std::string_view text, bool cased, bool windash = false);
+// `text` as it stands: no wildcards, no escapes.
+Pattern PlainPattern(std::string text, bool cased);
 // With `*` in front or behind: |endswith, |startswith, |contains.
 Pattern Widened(Pattern pattern, bool front, bool back);
 

@@ -4,94 +4,35 @@
 
 #include <algorithm>
 
-#include "operators/sigma/condition.h"
-#include "operators/sigma/matcher.h"
-
 namespace bongsu::sigma {
 namespace {
 
-// One search: a list of maps (OR), each a list of items (AND).
-struct Search {
-  std::vector<std::vector<std::unique_ptr<Matcher>>> maps;
-
-  bool Matches(const Event& event) const {
-    for (const auto& items : maps) {
-      if (std::all_of(items.begin(), items.end(),
-                      [&](const auto& item) { return item->Matches(event); }))
-        return true;
-    }
-    return false;
-  }
-
-  std::string NormalForm() const {
-    std::vector<std::string> forms;
-    for (const auto& items : maps) {
-      std::vector<std::string> parts;
-      for (const auto& item : items) parts.push_back(item->normal_form());
-      std::sort(parts.begin(), parts.end());
-      forms.push_back(fmt::format("{{{}}}", fmt::join(parts, "\x1e")));
-    }
-    std::sort(forms.begin(), forms.end());
-    return fmt::format("({})", fmt::join(forms, "|"));
-  }
-};
-
-class CompiledSelection : public Selection {
- public:
-  bool Matches(const Event& event) const override { return Holds(condition, event); }
-  const std::vector<std::string>& fields() const override { return fields_; }
-  const std::string& normal_form() const override { return normal_form_; }
-
-  void Finish() {
-    for (const Search& search : searches) {
-      for (const auto& items : search.maps) {
-        for (const auto& item : items) {
-          if (std::find(fields_.begin(), fields_.end(), item->field()) == fields_.end())
-            fields_.push_back(item->field());
-        }
-      }
-    }
-    normal_form_ = NormalForm(condition);
-  }
-
-  std::vector<Search> searches;
-  Condition condition;
-
- private:
-  bool Holds(const Condition& node, const Event& event) const {
-    switch (node.kind) {
-      case Condition::kSearch:
-        return searches[static_cast<size_t>(node.search)].Matches(event);
-      case Condition::kNot:
-        return !Holds(node.operands[0], event);
-      case Condition::kAnd:
-        for (const Condition& operand : node.operands) {
-          if (!Holds(operand, event)) return false;
-        }
-        return true;
-      case Condition::kOr:
-        for (const Condition& operand : node.operands) {
-          if (Holds(operand, event)) return true;
-        }
-        return false;
-    }
-    return false;
-  }
-
-  std::string NormalForm(const Condition& node) const {
-    if (node.kind == Condition::kSearch)
-      return searches[static_cast<size_t>(node.search)].NormalForm();
-    if (node.kind == Condition::kNot) return "not " + NormalForm(node.operands[0]);
+std::string NormalForm(const Search& search) {
+  std::vector<std::string> forms;
+  for (const auto& items : search.maps) {
     std::vector<std::string> parts;
-    for (const Condition& operand : node.operands) parts.push_back(NormalForm(operand));
+    for (const Item& item : items) parts.push_back(item.normal_form);
     std::sort(parts.begin(), parts.end());
-    parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
-    return fmt::format("[{}]", fmt::join(parts, node.kind == Condition::kAnd ? " and " : " or "));
+    forms.push_back(fmt::format("{{{}}}", fmt::join(parts, "\x1e")));
   }
+  std::sort(forms.begin(), forms.end());
+  return fmt::format("({})", fmt::join(forms, "|"));
+}
 
-  std::vector<std::string> fields_;
-  std::string normal_form_;
-};
+std::string NormalForm(const Condition& node, const std::vector<Search>& searches) {
+  if (node.kind == Condition::kSearch)
+    return NormalForm(searches[static_cast<size_t>(node.search)]);
+  if (node.kind == Condition::kNot) return "not " + NormalForm(node.operands[0], searches);
+  std::vector<std::string> parts;
+  for (const Condition& operand : node.operands) parts.push_back(NormalForm(operand, searches));
+  std::sort(parts.begin(), parts.end());
+  parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
+  return fmt::format("[{}]", fmt::join(parts, node.kind == Condition::kAnd ? " and " : " or "));
+}
+
+void AddOnce(const std::string& field, std::vector<std::string>* fields) {
+  if (std::find(fields->begin(), fields->end(), field) == fields->end()) fields->push_back(field);
+}
 
 bool CompileMap(const Node& map, FieldTable& fields, Search* search, Diagnostics& diagnostics) {
   if (map.entries.empty()) {
@@ -101,41 +42,99 @@ bool CompileMap(const Node& map, FieldTable& fields, Search* search, Diagnostics
   auto& items = search->maps.emplace_back();
   bool good = true;
   for (const auto& [key, value] : map.entries) {
-    auto item = CompileItem(key, value, fields, diagnostics);
-    good = good && item != nullptr;
-    if (item != nullptr) items.push_back(std::move(item));
+    std::optional<Item> item = CompileItem(key, value, fields, diagnostics);
+    good = good && item.has_value();
+    if (item) items.push_back(*std::move(item));
   }
   return good;
 }
 
+// Texts without a field: keywords, linked by OR.
+bool CompileKeywords(std::vector<Node> texts, const SourceLocation& where, FieldTable& fields,
+                     Search* search, Diagnostics& diagnostics) {
+  Node key;
+  key.kind = NodeKind::kScalar;
+  key.where = where;
+  Node list;
+  list.kind = NodeKind::kSequence;
+  list.where = where;
+  list.items = std::move(texts);
+  std::optional<Item> item = CompileItem(key, list, fields, diagnostics);
+  if (!item) return false;
+  search->maps.emplace_back().push_back(*std::move(item));
+  return true;
+}
+
 bool CompileSearch(const Node& node, FieldTable& fields, Search* search, Diagnostics& diagnostics) {
   if (node.is_map()) return CompileMap(node, fields, search, diagnostics);
+  if (node.is_scalar()) return CompileKeywords({node}, node.where, fields, search, diagnostics);
   if (!node.is_sequence() || node.items.empty()) {
-    diagnostics.Error(node.where, "a search must be a map or a list of maps", "");
+    diagnostics.Error(node.where, "a search must be a map, a list of maps, or keywords", "");
     return false;
   }
   bool good = true;
+  std::vector<Node> keywords;
   for (const Node& item : node.items) {
     if (item.is_map()) {
       good = CompileMap(item, fields, search, diagnostics) && good;
     } else {
-      diagnostics.Error(item.where, "keyword search (a text without a field) is not supported yet",
-                        "name a field");
-      good = false;
+      keywords.push_back(item);
     }
   }
+  if (!keywords.empty())
+    good = CompileKeywords(std::move(keywords), node.where, fields, search, diagnostics) && good;
   return good;
 }
 
 }  // namespace
 
-std::shared_ptr<const Selection> CompileSelection(const Node& detection, FieldTable& fields,
+bool Search::Matches(const Event& event) const {
+  for (const auto& items : maps) {
+    if (std::all_of(items.begin(), items.end(),
+                    [&](const Item& item) { return item.Matches(event); }))
+      return true;
+  }
+  return false;
+}
+
+Detection::Detection(std::vector<Search> searches, Condition condition)
+    : searches_(std::move(searches)), condition_(std::move(condition)) {
+  for (const Search& search : searches_) {
+    for (const auto& items : search.maps) {
+      for (const Item& item : items) {
+        AddOnce(item.field, &fields_);
+        if (!item.modifiers.has(Modifier::kFieldRef)) continue;
+        for (const ItemValue& value : item.values) AddOnce(value.text, &fields_);
+      }
+    }
+  }
+  normal_form_ = NormalForm(condition_, searches_);
+}
+
+bool Detection::Holds(const Condition& part, const Event& event) const {
+  switch (part.kind) {
+    case Condition::kSearch:
+      return searches_[static_cast<size_t>(part.search)].Matches(event);
+    case Condition::kNot:
+      return !Holds(part.operands[0], event);
+    case Condition::kAnd:
+      return std::all_of(part.operands.begin(), part.operands.end(),
+                         [&](const Condition& operand) { return Holds(operand, event); });
+    case Condition::kOr:
+      return std::any_of(part.operands.begin(), part.operands.end(),
+                         [&](const Condition& operand) { return Holds(operand, event); });
+  }
+  return false;
+}
+
+std::shared_ptr<const Detection> CompileSelection(const Node& detection, FieldTable& fields,
                                                   Diagnostics& diagnostics) {
   if (!detection.is_map()) {
     diagnostics.Error(detection.where, "a detection must be a map of searches and a condition", "");
     return nullptr;
   }
-  auto selection = std::make_shared<CompiledSelection>();
+  std::vector<Search> searches;
+  Condition parsed;
   std::vector<std::string> names;
   const Node* condition = nullptr;
   bool good = true;
@@ -148,7 +147,10 @@ std::shared_ptr<const Selection> CompileSelection(const Node& detection, FieldTa
       good = false;
     } else {
       names.push_back(key.scalar);
-      good = CompileSearch(value, fields, &selection->searches.emplace_back(), diagnostics) && good;
+      Search& search = searches.emplace_back();
+      search.name = key.scalar;
+      search.where = key.where;
+      good = CompileSearch(value, fields, &search, diagnostics) && good;
     }
   }
   if (condition == nullptr) {
@@ -157,22 +159,19 @@ std::shared_ptr<const Selection> CompileSelection(const Node& detection, FieldTa
     return nullptr;
   }
   if (condition->is_sequence()) {  // a list of conditions is their OR
-    selection->condition.kind = Condition::kOr;
+    parsed.kind = Condition::kOr;
     if (condition->items.empty()) {
       diagnostics.Error(condition->where, "an empty list of conditions", "");
       good = false;
     }
     for (const Node& one : condition->items) {
-      good =
-          ParseCondition(one, names, &selection->condition.operands.emplace_back(), diagnostics) &&
-          good;
+      good = ParseCondition(one, names, &parsed.operands.emplace_back(), diagnostics) && good;
     }
   } else {
-    good = ParseCondition(*condition, names, &selection->condition, diagnostics) && good;
+    good = ParseCondition(*condition, names, &parsed, diagnostics) && good;
   }
   if (!good) return nullptr;
-  selection->Finish();
-  return selection;
+  return std::make_shared<Detection>(std::move(searches), std::move(parsed));
 }
 
 }  // namespace bongsu::sigma

@@ -12,13 +12,14 @@
 //   auto selection = sigma::CompileSelection(node, fields, diagnostics);   // null after errors
 //   if (selection->Matches(event)) ...
 //
-// YAML (operators/config/node.h) becomes a syntax tree (operators/sigma/detection.h), the tree
-// becomes this immutable form. The semantics, with the section of the Sigma specification or our
-// decision where it is silent, are listed in operators/sigma/README.md. What is not supported yet
-// is an error at load with its place and a hint, never ignored.
+// A Detection is the one meaning of a rule: a condition over searches, a search over maps of items.
+// It is plain data, for those who explain it item by item and for the matcher that takes thousands
+// of rules together (operators/sigma/rule_matcher.h), and it answers by itself. The semantics, with
+// the section of the Sigma specification or our decision where it is silent, are listed in
+// operators/sigma/README.md. What is not legal is an error at load with its place and a hint.
 //
-// Thread-safety: a Selection is immutable; Matches may be called from any number of threads. It
-// does not allocate on the usual path.
+// Thread-safety: immutable; Matches may be called from any number of threads. It does not allocate
+// on the usual path.
 #pragma once
 
 #include <memory>
@@ -28,6 +29,8 @@
 #include "operators/config/diagnostics.h"
 #include "operators/config/node.h"
 #include "operators/event.h"
+#include "operators/sigma/condition.h"
+#include "operators/sigma/item.h"
 
 namespace bongsu::sigma {
 
@@ -42,9 +45,38 @@ class Selection {
   virtual const std::string& normal_form() const = 0;
 };
 
+// One search: a list of maps (OR), each a list of items (AND). Keywords are a map of one item.
+struct Search {
+  std::string name;
+  SourceLocation where;
+  std::vector<std::vector<Item>> maps;
+
+  bool Matches(const Event& event) const;
+};
+
+class Detection : public Selection {
+ public:
+  Detection(std::vector<Search> searches, Condition condition);
+  bool Matches(const Event& event) const override { return Holds(condition_, event); }
+  const std::vector<std::string>& fields() const override { return fields_; }
+  const std::string& normal_form() const override { return normal_form_; }
+
+  const std::vector<Search>& searches() const { return searches_; }
+  // Condition::search is an index into searches().
+  const Condition& condition() const { return condition_; }
+  // What a part of the condition says of an event.
+  bool Holds(const Condition& part, const Event& event) const;
+
+ private:
+  std::vector<Search> searches_;
+  Condition condition_;
+  std::vector<std::string> fields_;
+  std::string normal_form_;
+};
+
 // Compiles a `detection:` map. Registers the fields it reads in `fields`. Null when there were
 // errors.
-std::shared_ptr<const Selection> CompileSelection(const Node& detection, FieldTable& fields,
+std::shared_ptr<const Detection> CompileSelection(const Node& detection, FieldTable& fields,
                                                   Diagnostics& diagnostics);
 
 }  // namespace bongsu::sigma
