@@ -112,7 +112,9 @@ void Committer::Loop() {
       backlog_bytes_.fetch_sub(chunk.bytes.size(), std::memory_order_relaxed);
     }
     if (status.ok() && complete.has_value()) {
+      const int64_t from = clock_.MonotonicNs();
       status = Commit(*std::move(complete));
+      if (status.ok()) commit_times_.Add(clock_.MonotonicNs() - from);
       if (status.ok()) ++current_;
     }
     if (!status.ok()) {

@@ -36,6 +36,7 @@
 
 #include "absl/status/status.h"
 #include "pipeline/config.h"
+#include "pipeline/counters.h"
 #include "pipeline/epoch_log.h"
 #include "pipeline/io.h"
 #include "pipeline/outputs.h"
@@ -98,6 +99,8 @@ class Committer {
   uint64_t checkpoints() const { return checkpoints_.load(); }
   uint64_t unsendable() const { return unsendable_.load(); }
   uint64_t trims_failed() const { return trims_failed_.load(); }
+  // From the last shard's seal to the commit.
+  TimeHistogram::Counts commit_times() const { return commit_times_.counts(); }
 
  private:
   struct Pending {
@@ -149,6 +152,7 @@ class Committer {
   std::atomic<uint64_t> checkpoints_{0};
   std::atomic<uint64_t> unsendable_{0};
   std::atomic<uint64_t> trims_failed_{0};
+  TimeHistogram commit_times_;
   std::thread thread_;
 };
 

@@ -14,6 +14,7 @@
 
 #include "pipeline/config_options.h"
 #include "pipeline/config_rules.h"
+#include "pipeline/http_server.h"
 #include "pipeline/kafka/kafka_properties.h"
 #include "state/check.h"
 
@@ -113,6 +114,7 @@ class Loader : public OperatorBuildContext {
         diagnostics_);
     State(top);
     DeliveryMode(top);
+    Http(top);
     if (const Node* logging = top.node("logging"); logging != nullptr) {
       const OptionReader reader(*logging, ConfigOptions("logging"), diagnostics_);
       config_.logging_json = reader.String("format") == "json";
@@ -507,6 +509,19 @@ class Loader : public OperatorBuildContext {
     } else {
       config_.state.path = Path(".bongsu/" + config_.application);
     }
+  }
+
+  void Http(const OptionReader& top) {
+    const Node* node = top.node("http");
+    if (node == nullptr || !node->is_map()) return;
+    const OptionReader reader(*node, ConfigOptions("http"), diagnostics_);
+    const std::string listen = reader.String("listen");
+    if (listen.empty()) return;
+    if (const auto address = ListenAddress(listen); address.has_value())
+      config_.http_listen = *address;
+    else
+      diagnostics_.Error(reader.where("listen"), fmt::format("'{}' cannot be listened on", listen),
+                         "an address and a port: 127.0.0.1:9464, [::1]:9464, or a port alone");
   }
 
   bool AllKafka() const {

@@ -94,7 +94,8 @@ struct Config {
   StateConfig state;
   Delivery delivery = Delivery::kAtLeastOnce;
   DurationNs epoch = 250 * kMillisecondNs;
-  int threads = 0;  // 0: one for each core
+  int threads = 0;          // 0: one for each core
+  std::string http_listen;  // "127.0.0.1:9464"; empty: no metrics and no health endpoints
   bool logging_json = false;
   std::string logging_level = "info";
 

@@ -105,6 +105,11 @@ OptionSection Top() {
            .max = 256,
            .example = "4",
            .doc = "Worker threads; each decodes and owns shards. 0: one for each core."},
+          {.path = "http",
+           .type = OptionType::kMap,
+           .example = "{listen: 127.0.0.1:9464}",
+           .doc =
+               "Metrics and health over HTTP (deploy/OPERATIONS.md). Without it there are none."},
           {.path = "logging",
            .type = OptionType::kMap,
            .example = "{format: json}",
@@ -324,6 +329,19 @@ OptionSection State() {
           }};
 }
 
+OptionSection Http() {
+  return {"http",
+          "Metrics and health: /metrics (Prometheus), /healthz and /readyz.",
+          {
+              {.path = "listen",
+               .required = true,
+               .example = "127.0.0.1:9464",
+               .doc = "Where to listen: an address and a port, or a port alone for this machine "
+                      "only. There is no password: let others reach it only behind something "
+                      "that asks for one. Port 0: any free one, named in the log."},
+          }};
+}
+
 OptionSection Logging() {
   return {"logging",
           "The log on standard error.",
@@ -355,6 +373,7 @@ const std::vector<OptionSection>& ConfigSections() {
       PlainSink("sinks.late", "Late events."),
       PlainSink("sinks.dead_letter", "Dead letters."),
       State(),
+      Http(),
       Logging()};
   return sections;
 }

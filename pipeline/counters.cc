@@ -51,4 +51,25 @@ void RunCounters::Merge(const RunCounters& other) {
   }
 }
 
+void TimeHistogram::Counts::Merge(const Counts& other) {
+  for (size_t i = 0; i < buckets.size(); ++i) buckets[i] += other.buckets[i];
+  seconds += other.seconds;
+}
+
+void TimeHistogram::Add(DurationNs took) {
+  const double seconds = static_cast<double>(took) / 1e9;
+  const auto bound = std::lower_bound(kBoundsSeconds.begin(), kBoundsSeconds.end(), seconds);
+  const auto bucket = static_cast<size_t>(bound - kBoundsSeconds.begin());
+  buckets_[bucket].fetch_add(1, std::memory_order_relaxed);
+  sum_ns_.fetch_add(took, std::memory_order_relaxed);
+}
+
+TimeHistogram::Counts TimeHistogram::counts() const {
+  Counts counts;
+  for (size_t i = 0; i < buckets_.size(); ++i)
+    counts.buckets[i] = buckets_[i].load(std::memory_order_relaxed);
+  counts.seconds = static_cast<double>(sum_ns_.load(std::memory_order_relaxed)) / 1e9;
+  return counts;
+}
+
 }  // namespace bongsu

@@ -62,6 +62,24 @@ struct RunCounters {
   void Merge(const RunCounters& other);
 };
 
+// How long something took, as a histogram with fixed bounds (Prometheus' kind). Any thread may add.
+class TimeHistogram {
+ public:
+  static constexpr std::array<double, 14> kBoundsSeconds = {
+      0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30};
+  struct Counts {
+    std::array<uint64_t, kBoundsSeconds.size() + 1> buckets{};  // each bound's own; the rest last
+    double seconds = 0;
+    void Merge(const Counts& other);
+  };
+  void Add(DurationNs took);
+  Counts counts() const;
+
+ private:
+  std::array<std::atomic<uint64_t>, kBoundsSeconds.size() + 1> buckets_{};
+  std::atomic<int64_t> sum_ns_{0};
+};
+
 struct LiveCounters {
   std::atomic<uint64_t> records{0};
   std::atomic<uint64_t> bytes{0};

@@ -1,6 +1,7 @@
 #include "pipeline/engine.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 
 #include <fmt/format.h>
@@ -22,6 +23,12 @@ struct Engine::Worker {
   std::atomic<size_t> memory_bytes{0};
   EpochId persisted = 0;
   uint64_t seen_wakes = 0;
+  uint64_t view = 0;  // the newest that it has published
+  std::mutex published_mutex;
+  RunCounters published;  // guarded by published_mutex, as all below
+  ShardState::Counters published_state;
+  std::vector<EventTimeNs> source_watermarks;
+  std::vector<PartitionClock> partitions;
   std::thread thread;
 };
 
@@ -34,6 +41,14 @@ constexpr DurationNs kTickNs = kSecondNs;
 constexpr DurationNs kBackpressureAfterNs = 5 * kSecondNs;
 constexpr uint64_t kEpochsInFlight = 2;
 constexpr int kDirtyBudgets = 4;
+
+void AddTo(ShardState::Counters* sum, const ShardState::Counters& one) {
+  sum->entries_put += one.entries_put;
+  sum->entries_expired_unwritten += one.entries_expired_unwritten;
+  sum->entries_frozen += one.entries_frozen;
+  sum->disk_seeks += one.disk_seeks;
+  sum->segments_evicted += one.segments_evicted;
+}
 
 }  // namespace
 
@@ -234,6 +249,8 @@ absl::Status Engine::Start() {
 
 void Engine::WorkerLoop(Worker& worker) {
   while (!failed_.load(std::memory_order_acquire)) {
+    if (const uint64_t view = view_.load(std::memory_order_relaxed); view != worker.view)
+      Publish(worker, view);
     // What is further along goes first: it frees slots, and only then is there room for more.
     if (ApplyNext(worker) || DecodeNext(worker)) continue;
     std::unique_lock lock(mutex_);
@@ -310,20 +327,22 @@ uint64_t Engine::LowestApplied() const {
   return lowest;
 }
 
-bool Engine::HasRoom() const {
+std::optional<WaitReason> Engine::Waiting() const {
   // One slot is kept for the barrier that closes an epoch.
-  if (issued_ - LowestApplied() + 1 >= kBatchesInFlight) return false;
-  if (committer_->backlog_bytes() > kOutputBacklogBytesMax) return false;
+  if (issued_ - LowestApplied() + 1 >= kBatchesInFlight) return WaitReason::kBatches;
+  if (committer_->backlog_bytes() > kOutputBacklogBytesMax) return WaitReason::kOutputs;
   size_t dirty = 0;
   for (const auto& worker : workers_) dirty += worker->dirty_bytes.load(std::memory_order_relaxed);
   // Above the budget a checkpoint is on its way; the reader waits for it, unless none can be.
   const bool over = dirty > static_cast<size_t>(config_.state.checkpoint_bytes) * kDirtyBudgets;
-  return !(over && checkpoint_in_flight_ > committer_->persisted());
+  if (over && checkpoint_in_flight_ > committer_->persisted()) return WaitReason::kState;
+  return std::nullopt;
 }
 
 absl::Status Engine::WaitForRoom(const std::atomic<bool>& stop) {
-  if (HasRoom()) return absl::OkStatus();
-  ++reader_waits_;
+  const std::optional<WaitReason> reason = Waiting();
+  if (!reason.has_value()) return absl::OkStatus();
+  ++waits_[static_cast<size_t>(*reason)];
   const int64_t since = parts_.clock->MonotonicNs();
   while (!HasRoom() && !failed_.load(std::memory_order_acquire) && !stop.load()) {
     {
@@ -352,7 +371,7 @@ absl::Status Engine::WaitForRoom(const std::atomic<bool>& stop) {
 void Engine::Issue(std::unique_ptr<Batch> batch) {
   batch->number = ++issued_;
   batch->epoch = epoch_;
-  ++batches_in_epoch_;
+  if (++batches_in_epoch_ == 1) uncommitted_.emplace_back(epoch_, parts_.clock->MonotonicNs());
   for (const PartitionMark& mark : batch->marks) {
     if (mark.kind == PartitionMark::Kind::kIdle) {
       const int64_t now = parts_.clock->NowNs();
@@ -391,7 +410,13 @@ std::vector<Position> Engine::SourcePositions() const {
   return positions;
 }
 
+void Engine::ForgetCommitted() {
+  while (!uncommitted_.empty() && uncommitted_.front().first <= committer_->committed())
+    uncommitted_.pop_front();
+}
+
 void Engine::CloseEpoch(int64_t now, bool final) {
+  ForgetCommitted();
   size_t dirty = 0;
   for (const auto& worker : workers_) dirty += worker->dirty_bytes.load(std::memory_order_relaxed);
   const bool due = now - last_checkpoint_ >= config_.state.checkpoint_interval ||
@@ -524,30 +549,81 @@ absl::Status Engine::Run(const std::atomic<bool>& stop) {
   return status;
 }
 
-EngineTotals Engine::Totals() const {
+// Between two batches, on the worker's thread.
+void Engine::Publish(Worker& worker, uint64_t view) {
+  worker.view = view;
+  std::lock_guard lock(worker.published_mutex);
+  worker.published = worker.counters;
+  worker.published.Merge(worker.shards->counters());
+  worker.published_state = worker.shards->state_counters();
+  const Watermarks& watermarks = worker.shards->watermarks();
+  worker.source_watermarks = watermarks.sources();
+  worker.partitions = watermarks.partitions();
+}
+
+EngineTotals Engine::CommitterTotals() const {
   EngineTotals totals;
-  std::vector<size_t> ports;
-  for (const OperatorPlan& op : plan_.operators) ports.push_back(op.port_source.size());
-  totals.counters = RunCounters(config_.sources.size(), ports);
-  for (const auto& worker : workers_) {
-    totals.counters.Merge(worker->counters);
-    totals.counters.Merge(worker->shards->counters());
-    const ShardState::Counters one = worker->shards->state_counters();
-    totals.state.entries_put += one.entries_put;
-    totals.state.entries_expired_unwritten += one.entries_expired_unwritten;
-    totals.state.entries_frozen += one.entries_frozen;
-    totals.state.disk_seeks += one.disk_seeks;
-    totals.state.segments_evicted += one.segments_evicted;
-    totals.state_memory_bytes += worker->memory_bytes.load(std::memory_order_relaxed);
-  }
   if (committer_ != nullptr) {  // null when Start failed
     totals.epochs = committer_->epochs();
     totals.checkpoints = committer_->checkpoints();
     totals.unsendable = committer_->unsendable();
     totals.trims_failed = committer_->trims_failed();
+    totals.commit_times = committer_->commit_times();
   }
-  totals.reader_waits = reader_waits_;
+  totals.waits = waits_;
+  totals.reader_waits = std::accumulate(waits_.begin(), waits_.end(), uint64_t{0});
+  std::vector<size_t> ports;
+  for (const OperatorPlan& op : plan_.operators) ports.push_back(op.port_source.size());
+  totals.counters = RunCounters(config_.sources.size(), ports);
+  for (const auto& worker : workers_)
+    totals.state_memory_bytes += worker->memory_bytes.load(std::memory_order_relaxed);
   return totals;
+}
+
+EngineTotals Engine::Totals() const {
+  EngineTotals totals = CommitterTotals();
+  for (const auto& worker : workers_) {
+    totals.counters.Merge(worker->counters);
+    totals.counters.Merge(worker->shards->counters());
+    AddTo(&totals.state, worker->shards->state_counters());
+  }
+  return totals;
+}
+
+EngineView Engine::View() {
+  EngineView view;
+  view.totals = CommitterTotals();
+  for (const auto& worker : workers_) {
+    std::lock_guard lock(worker->published_mutex);
+    view.totals.counters.Merge(worker->published);
+    AddTo(&view.totals.state, worker->published_state);
+    // All threads agree on watermarks; the one that is furthest behind is the one to show.
+    if (worker->source_watermarks.empty()) continue;
+    if (view.source_watermarks.empty()) view.partitions = worker->partitions;
+    view.source_watermarks.resize(worker->source_watermarks.size(), kMaxEventTime);
+    for (size_t i = 0; i < view.source_watermarks.size(); ++i) {
+      view.source_watermarks[i] = std::min(view.source_watermarks[i], worker->source_watermarks[i]);
+    }
+  }
+  for (RecordSource* source : parts_.sources) {
+    for (const SourceProgress& one : source->Progress()) view.progress.push_back(one);
+  }
+  for (const auto& worker : workers_)
+    view.state_dirty_bytes += worker->dirty_bytes.load(std::memory_order_relaxed);
+  view.batches_in_flight = issued_ - LowestApplied();
+  view.output_backlog_bytes = committer_->backlog_bytes();
+  view.paused = backpressure_;
+  ForgetCommitted();
+  if (!uncommitted_.empty())
+    view.uncommitted_ns = parts_.clock->MonotonicNs() - uncommitted_.front().second;
+  view_.fetch_add(1, std::memory_order_relaxed);
+  Wake();
+  return view;
+}
+
+std::string_view WaitReasonName(WaitReason reason) {
+  constexpr std::array<std::string_view, kWaitReasons> kNames = {"batches", "outputs", "state"};
+  return kNames[static_cast<size_t>(reason)];
 }
 
 void EngineTotals::Merge(const EngineTotals& earlier) {
@@ -555,16 +631,14 @@ void EngineTotals::Merge(const EngineTotals& earlier) {
     counters = earlier.counters;
   else
     counters.Merge(earlier.counters);
-  state.entries_put += earlier.state.entries_put;
-  state.entries_expired_unwritten += earlier.state.entries_expired_unwritten;
-  state.entries_frozen += earlier.state.entries_frozen;
-  state.disk_seeks += earlier.state.disk_seeks;
-  state.segments_evicted += earlier.state.segments_evicted;
+  AddTo(&state, earlier.state);
   epochs += earlier.epochs;
   checkpoints += earlier.checkpoints;
   unsendable += earlier.unsendable;
   trims_failed += earlier.trims_failed;
   reader_waits += earlier.reader_waits;
+  for (size_t i = 0; i < waits.size(); ++i) waits[i] += earlier.waits[i];
+  commit_times.Merge(earlier.commit_times);
   state_memory_bytes = std::max(state_memory_bytes, earlier.state_memory_bytes);
 }
 

@@ -52,6 +52,11 @@ struct EngineParts {
   ExactlyOnceParts exactly_once;
 };
 
+// The bounds that the reader waits for.
+enum class WaitReason : uint8_t { kBatches, kOutputs, kState };
+inline constexpr size_t kWaitReasons = 3;
+std::string_view WaitReasonName(WaitReason reason);
+
 struct EngineTotals {
   RunCounters counters;
   ShardState::Counters state;
@@ -61,9 +66,24 @@ struct EngineTotals {
   uint64_t trims_failed = 0;  // delivery: exactly_once: the changelog could not be shortened
   uint64_t recoveries = 0;    // delivery: exactly_once: how often memory was dropped and restored
   uint64_t reader_waits = 0;  // how often the reader waited for a bound
+  std::array<uint64_t, kWaitReasons> waits{};  // the same by bound
+  TimeHistogram::Counts commit_times;
   size_t state_memory_bytes = 0;
   // Adds an earlier engine's work: after a recovery both count.
   void Merge(const EngineTotals& earlier);
+};
+
+// What a running engine shows, about a second old.
+struct EngineView {
+  EngineTotals totals;
+  std::vector<EventTimeNs> source_watermarks;  // by source; empty before the first look
+  std::vector<PartitionClock> partitions;      // by partition
+  std::vector<SourceProgress> progress;
+  uint64_t batches_in_flight = 0;
+  size_t output_backlog_bytes = 0;
+  size_t state_dirty_bytes = 0;
+  bool paused = false;            // the reader waits, and has paused its partitions
+  DurationNs uncommitted_ns = 0;  // since the first batch of the oldest epoch that is not committed
 };
 
 class Engine {
@@ -82,7 +102,11 @@ class Engine {
   [[nodiscard]] absl::Status Run(const std::atomic<bool>& stop);
 
   const LiveCounters& live() const { return live_; }
+  // After Run.
   EngineTotals Totals() const;
+  // While it runs, on Run's thread (on_tick): what the workers had published, and asks them to
+  // publish anew. Costs them a copy of their counters, between two batches.
+  EngineView View();
   // Operators whose rule had changed since their state was written: the state was dropped.
   const std::vector<std::string>& reset_operators() const { return reset_operators_; }
   bool resumed() const { return resumed_; }
@@ -105,11 +129,16 @@ class Engine {
   absl::Status ReadLoop(const std::atomic<bool>& stop);
   absl::Status PollSources(bool* got, bool* finished);
   absl::Status WaitForRoom(const std::atomic<bool>& stop);
-  bool HasRoom() const;
+  bool HasRoom() const { return !Waiting().has_value(); }
+  // The bound that is hit; none: there is room.
+  std::optional<WaitReason> Waiting() const;
+  static void Publish(Worker& worker, uint64_t view);
+  EngineTotals CommitterTotals() const;
   uint64_t LowestApplied() const;
   void Issue(std::unique_ptr<Batch> batch);
   bool EpochDue(int64_t now) const;
   void CloseEpoch(int64_t now, bool final);
+  void ForgetCommitted();
   void FollowWallClock(int64_t now, Batch* batch);
   absl::Status Housekeeping();
   absl::Status Finish();
@@ -138,6 +167,7 @@ class Engine {
   bool done_ = false;                             // guarded by mutex_: workers end
   uint64_t wakes_ = 0;                            // guarded by mutex_
   std::atomic<bool> failed_{false};
+  std::atomic<uint64_t> view_{0};  // workers publish when it has grown
 
   // The reader's own.
   uint64_t issued_ = 0;
@@ -148,7 +178,8 @@ class Engine {
   bool uncheckpointed_ = false;  // epochs since the last checkpoint held batches
   EpochId checkpoint_in_flight_ = 0;
   int64_t last_tick_ = 0;
-  uint64_t reader_waits_ = 0;
+  std::array<uint64_t, kWaitReasons> waits_{};
+  std::deque<std::pair<EpochId, int64_t>> uncommitted_;  // epochs with batches, and their beginning
   bool backpressure_ = false;
   struct IdlePartition {
     int64_t since_wall_ns = 0;

@@ -72,6 +72,13 @@ struct Position {
   bool ended = false;       // a bounded partition was read to its end
 };
 
+// How far a partition has been read, for those who watch.
+struct SourceProgress {
+  PartitionId partition = 0;
+  int64_t next_offset = -1;   // behind everything handed out, markers of transactions included
+  int64_t timestamp_ms = -1;  // of the newest record handed out (the broker's); -1: none yet
+};
+
 class Clock {
  public:
   virtual ~Clock() = default;
@@ -128,6 +135,8 @@ class RecordSource {
   virtual bool finished() const = 0;
   // Where reading stands behind everything that Poll has returned.
   virtual std::vector<Position> positions() const = 0;
+  // The same for the metrics; empty where there is no end to lag behind (files).
+  virtual std::vector<SourceProgress> Progress() const { return {}; }
   // Called after the checkpoint with these positions is durable (the group's commit).
   [[nodiscard]] virtual absl::Status Committed(const std::vector<Position>& positions) = 0;
   // Called while the engine cannot take more records (its bound of batches in flight is reached),

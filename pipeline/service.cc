@@ -17,6 +17,7 @@
 #include "pipeline/failpoint.h"
 #include "pipeline/file/file_sink.h"
 #include "pipeline/file/file_source.h"
+#include "pipeline/kafka/kafka_lag.h"
 #include "pipeline/kafka/kafka_recovery.h"
 #include "pipeline/kafka/kafka_sink.h"
 #include "pipeline/kafka/kafka_source.h"
@@ -31,6 +32,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr DurationNs kRecoveryPauseNs = 2 * kSecondNs;
+// Brokers that do not answer for so long leave the lag unknown.
+constexpr DurationNs kLagValidNs = kMinuteNs;
+constexpr uint64_t kDiskEveryTicks = 15;
 
 class RealClock : public Clock {
  public:
@@ -77,6 +81,18 @@ absl::Status CanMake(const fs::path& path) {
       fmt::format("cannot make {}: {}: {}", path.string(), parent.string(), std::strerror(errno)));
 }
 
+// Files come and go meanwhile: what cannot be asked counts nothing.
+uint64_t FolderBytes(const fs::path& path) {
+  uint64_t bytes = 0;
+  std::error_code error;
+  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    std::error_code gone;
+    const uint64_t size = it->file_size(gone);
+    if (!gone) bytes += size;
+  }
+  return bytes;
+}
+
 }  // namespace
 
 const Clock& SystemClock() {
@@ -85,7 +101,11 @@ const Clock& SystemClock() {
 }
 
 Service::Service(const Config& config)
-    : config_(config), clock_(SystemClock()), started_ns_(clock_.MonotonicNs()) {}
+    : config_(config),
+      clock_(SystemClock()),
+      started_ns_(clock_.MonotonicNs()),
+      board_(clock_),
+      current_(std::shared_ptr<const Config>(), &config) {}
 
 Service::~Service() = default;
 
@@ -139,8 +159,24 @@ absl::Status Service::OpenFromLog(const std::atomic<bool>& stop) {
   store_.reset();
   BONGSU_RETURN_IF_ERROR(log_->Init(stop));
   BONGSU_ASSIGN_OR_RETURN(const EpochId committed, source.CommittedEpoch());
-  BONGSU_ASSIGN_OR_RETURN(Recovered recovered, Recover(config_, StateOptions(), committed, stop,
-                                                       [&source] { return source.KeepAlive(); }));
+  RestoreStatus restore;
+  restore.shards = config_.state.shards;
+  const auto progress = [&](const RestoreProgress& shard, bool done) {
+    RestoreStatus now = restore;
+    now.rows += shard.rows;
+    now.bytes += shard.bytes;
+    now.offsets_left = shard.end - shard.offset;
+    if (done) {
+      ++now.shards_done;
+      now.offsets_left = 0;
+      restore = now;
+    }
+    board_.SetRestore(now);
+  };
+  BONGSU_ASSIGN_OR_RETURN(Recovered recovered,
+                          Recover(
+                              config_, StateOptions(), committed, stop,
+                              [&source] { return source.KeepAlive(); }, progress));
   changelog_topic_ = std::move(recovered.log);
   store_ = std::move(recovered.store);
   resume_ = std::move(recovered.resume);
@@ -204,8 +240,27 @@ absl::Status Service::CheckKafkaTopics(Mode mode) {
   return failures.status();
 }
 
+absl::Status Service::Listen() {
+  if (config_.http_listen.empty()) return absl::OkStatus();
+  BONGSU_ASSIGN_OR_RETURN(http_, HttpServer::Start(config_.http_listen, board_.Paths()));
+  const std::string host = config_.http_listen.substr(0, config_.http_listen.rfind(':'));
+  LogInfo(fmt::format("metrics and health on http://{}:{}", host, http_->port()));
+  if (!IsLoopback(config_.http_listen))
+    LogWarning(fmt::format("{} can be reached from other machines, without a password", host));
+  // Before anything runs: the phase and a restore's progress are to be seen.
+  auto nothing = std::make_shared<MetricsSnapshot>();
+  nothing->config = current_;
+  nothing->sources.resize(config_.sources.size());
+  board_.Publish(std::move(nothing));
+  if (config_.uses_kafka_sources()) {
+    BONGSU_ASSIGN_OR_RETURN(ends_, KafkaEnds::Start(config_, clock_));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Service::Open(Mode mode) {
   Failures failures;
+  if (mode == Mode::kRun) failures.Add(Listen());
   failures.Add(OpenState(mode));
   failures.Add(OpenSources());
   if (transactional()) failures.Add(CheckKafkaTopics(mode));
@@ -235,11 +290,13 @@ std::unique_ptr<Engine> Service::MakeEngine() {
       return changelog_topic_->Trim(before);
     };
   }
-  return std::make_unique<Engine>(config_, std::move(parts));
+  return std::make_unique<Engine>(*current_, std::move(parts));
 }
 
 absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
+  if (recoveries_ == 0) board_.SetPhase(Phase::kWaiting);
   for (auto& source : sources_) BONGSU_RETURN_IF_ERROR(source->Own(stop));
+  board_.SetPhase(Phase::kRestoring);
   if (transactional()) BONGSU_RETURN_IF_ERROR(OpenFromLog(stop));
   if (transactional()) {
     std::vector<ShardId> shards(store_->shards());
@@ -247,7 +304,7 @@ absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
     BONGSU_ASSIGN_OR_RETURN(changelog_, Changelog::Open(*store_, shards));
   }
   engine_ = MakeEngine();
-  if (progress) engine_->on_tick = [this] { Progress(); };
+  if (progress || http_ != nullptr) engine_->on_tick = [this, progress] { Tick(progress); };
   BONGSU_RETURN_IF_ERROR(engine_->Start());
   for (const std::string& name : engine_->reset_operators()) {
     LogWarning(
@@ -258,6 +315,8 @@ absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
         fmt::format("the state holds operator '{}', which is not in the configuration", name));
   }
   LogInfo(engine_->resumed() ? "resuming from the last checkpoint" : "starting with empty state");
+  if (http_ != nullptr) PublishMetrics();
+  board_.SetPhase(Phase::kRunning);
   return engine_->Run(stop);
 }
 
@@ -291,6 +350,7 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
     const EngineTotals totals = engine_ != nullptr ? engine_->Totals() : EngineTotals();
     in_a_row = totals.epochs > 0 ? 1 : in_a_row + 1;
     ++recoveries_;
+    board_.SetPhase(Phase::kRecovering);
     LogWarning(fmt::format("recovering: {}", std::string(status.message())));
     if (in_a_row > kRecoveriesMax) {
       status = absl::InternalError(fmt::format("gave up after {} recoveries without a commit: {}",
@@ -300,11 +360,34 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
     earlier_.Merge(totals);
     engine_.reset();
   }
+  board_.SetPhase(Phase::kStopping);
   const absl::Status closed = Close();
   if (status.ok()) status = closed;
   if (progress) fmt::print(stderr, "\r\x1b[K");
   outcome_ = !status.ok() ? std::string(status.message()) : stop.load() ? "stopped" : "finished";
   return status;
+}
+
+void Service::Tick(bool progress) {
+  if (progress) Progress();
+  if (http_ != nullptr) PublishMetrics();
+}
+
+void Service::PublishMetrics() {
+  auto snapshot = std::make_shared<MetricsSnapshot>();
+  snapshot->config = current_;
+  snapshot->engine = engine_->View();
+  snapshot->engine.totals.Merge(earlier_);
+  const auto ends = ends_ != nullptr ? ends_->Newest() : nullptr;
+  const bool known = ends != nullptr && clock_.MonotonicNs() - ends->asked_ns <= kLagValidNs;
+  snapshot->sources = SourceStatuses(config_, snapshot->engine, partitions_,
+                                     known ? &ends->ends : nullptr, clock_.NowNs());
+  snapshot->store = store_->counters();
+  snapshot->store_memory = store_->memory();
+  snapshot->recoveries = recoveries_;
+  if (ticks_++ % kDiskEveryTicks == 0) disk_bytes_ = FolderBytes(config_.state.path);
+  snapshot->disk_bytes = disk_bytes_;
+  board_.Publish(std::move(snapshot));
 }
 
 void Service::Progress() {

@@ -22,14 +22,18 @@
 #include "pipeline/config.h"
 #include "pipeline/engine.h"
 #include "pipeline/epoch_log.h"
+#include "pipeline/http_server.h"
 #include "pipeline/io.h"
+#include "pipeline/metrics.h"
 #include "pipeline/positions.h"
 #include "pipeline/report.h"
+#include "pipeline/status_board.h"
 #include "state/changelog.h"
 #include "state/store.h"
 
 namespace bongsu {
 
+class KafkaEnds;
 class KafkaLog;
 
 class Service {
@@ -60,7 +64,12 @@ class Service {
   // From owning the partitions to the end of the input, a stop, or an error. Aborted: once more.
   absl::Status RunOnce(const std::atomic<bool>& stop, bool progress);
   absl::Status Close();
+  // The HTTP endpoints, where they are configured.
+  absl::Status Listen();
+  // About once a second, from the engine.
+  void Tick(bool progress);
   void Progress();
+  void PublishMetrics();
 
   const Config& config_;
   const Clock& clock_;
@@ -73,6 +82,13 @@ class Service {
   std::unique_ptr<KafkaLog> changelog_topic_;
   std::unique_ptr<Changelog> changelog_;
   std::optional<CheckpointMeta> resume_;
+  StatusBoard board_;
+  std::unique_ptr<KafkaEnds> ends_;
+  std::unique_ptr<HttpServer> http_;
+  uint64_t ticks_ = 0;
+  uint64_t disk_bytes_ = 0;
+  // What the engine runs; not owned where it is the one that the service was made with.
+  std::shared_ptr<const Config> current_;
   std::unique_ptr<Engine> engine_;
   EngineTotals earlier_;  // of engines that a recovery has replaced
   uint64_t recoveries_ = 0;

@@ -120,11 +120,10 @@ absl::Status PartitionEnds(rd_kafka_t* handle, const std::string& topic, int32_t
   return KafkaError(error, fmt::format("cannot ask for the ends of {}[{}]", topic, partition));
 }
 
-absl::StatusOr<int> TopicPartitions(rd_kafka_t* handle, const std::string& topic) {
+absl::StatusOr<int> TopicPartitions(rd_kafka_t* handle, const std::string& topic, int timeout_ms) {
   rd_kafka_topic_t* named = rd_kafka_topic_new(handle, topic.c_str(), nullptr);
   const rd_kafka_metadata_t* metadata = nullptr;
-  const rd_kafka_resp_err_t error =
-      rd_kafka_metadata(handle, 0, named, &metadata, kKafkaRequestTimeoutMs);
+  const rd_kafka_resp_err_t error = rd_kafka_metadata(handle, 0, named, &metadata, timeout_ms);
   rd_kafka_topic_destroy(named);
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
     return KafkaError(error, fmt::format("cannot ask the brokers for topic '{}'", topic));

@@ -62,7 +62,8 @@ absl::StatusOr<KafkaHandle> MakeHandle(rd_kafka_type_t type, const Config& confi
 inline constexpr int kKafkaRequestTimeoutMs = 15'000;
 
 // The number of the topic's partitions.
-absl::StatusOr<int> TopicPartitions(rd_kafka_t* handle, const std::string& topic);
+absl::StatusOr<int> TopicPartitions(rd_kafka_t* handle, const std::string& topic,
+                                    int timeout_ms = kKafkaRequestTimeoutMs);
 
 // The first offset of a partition's log and the one behind its last record, as the handle's
 // isolation level sees them.

@@ -29,13 +29,15 @@ absl::StatusOr<std::unique_ptr<Store>> OpenStore(const StoreOptions& options) {
   return Store::Open(options);
 }
 
-absl::Status RestoreShards(Store& store, Readers& readers, std::vector<uint64_t>* epochs) {
+absl::Status RestoreShards(Store& store, Readers& readers, const RestoreWatcher& watcher,
+                           std::vector<uint64_t>* epochs) {
   uint64_t rows = 0;
   uint64_t bytes = 0;
   for (ShardId shard = 0; shard < store.shards(); ++shard) {
     RestoreOptions options;
     options.progress = [&](const RestoreProgress& progress) {
       BONGSU_FAILPOINT(kRestoring);
+      watcher(progress, /*done=*/false);
       if (progress.end - progress.from > 0) {
         LogDebug(fmt::format("restoring shard {}: offset {} of {}, {} rows", shard, progress.offset,
                              progress.end, progress.rows));
@@ -46,6 +48,7 @@ absl::Status RestoreShards(Store& store, Readers& readers, std::vector<uint64_t>
                             RestoreShard(store, shard, *readers[shard], options));
     if (result.from_nothing)
       LogInfo(fmt::format("shard {} is restored from the changelog alone", shard));
+    watcher(result.progress, /*done=*/true);
     epochs->push_back(result.position.epoch);
     rows += result.progress.rows;
     bytes += result.progress.bytes;
@@ -112,7 +115,8 @@ absl::Status Compare(const Config& config, const std::optional<CheckpointMeta>& 
 
 absl::StatusOr<Recovered> Recover(const Config& config, const StoreOptions& options,
                                   EpochId committed, const std::atomic<bool>& stop,
-                                  const std::function<absl::Status()>& keep_alive) {
+                                  const std::function<absl::Status()>& keep_alive,
+                                  const RestoreWatcher& watcher) {
   Recovered recovered;
   BONGSU_ASSIGN_OR_RETURN(recovered.log, KafkaLog::Open(config, stop, keep_alive));
   if (recovered.log->partitions() != options.shards + 1) {
@@ -134,7 +138,7 @@ absl::StatusOr<Recovered> Recover(const Config& config, const StoreOptions& opti
   }
   BONGSU_ASSIGN_OR_RETURN(recovered.store, OpenStore(opened));
   std::vector<uint64_t> epochs;
-  BONGSU_RETURN_IF_ERROR(RestoreShards(*recovered.store, readers, &epochs));
+  BONGSU_RETURN_IF_ERROR(RestoreShards(*recovered.store, readers, watcher, &epochs));
   PipelinePositions positions;
   BONGSU_ASSIGN_OR_RETURN(recovered.resume, ReadPositions(*readers.back(), &positions));
   BONGSU_RETURN_IF_ERROR(Compare(config, recovered.resume, positions, epochs, committed));

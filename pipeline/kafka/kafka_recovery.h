@@ -11,7 +11,8 @@
 //      aside and made anew from the log), replay each shard's tail, read the positions, and compare
 //      the three witnesses: shards, positions and group offsets must speak of the same epoch.
 //
-//   ASSIGN_OR_RETURN(Recovered recovered, Recover(config, options, committed, stop, keep_alive));
+//   ASSIGN_OR_RETURN(Recovered recovered, Recover(config, options, committed, stop, keep_alive,
+//   watcher));
 //
 // Thread-safety: one thread. Errors: FailedPrecondition and DataLoss with what to do: the process
 // stops and nothing is guessed; Cancelled when `stop` was set; else the brokers' or the disk's.
@@ -25,6 +26,7 @@
 #include "absl/status/statusor.h"
 #include "pipeline/config.h"
 #include "pipeline/kafka/kafka_log.h"
+#include "state/restore.h"
 #include "state/store.h"
 
 namespace bongsu {
@@ -36,9 +38,13 @@ struct Recovered {
   std::optional<CheckpointMeta> resume;
 };
 
+// Sees how far the restore of one shard is, and when it is done.
+using RestoreWatcher = std::function<void(const RestoreProgress& progress, bool done)>;
+
 // `committed`: the epoch in the metadata of the group's stable offsets; 0: it has none.
 absl::StatusOr<Recovered> Recover(const Config& config, const StoreOptions& options,
                                   EpochId committed, const std::atomic<bool>& stop,
-                                  const std::function<absl::Status()>& keep_alive);
+                                  const std::function<absl::Status()>& keep_alive,
+                                  const RestoreWatcher& watcher);
 
 }  // namespace bongsu

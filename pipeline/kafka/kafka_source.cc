@@ -80,6 +80,7 @@ class KafkaSource : public RecordSource {
   absl::Status Poll(DurationNs wait, Batch* batch) override;
   bool finished() const override { return started_ && unfinished_ == 0; }
   std::vector<Position> positions() const override;
+  std::vector<SourceProgress> Progress() const override;
   absl::Status Committed(const std::vector<Position>& positions) override;
   absl::Status SetBackpressure(bool on) override;
   absl::Status Close() override;
@@ -97,6 +98,8 @@ class KafkaSource : public RecordSource {
     bool ended = false;          // until: end
     int64_t end_offset = -1;     // until: end
     int64_t last_record_ns = 0;  // monotonic
+    int64_t eof_offset = -1;     // where its end was seen: behind markers, too
+    int64_t timestamp_ms = -1;   // of the newest record
   };
   enum class State { kWaiting, kJoining, kOwning };
 
@@ -537,6 +540,7 @@ absl::Status KafkaSource::Take(rd_kafka_message_t* message, Messages* messages, 
   if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
     if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF && partition != nullptr) {
       partition->at_end = true;
+      partition->eof_offset = message->offset;
       if (partition->end_offset >= 0 && message->offset >= partition->end_offset)
         End(*partition, batch);
     }
@@ -567,6 +571,7 @@ absl::Status KafkaSource::Take(rd_kafka_message_t* message, Messages* messages, 
   partition->next_offset = message->offset + 1;
   partition->at_end = false;
   partition->last_record_ns = now_ns_;
+  partition->timestamp_ms = record.timestamp_ms;
   if (partition->idle) {
     partition->idle = false;
     batch->marks.push_back({PartitionMark::Kind::kActive, partition->id, 0});
@@ -661,6 +666,16 @@ std::vector<Position> KafkaSource::positions() const {
   for (const Partition& partition : partitions_)
     positions.push_back({partition.id, partition.next_offset, partition.ended});
   return positions;
+}
+
+std::vector<SourceProgress> KafkaSource::Progress() const {
+  std::vector<SourceProgress> progress;
+  if (state_ != State::kOwning || !started_) return progress;
+  for (const Partition& partition : partitions_) {
+    progress.push_back({partition.id, std::max(partition.next_offset, partition.eof_offset),
+                        partition.timestamp_ms});
+  }
+  return progress;
 }
 
 absl::Status KafkaSource::Committed(const std::vector<Position>& positions) {

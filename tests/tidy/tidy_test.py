@@ -25,7 +25,7 @@ BANNED = [(r"\b(TODO|FIXME|XXX)\b", "unfinished work"), (r"\bDISABLED_|\bGTEST_S
 LINES_MAX = {"tests": 1000}
 COLUMNS_MAX = 100
 PAGES = ["README.md", "LICENSE", "CONTRIBUTING.md", "pipeline/README.md", "operators/README.md", "state/FORMAT.md",
-         "deploy/ALERTS.md", "deploy/CONFIG.md", "bench/README.md"]
+         "deploy/ALERTS.md", "deploy/CONFIG.md", "deploy/OPERATIONS.md", "bench/README.md"]
 TOP = {"CMakeLists.txt", "CMakePresets.json", "README.md", "LICENSE", "CONTRIBUTING.md", "pipeline", "operators", "state",
        "deploy", "tests", "bench"}
 TEXT = r"\.(h|cc|py|sh|md|yaml|txt)$|/(run|quickstart|local-kafka|install-packages|fresh-machine)$"

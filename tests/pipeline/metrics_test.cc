@@ -1,0 +1,284 @@
+// The metrics' text, what is healthy and ready, and the server that says it.
+#include "pipeline/metrics.h"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <regex>
+#include <set>
+#include <sstream>
+
+#include "operators/registry.h"
+#include "pipeline/http_server.h"
+#include "pipeline/status_board.h"
+
+namespace bongsu {
+namespace {
+
+constexpr char kConfig[] = R"(
+application: test
+sources:
+  - name: firewall
+    files: [fw.jsonl]
+    format: suricata-eve
+operators:
+  - name: join
+    type: interval_join
+    left: {source: firewall, key: src_ip}
+    right: {source: firewall, key: dest_ip}
+    within: {after: 10s}
+sinks:
+  alerts: {file: alerts.jsonl}
+)";
+
+std::shared_ptr<const Config> TestConfig() {
+  OperatorRegistry registry;
+  RegisterAllOperators(registry);
+  Diagnostics diagnostics;
+  auto config = ParseConfig(kConfig, "test.yaml", registry, diagnostics);
+  EXPECT_TRUE(config.has_value()) << diagnostics.Text();
+  return std::make_shared<const Config>(*std::move(config));
+}
+
+MetricsSnapshot Empty(std::shared_ptr<const Config> config) {
+  MetricsSnapshot snapshot;
+  snapshot.engine.totals.counters = RunCounters(config->sources.size(), {2});
+  snapshot.sources.resize(config->sources.size());
+  snapshot.config = std::move(config);
+  return snapshot;
+}
+
+TEST(Metrics, Values) {
+  MetricsSnapshot snapshot = Empty(TestConfig());
+  EngineTotals& totals = snapshot.engine.totals;
+  totals.counters.sources[0].records = 7;
+  totals.counters.sources[0].dead_letters[static_cast<size_t>(DecodeResult::kTooDeep)] = 3;
+  totals.counters.sources[0].late = 2;
+  totals.counters.operators[0].selected = {5, 6};
+  totals.counters.operators[0].named["partners_capped"] = 4;
+  totals.waits = {1, 0, 9};
+  snapshot.engine.uncommitted_ns = 1'500'000'000;
+  snapshot.sources[0].watermark = 1'700'000'000'500'000'000;
+  snapshot.sources[0].held_by = "fw.jsonl";
+  snapshot.sources[0].lag_records = 11;
+  const std::string text = RenderMetrics(snapshot, Phase::kRestoring, {16, 3, 100, 200, 5});
+  for (const char* line : {
+           "bongsu_source_records_total{source=\"firewall\"} 7\n",
+           "bongsu_source_dead_letters_total{source=\"firewall\",reason=\"too_deep\"} 3\n",
+           "bongsu_source_late_total{source=\"firewall\",reason=\"late\"} 2\n",
+           "bongsu_source_late_total{source=\"firewall\",reason=\"future\"} 0\n",
+           "bongsu_operator_selected_total{operator=\"join\",side=\"right\"} 6\n",
+           "bongsu_operator_events_total{operator=\"join\",event=\"partners_capped\"} 4\n",
+           "bongsu_reader_waits_total{bound=\"state\"} 9\n",
+           "bongsu_epoch_age_seconds 1.5\n",
+           "bongsu_source_watermark_held_by{source=\"firewall\",partition=\"fw.jsonl\"} 1\n",
+           "bongsu_source_lag_records{source=\"firewall\"} 11\n",
+           "bongsu_phase{phase=\"restoring\"} 1\n",
+           "bongsu_phase{phase=\"running\"} 0\n",
+           "bongsu_restore_shards_done 3\n",
+       }) {
+    EXPECT_NE(text.find(line), std::string::npos) << line << "is missing in\n" << text;
+  }
+  // Not known: not there, rather than a wrong zero.
+  EXPECT_EQ(text.find("bongsu_source_lag_seconds{"), std::string::npos);
+}
+
+TEST(Metrics, CommitTimesAreCumulative) {
+  TimeHistogram histogram;
+  for (DurationNs took : {500'000, 1'000'000, 20'000'000}) histogram.Add(took);
+  histogram.Add(60 * kSecondNs);
+  MetricsSnapshot snapshot = Empty(TestConfig());
+  snapshot.engine.totals.commit_times = histogram.counts();
+  const std::string text = RenderMetrics(snapshot, Phase::kRunning, {});
+  for (const char* line : {
+           "bongsu_commit_seconds_bucket{le=\"0.001\"} 2\n",
+           "bongsu_commit_seconds_bucket{le=\"0.01\"} 2\n",
+           "bongsu_commit_seconds_bucket{le=\"0.025\"} 3\n",
+           "bongsu_commit_seconds_bucket{le=\"30\"} 3\n",
+           "bongsu_commit_seconds_bucket{le=\"+Inf\"} 4\n",
+           "bongsu_commit_seconds_count 4\n",
+       }) {
+    EXPECT_NE(text.find(line), std::string::npos) << line << "is missing in\n" << text;
+  }
+}
+
+// Of three partitions one lags, one is at its end, one is idle; the broker's answer may be missing.
+TEST(Metrics, LagAndWhoHoldsTheWatermark) {
+  const auto config = TestConfig();
+  PartitionTable partitions;
+  for (int32_t number : {0, 1, 2}) {
+    PartitionInfo info;
+    info.source = "firewall";
+    info.topic = "logs";
+    info.partition = number;
+    info.identity = "logs" + std::to_string(number);
+    ASSERT_TRUE(partitions.Add(info).ok());
+  }
+  EngineView view;
+  using State = PartitionClock::State;
+  view.partitions = {{State::kActive, 900, kMinEventTime, 0},
+                     {State::kActive, 500, kMinEventTime, 0},
+                     {State::kIdle, 100, kMinEventTime, 0}};
+  view.source_watermarks = {400};
+  const int64_t now = 100 * kSecondNs;
+  view.progress = {{0, 10, 99'000}, {1, 20, 95'500}, {2, 5, 1'000}};
+  const StableEnds ends = {{{"logs", 0}, 10}, {{"logs", 1}, 27}, {{"logs", 2}, 4}};
+  const SourceStatus status = SourceStatuses(*config, view, partitions, &ends, now)[0];
+  EXPECT_EQ(status.held_by, "logs[1]");
+  EXPECT_EQ(status.watermark, 400);
+  EXPECT_EQ(status.partitions, 3u);
+  EXPECT_EQ(status.idle_partitions, 1u);
+  EXPECT_EQ(status.lag_records, 7);
+  EXPECT_DOUBLE_EQ(status.lag_seconds.value(), 4.5);
+  const SourceStatus unknown = SourceStatuses(*config, view, partitions, nullptr, now)[0];
+  EXPECT_FALSE(unknown.lag_records.has_value());
+  EXPECT_FALSE(unknown.lag_seconds.has_value());
+}
+
+std::set<std::string> Names(const std::string& text, const std::regex& pattern) {
+  std::set<std::string> names;
+  for (auto it = std::sregex_iterator(text.begin(), text.end(), pattern);
+       it != std::sregex_iterator(); ++it)
+    names.insert((*it)[1].str());
+  return names;
+}
+
+std::string File(const std::string& path) {
+  std::ifstream in(std::string(BONGSU_SOURCE_DIR) + "/" + path);
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+// Counters end in _total, and nothing else does; units are base units.
+TEST(Metrics, NamesFollowTheConventions) {
+  const std::string text = RenderMetrics(Empty(TestConfig()), Phase::kRunning, {});
+  const std::regex type("# TYPE (\\S+) (\\S+)");
+  int seen = 0;
+  for (auto it = std::sregex_iterator(text.begin(), text.end(), type); it != std::sregex_iterator();
+       ++it, ++seen) {
+    const std::string name = (*it)[1];
+    EXPECT_EQ(name.ends_with("_total"), (*it)[2] == "counter") << name;
+    EXPECT_FALSE(std::regex_search(name, std::regex("_(ms|ns|millis|kib|mib)(_|$)"))) << name;
+  }
+  EXPECT_GT(seen, 40);
+}
+
+// The page names every metric, and none that does not exist; so do the rules and the dashboard.
+TEST(Metrics, EveryNameIsDocumented) {
+  const std::set<std::string> real =
+      Names(RenderMetrics(Empty(TestConfig()), Phase::kRunning, {}), std::regex("# TYPE (\\S+)"));
+  const std::regex word("\\b((?:bongsu|process)_[a-z0-9_]+)\\b");
+  const std::set<std::string> page = Names(File("deploy/OPERATIONS.md"), word);
+  for (const std::string& name : real) EXPECT_TRUE(page.contains(name)) << name;
+  for (const char* file : {"deploy/OPERATIONS.md"}) {
+    const std::set<std::string> names = Names(File(file), word);
+    EXPECT_FALSE(names.empty()) << file;
+    for (std::string name : names) {
+      for (const std::string suffix : {"_bucket", "_sum", "_count"}) {
+        if (name == "bongsu_commit_seconds" + suffix) name = "bongsu_commit_seconds";
+      }
+      EXPECT_TRUE(real.contains(name)) << name << " in " << file << " does not exist";
+    }
+  }
+}
+
+TEST(Health, Verdicts) {
+  EXPECT_TRUE(Healthy(Phase::kRunning, 0, 0).good);
+  EXPECT_TRUE(Healthy(Phase::kRunning, kSilenceMaxNs, kEpochAgeMaxNs).good);
+  EXPECT_FALSE(Healthy(Phase::kRunning, kSilenceMaxNs + 1, 0).good);
+  EXPECT_FALSE(Healthy(Phase::kRunning, 0, kEpochAgeMaxNs + 1).good);
+  // No restart brings brokers back, makes another instance leave, or a restore faster.
+  for (Phase phase : {Phase::kStarting, Phase::kWaiting, Phase::kRestoring, Phase::kRecovering,
+                      Phase::kStopping}) {
+    EXPECT_TRUE(Healthy(phase, kHourNs, kHourNs).good) << PhaseName(phase);
+    EXPECT_FALSE(Ready(phase).good) << PhaseName(phase);
+  }
+  EXPECT_TRUE(Ready(Phase::kRunning).good);
+}
+
+class StoppedClock : public Clock {
+ public:
+  int64_t NowNs() const override { return now; }
+  int64_t MonotonicNs() const override { return now; }
+  int64_t now = 0;
+};
+
+TEST(Health, SilenceIsSeen) {
+  StoppedClock clock;
+  StatusBoard board(clock);
+  EXPECT_EQ(board.Readiness().status, 503);
+  EXPECT_EQ(board.Metrics().status, 503);
+  board.SetPhase(Phase::kRunning);
+  EXPECT_EQ(board.Health().status, 200);
+  EXPECT_EQ(board.Readiness().status, 200);
+  clock.now += kSilenceMaxNs + 1;
+  EXPECT_EQ(board.Health().status, 503);
+  board.Publish(std::make_shared<MetricsSnapshot>(Empty(TestConfig())));
+  EXPECT_EQ(board.Health().status, 200);
+  EXPECT_EQ(board.Metrics().status, 200);
+}
+
+TEST(Http, ListenAddress) {
+  EXPECT_EQ(ListenAddress("9464"), "127.0.0.1:9464");
+  EXPECT_EQ(ListenAddress("localhost:1"), "127.0.0.1:1");
+  EXPECT_EQ(ListenAddress("0.0.0.0:80"), "0.0.0.0:80");
+  EXPECT_EQ(ListenAddress("[::1]:9464"), "[::1]:9464");
+  for (const char* bad : {"", ":", ":80", "host:80", "::1:80", "80x", "70000", "1.2.3:4", "-1",
+                          "127.0.0.1:80,0.0.0.0:80", "127.0.0.1:80s"}) {
+    EXPECT_EQ(ListenAddress(bad), std::nullopt) << bad;
+  }
+  EXPECT_TRUE(IsLoopback("127.0.0.1:1"));
+  EXPECT_TRUE(IsLoopback("[::1]:1"));
+  EXPECT_FALSE(IsLoopback("0.0.0.0:1"));
+}
+
+std::string Ask(int port, const std::string& request) {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  std::string answer;
+  if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&
+      send(fd, request.data(), request.size(), MSG_NOSIGNAL) ==
+          static_cast<ssize_t>(request.size())) {
+    char buffer[4096];
+    for (ssize_t n; (n = recv(fd, buffer, sizeof(buffer), 0)) > 0;)
+      answer.append(buffer, static_cast<size_t>(n));
+  }
+  close(fd);
+  return answer;
+}
+
+TEST(Http, AnswersOnlyItsPaths) {
+  auto server =
+      HttpServer::Start("127.0.0.1:0", {{"/good", [] {
+                                           return HttpAnswer{503, "text/plain", "the body"};
+                                         }}});
+  ASSERT_TRUE(server.ok()) << server.status();
+  const int port = (*server)->port();
+  const std::string good = Ask(port, "GET /good HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_TRUE(good.starts_with("HTTP/1.1 503 ")) << good;
+  EXPECT_TRUE(good.ends_with("\r\n\r\nthe body")) << good;
+  const std::string head = Ask(port, "HEAD /good HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_TRUE(head.ends_with("\r\n\r\n")) << head;
+  EXPECT_TRUE(Ask(port, "POST /good HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+                  .starts_with("HTTP/1.1 405 "));
+  for (const char* path : {"/", "/goods", "/good/x", "/../etc/passwd", "/%2e%2e/etc/passwd"}) {
+    const std::string answer =
+        Ask(port, std::string("GET ") + path + " HTTP/1.1\r\nHost: x\r\n\r\n");
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 40")) << path << ": " << answer;
+  }
+  // The port is taken: the reason is in the message.
+  auto second = HttpServer::Start("127.0.0.1:" + std::to_string(port), {});
+  ASSERT_FALSE(second.ok());
+  EXPECT_NE(second.status().message().find(std::to_string(port)), std::string::npos)
+      << second.status();
+}
+
+}  // namespace
+}  // namespace bongsu
