@@ -7,6 +7,7 @@
 
 #include "operators/sigma/rule.h"
 #include "pipeline/json_text.h"
+#include "pipeline/node_json.h"
 
 namespace bongsu {
 namespace {
@@ -109,45 +110,6 @@ std::string Quoted(std::string_view text) {
   std::string out;
   AppendJsonString(text, &out);
   return out;
-}
-
-// A node of YAML as JSON. What was written without quotes and is a JSON number or boolean stays
-// one.
-void AppendNodeJson(const Node& node, std::string* out) {
-  switch (node.kind) {
-    case NodeKind::kNull:
-      out->append("null");
-      return;
-    case NodeKind::kScalar: {
-      const std::string& text = node.scalar;
-      const bool literal =
-          !node.quoted && (text == "true" || text == "false" || IsJsonNumber(text));
-      if (literal) {
-        out->append(text);
-      } else {
-        AppendJsonString(text, out);
-      }
-      return;
-    }
-    case NodeKind::kSequence:
-      out->push_back('[');
-      for (size_t i = 0; i < node.items.size(); ++i) {
-        if (i > 0) out->push_back(',');
-        AppendNodeJson(node.items[i], out);
-      }
-      out->push_back(']');
-      return;
-    case NodeKind::kMap:
-      out->push_back('{');
-      for (size_t i = 0; i < node.entries.size(); ++i) {
-        if (i > 0) out->push_back(',');
-        AppendJsonString(node.entries[i].first.scalar, out);
-        out->push_back(':');
-        AppendNodeJson(node.entries[i].second, out);
-      }
-      out->push_back('}');
-      return;
-  }
 }
 
 // What a Sigma rule says about itself and readers of its alerts need; its author and licence must

@@ -582,8 +582,8 @@ const SourceConfig* Config::FindSource(std::string_view name) const {
   return nullptr;
 }
 
-std::optional<Config> ParseConfig(std::string_view text, const std::string& file,
-                                  const OperatorRegistry& registry, Diagnostics& diagnostics) {
+std::optional<Node> ParseConfigTree(std::string_view text, const std::string& file,
+                                    Diagnostics& diagnostics) {
   std::vector<Node> documents = ParseYaml(text, file, YamlLimits{}, diagnostics);
   if (documents.size() != 1) {
     if (!diagnostics.has_errors()) {
@@ -594,22 +594,38 @@ std::optional<Config> ParseConfig(std::string_view text, const std::string& file
     return std::nullopt;
   }
   Substitute(documents[0], diagnostics);
-  Diagnostics loading;
-  std::optional<Config> config = Loader(file, registry, loading).Load(documents[0]);
-  diagnostics.Append(loading);
-  if (diagnostics.has_errors()) return std::nullopt;
-  return config;
+  return std::move(documents[0]);
 }
 
-std::optional<Config> LoadConfig(const std::string& file, const OperatorRegistry& registry,
-                                 Diagnostics& diagnostics) {
+std::optional<Node> LoadConfigTree(const std::string& file, Diagnostics& diagnostics) {
   std::string content;
   const std::string failure = ReadWhole(file, YamlLimits{}.bytes_max, &content);
   if (!failure.empty()) {
     diagnostics.Error({file, 0, 0}, "cannot read the configuration: " + failure);
     return std::nullopt;
   }
-  return ParseConfig(content, file, registry, diagnostics);
+  return ParseConfigTree(content, file, diagnostics);
+}
+
+std::optional<Config> ReadConfig(const Node& tree, const std::string& file,
+                                 const OperatorRegistry& registry, Diagnostics& diagnostics) {
+  Diagnostics loading;
+  std::optional<Config> config = Loader(file, registry, loading).Load(tree);
+  diagnostics.Append(loading);
+  if (diagnostics.has_errors()) return std::nullopt;
+  return config;
+}
+
+std::optional<Config> ParseConfig(std::string_view text, const std::string& file,
+                                  const OperatorRegistry& registry, Diagnostics& diagnostics) {
+  const std::optional<Node> tree = ParseConfigTree(text, file, diagnostics);
+  return tree.has_value() ? ReadConfig(*tree, file, registry, diagnostics) : std::nullopt;
+}
+
+std::optional<Config> LoadConfig(const std::string& file, const OperatorRegistry& registry,
+                                 Diagnostics& diagnostics) {
+  const std::optional<Node> tree = LoadConfigTree(file, diagnostics);
+  return tree.has_value() ? ReadConfig(*tree, file, registry, diagnostics) : std::nullopt;
 }
 
 }  // namespace bongsu

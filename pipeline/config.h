@@ -109,6 +109,13 @@ std::optional<Config> LoadConfig(const std::string& file, const OperatorRegistry
 // The same from text; `file` is used in messages and for relative paths.
 std::optional<Config> ParseConfig(std::string_view text, const std::string& file,
                                   const OperatorRegistry& registry, Diagnostics& diagnostics);
+// In two steps, for those who change something in between (`bongsu test` brings its own rules): the
+// file's tree, the environment's values put in, and then what it means.
+std::optional<Node> LoadConfigTree(const std::string& file, Diagnostics& diagnostics);
+std::optional<Node> ParseConfigTree(std::string_view text, const std::string& file,
+                                    Diagnostics& diagnostics);
+std::optional<Config> ReadConfig(const Node& tree, const std::string& file,
+                                 const OperatorRegistry& registry, Diagnostics& diagnostics);
 // The page deploy/CONFIG.md, made from the tables.
 std::string ConfigPage(const OperatorRegistry& registry);
 

@@ -23,6 +23,7 @@
 #include "pipeline/kafka/kafka_topics.h"
 #include "pipeline/logging.h"
 #include "pipeline/report.h"
+#include "pipeline/rule_test_command.h"
 #include "pipeline/service.h"
 #include "pipeline/show.h"
 
@@ -46,6 +47,7 @@ struct Arguments {
   std::string report;
   std::string file;
   int limit = 0;
+  RuleTestOptions test;
 };
 
 // Null after errors, which are printed.
@@ -233,6 +235,19 @@ int Main(int argc, char** argv) {
   show->add_option("file", arguments.file, "Alerts, JSON lines")->required();
   show->add_option("--limit", arguments.limit, "Incidents to show; 0: all")
       ->check(CLI::NonNegativeNumber);
+  CLI::App* test = app.add_subcommand(
+      "test",
+      "Run the tests of rules (deploy/RULE_TESTS.md)\n\nExample: bongsu test deploy/rules\n\n"
+      "Exit status: 0 all passed, 1 some failed, 2 a rule or a test is broken");
+  test->add_option("paths", arguments.test.paths, "Folders or files of rules and tests")
+      ->required();
+  test->add_option("-c,--config", arguments.test.config,
+                   "Test the rules and operators of this configuration, with its sources");
+  test->add_option("--junit", arguments.test.junit,
+                   "Write the results to this file, as JUnit's XML");
+  test->add_flag("--complete", arguments.test.complete,
+                 "Fail where a rule has no positive or no negative test");
+  test->add_flag("-v,--verbose", arguments.test.verbose, "Print the tests that passed, too");
   CLI::App* page = app.add_subcommand(
       "config-page",
       "Print the page of all configuration keys\n\nExample: bongsu config-page > deploy/CONFIG.md");
@@ -254,6 +269,7 @@ int Main(int argc, char** argv) {
   }
   if (page->parsed()) return ConfigPageCommand();
   if (show->parsed()) return Show(arguments);
+  if (test->parsed()) return TestRules(arguments.test, stdout);
   if (topics->parsed()) return Topics(arguments, topics_create->parsed());
   return check->parsed() ? Check(arguments) : Run(arguments);
 }

@@ -158,6 +158,8 @@ void ReadMetadata(const Node& document, Metadata* metadata, Diagnostics& diagnos
       if (!value.is_null()) ReadRelated(value, metadata, diagnostics);
     } else if (key.scalar == "sigma-version") {
       ReadVersion(value, metadata, diagnostics);
+    } else if (key.scalar == "tests") {
+      metadata->tests = value;  // the rule's own business: no alert carries them
     } else {
       metadata->custom.emplace_back(key.scalar, value);
     }

@@ -75,6 +75,7 @@ struct Metadata {
   std::vector<std::string> output_fields;  // draft #197: to carry in the alert
   std::vector<std::string> scope;
   std::vector<RelatedRule> related;
+  Node tests;  // `tests:` of the document (deploy/RULE_TESTS.md); null where it has none
   std::vector<std::pair<std::string, Node>> custom;  // every key that is none of the above
 
   SourceLocation where;  // of the document

@@ -24,8 +24,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// SigmaHQ's recorded events, with an info.yml beside each.
+constexpr std::string_view kRegressionFolder = "regression_data";
+
+// Tests lie beside the rules (deploy/RULE_TESTS.md).
 bool IsRuleFile(const fs::path& path) {
-  return path.extension() == ".yml" || path.extension() == ".yaml";
+  return (path.extension() == ".yml" || path.extension() == ".yaml") &&
+         path.stem().extension() != ".test";
 }
 
 // The rule files below `path`, in the order of their names, each once over all calls (`seen`).
@@ -42,7 +47,8 @@ void FindFiles(const std::string& path, std::set<std::string>* seen, std::vector
     fs::recursive_directory_iterator it(path, fs::directory_options::follow_directory_symlink,
                                         error);
     for (; !error && it != fs::recursive_directory_iterator(); it.increment(error)) {
-      if (it->path().filename().string().starts_with('.')) {
+      const std::string name = it->path().filename().string();
+      if (name.starts_with('.') || (name == kRegressionFolder && it->is_directory())) {
         if (it->is_directory()) it.disable_recursion_pending();
         continue;
       }

@@ -13,9 +13,10 @@
 // not exist or cannot be read, and one that holds no rule at all.
 //
 // Folders are read recursively, files *.yml and *.yaml in the order of their names; names that
-// begin with a dot are passed over. A file may hold several documents. Sigma's old collections
-// work, too: `action: global` is merged into the documents behind it, `reset` ends that, `repeat`
-// is merged into a copy of the document before (as pySigma does: the global document wins).
+// begin with a dot are passed over, and so are tests: *.test.yml and folders called
+// regression_data. A file may hold several documents. Sigma's old collections work, too: `action:
+// global` is merged into the documents behind it, `reset` ends that, `repeat` is merged into a copy
+// of the document before (as pySigma does: the global document wins).
 //
 // Thread-safety: plain data.
 #pragma once
