@@ -58,6 +58,14 @@ struct Incident {
   uint64_t event_count = 0;            // all its events, those beyond the evidence included
   std::span<const Evidence> evidence;  // in (time, seq) order, the anchor first; capped
   uint64_t evidence_dropped = 0;       // events that the cap left out
+  // Of a correlation: what was counted, summed... as a decimal number, and what it was compared
+  // with ("gte 10"); empty where there is nothing of the kind.
+  std::string_view value;
+  std::string_view threshold;
+  double value_error = 0;  // relative, of three standard deviations; 0: the value is exact
+  // With Activity::kClose: the incident that goes on in its place.
+  bool merged = false;
+  IncidentId merged_into{};
 };
 
 // What the identity is made of.

@@ -15,7 +15,7 @@ namespace {
 
 // A part is a kind byte, then 16 bytes of an address, or a length byte pair and the text. See
 // state/FORMAT.md, "Canonical key".
-enum PartKind : char { kTenant = 't', kAddress = 'a', kText = 's', kHashed = 'h' };
+enum PartKind : char { kTenant = 't', kAddress = 'a', kText = 's', kHashed = 'h', kMissing = 'n' };
 
 void AppendText(PartKind kind, std::string_view text, std::string* out) {
   if (text.size() > kKeyPartBytesMax) {
@@ -88,6 +88,11 @@ std::span<const std::string_view> KeyBuilder::Build(const Event& event) {
   bool capped = false;
   for (int slot : options_.slots) {
     const Value& value = event.field(slot);
+    const bool missing = value.is_null_or_absent() || (value.is_array() && value.items().empty());
+    if (missing && options_.keep_missing) {
+      for (size_t i = 0; i < used; ++i) buffers_[i].push_back(kMissing);
+      continue;
+    }
     if (!value.is_array()) {
       for (size_t i = 0; i < used; ++i) {
         if (AppendKeyPart(value, options_.cased, &buffers_[i])) continue;
@@ -144,6 +149,8 @@ std::string KeyText(std::string_view key) {
     } else if (kind == kHashed) {
       part = std::string(key.substr(0, kKeyPartBytesMax)) + "...";
       key.remove_prefix(kKeyPartBytesMax + 16);
+    } else if (kind == kMissing) {
+      part = "(none)";
     } else {
       BONGSU_CHECK(key.size() >= 2);
       const size_t size =

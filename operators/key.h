@@ -7,7 +7,8 @@
 //   - an IP address (any spelling): 16 bytes, IPv4 as ::ffff:a.b.c.d;
 //   - a number: its shortest decimal text, equal to the same string;
 //   - any other string: simple-case-folded UTF-8 (not with `cased`);
-//   - longer than 256 bytes: the first 256 bytes and a 128-bit hash.
+//   - longer than 256 bytes: the first 256 bytes and a 128-bit hash;
+//   - nothing, where `keep_missing` makes a group of the events without it.
 // An array makes one key for each distinct member, 16 at most (counted when there were more). A
 // part that is absent or null makes none: the event does not take part (counted). The byte grammar
 // is in state/FORMAT.md, section "Canonical key".
@@ -33,9 +34,10 @@ inline constexpr int kKeyMembersMax = 16;
 inline constexpr size_t kKeyPartBytesMax = 256;
 
 struct KeyOptions {
-  std::vector<int> slots;  // the parts, in order; none: one key for all events of the tenant
-  std::string tenant;      // put in front of every key; may be empty
-  bool cased = false;      // no case folding
+  std::vector<int> slots;     // the parts, in order; none: one key for all events of the tenant
+  std::string tenant;         // put in front of every key; may be empty
+  bool cased = false;         // no case folding
+  bool keep_missing = false;  // an absent or null part is a value of its own
 };
 
 struct KeyCounters {

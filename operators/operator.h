@@ -67,6 +67,7 @@ struct InputSpec {
   bool from_operator = false;  // `source` names an operator of a lower level
   std::vector<std::string> key_fields;
   bool cased = false;
+  bool keep_missing = false;        // an absent or null part of the key is a group of its own
   std::vector<std::string> fields;  // carried into state and alerts, in payload order
   std::shared_ptr<const sigma::Selection> selection;  // which events take part; null for all
 };
@@ -81,6 +82,12 @@ struct RuleInfo {
   std::vector<std::string> tags;  // Sigma's tags: attack.t1059.001, attack.execution
   // Of a Sigma rule: all that it says about itself; null for an operator of the configuration.
   std::shared_ptr<const sigma::Metadata> metadata;
+};
+
+// A field of a result that is pooled from all its events: where each input carries it.
+struct ResultField {
+  std::string name;            // as the readers' inputs call it
+  std::vector<int> positions;  // by port: index into InputSpec::fields, or -1
 };
 
 class OperatorContext;
@@ -107,6 +114,9 @@ class OperatorSpec {
   // How far a result's time may lie behind the closing time when it is handed to a higher level;
   // that level's watermark for it is `closing time - result_delay()`.
   virtual DurationNs result_delay() const { return 0; }
+  // What readers get of the evidence. Empty: of each input its first event's fields, called
+  // "<input>.<field>". Else these fields, each with its distinct values over all the evidence.
+  const std::vector<ResultField>& pooled_results() const { return pooled_results_; }
   // One sentence for people: why these events are an incident.
   virtual std::string Why(const Incident& incident) const = 0;
   virtual std::unique_ptr<Operator> NewInstance() const = 0;
@@ -119,6 +129,7 @@ class OperatorSpec {
 
   RuleInfo rule_;
   std::vector<InputSpec> inputs_;
+  std::vector<ResultField> pooled_results_;
   std::string semantic_hash_;
   bool emits_alerts_ = true;
 };

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <span>
+
+#include "operators/sigma/correlation.h"
 
 namespace bongsu {
 namespace {
@@ -33,6 +36,37 @@ void WarnUnmapped(const Config& config, Diagnostics& diagnostics) {
             "the format '{}' says nothing of Sigma log sources: every rule is tried on '{}'",
             source.format.name, source.name),
         "write format: {base: ..., logsource: {product: ...}}");
+  }
+}
+
+// The operators of the rule set's correlations, lowest level first.
+void AddCorrelations(std::span<const sigma::SourceShape> shapes, Config* config,
+                     Diagnostics& diagnostics) {
+  const sigma::RuleSet& rules = *config->rules;
+  std::vector<std::string> hashes(rules.entries.size());
+  for (sigma::CorrelationPlan& plan :
+       sigma::PlanCorrelations(rules, *config->binding, shapes, diagnostics)) {
+    const sigma::RuleEntry& entry = rules.entries[plan.entry];
+    const uint32_t index = plan.entry;
+    auto spec = sigma::MakeCorrelation(rules, std::move(plan), hashes, diagnostics);
+    if (spec == nullptr) continue;
+    hashes[index] = spec->semantic_hash();
+    for (const SourceConfig& source : config->sources) {
+      if (source.name == spec->rule().name)
+        diagnostics.Error(entry.rule.metadata.where,
+                          fmt::format("a source is called '{}', too", source.name), "");
+    }
+    for (const auto& other : config->operators) {
+      if (other->rule().name == spec->rule().name)
+        diagnostics.Error(entry.rule.metadata.where,
+                          fmt::format("two operators are called '{}'", other->rule().name), "");
+    }
+    FieldTable results;
+    for (const ResultField& field : spec->pooled_results()) results.Slot(field.name);
+    for (const char* field : {"rule", "level", "key"}) results.Slot(field);
+    config->operators.push_back(std::move(spec));
+    config->operator_levels.push_back(entry.level);
+    config->result_fields.push_back(std::move(results));
   }
 }
 
@@ -78,6 +112,7 @@ void LoadRules(const OptionReader& top, const std::function<std::string(const st
   }
   config->binding = std::make_unique<const sigma::RuleBinding>(
       sigma::BindRules(*config->rules, shapes, diagnostics));
+  AddCorrelations(shapes, config, diagnostics);
 }
 
 std::string RulesText(const Config& config) {

@@ -40,6 +40,7 @@ Feed MakeFeed(uint16_t op, uint8_t port, const InputSpec& input, const FieldTabl
   feed.selection = input.selection.get();
   feed.key.tenant = tenant;
   feed.key.cased = input.cased;
+  feed.key.keep_missing = input.keep_missing;
   for (const std::string& name : input.key_fields) feed.key.slots.push_back(fields.Find(name));
   for (const std::string& name : input.fields) feed.payload_slots.push_back(fields.Find(name));
   for (int slot : feed.key.slots) BONGSU_CHECK(slot >= 0);

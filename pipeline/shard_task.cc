@@ -273,38 +273,89 @@ absl::Status ShardTask::Advance(int level, uint64_t number) {
   return absl::OkStatus();
 }
 
-// A result becomes an event of the next level: its fields are those of its first evidence on each
-// port, named "<port>.<field>", then "rule", "level" and "key" (the order of
-// Config::result_fields).
+namespace {
+
+// What results hold of the evidence; the values point into `readers`.
+class ResultValues {
+ public:
+  ResultValues(const OperatorSpec& spec, const Incident& incident, const FieldTable& fields)
+      : values_(static_cast<size_t>(fields.size())) {
+    for (const Evidence& evidence : incident.evidence) {
+      readers_.push_back(std::make_unique<PayloadReader>(evidence.payload));
+      carried_.push_back(ReadPayload(*readers_.back()));
+    }
+    if (spec.pooled_results().empty())
+      FirstOfEachInput(spec, incident, fields);
+    else
+      Pooled(spec, incident, fields);
+  }
+  void Set(const FieldTable& fields, const char* name, std::string_view text) {
+    if (const int slot = fields.Find(name); slot >= 0)
+      values_[static_cast<size_t>(slot)] = Value::String(text);
+  }
+  std::span<const Value> values() const { return values_; }
+
+ private:
+  void FirstOfEachInput(const OperatorSpec& spec, const Incident& incident,
+                        const FieldTable& fields) {
+    std::vector<bool> seen(spec.inputs().size(), false);
+    for (size_t e = 0; e < carried_.size(); ++e) {
+      const uint8_t port = incident.evidence[e].port;
+      if (seen[port]) continue;
+      seen[port] = true;
+      const InputSpec& input = spec.inputs()[port];
+      for (size_t i = 0; i < carried_[e].size() && i < input.fields.size(); ++i) {
+        const int slot = fields.Find(input.name + "." + input.fields[i]);
+        if (slot >= 0) values_[static_cast<size_t>(slot)] = carried_[e][i];
+      }
+    }
+  }
+  void Pooled(const OperatorSpec& spec, const Incident& incident, const FieldTable& fields) {
+    pools_.resize(spec.pooled_results().size());
+    for (size_t f = 0; f < pools_.size(); ++f) {
+      const ResultField& field = spec.pooled_results()[f];
+      std::vector<Value>& pool = pools_[f];
+      const auto add = [&pool](const Value& value) {
+        if (value.is_null_or_absent() || pool.size() >= kPayloadArrayItemsMax) return;
+        if (std::none_of(pool.begin(), pool.end(),
+                         [&](const Value& one) { return one.text() == value.text(); }))
+          pool.push_back(value);
+      };
+      for (size_t e = 0; e < carried_.size(); ++e) {
+        const int position = field.positions[incident.evidence[e].port];
+        if (position < 0 || static_cast<size_t>(position) >= carried_[e].size()) continue;
+        const Value& value = carried_[e][static_cast<size_t>(position)];
+        if (!value.is_array()) add(value);
+        for (const Value& item : value.items()) add(item);
+      }
+      const auto slot = static_cast<size_t>(fields.Find(field.name));
+      if (!pool.empty()) values_[slot] = pool.size() == 1 ? pool[0] : Value::Array(pool);
+    }
+  }
+
+  std::vector<std::unique_ptr<PayloadReader>> readers_;  // arrays of the values live in them
+  std::vector<std::vector<Value>> carried_;              // by evidence
+  std::vector<std::vector<Value>> pools_;                // by pooled field
+  std::vector<Value> values_;
+};
+
+}  // namespace
+
+// A result becomes an event of the next level: its fields are pooled from its events
+// (OperatorSpec::pooled_results), or those of its first evidence on each port, named
+// "<port>.<field>"; then "rule", "level" and "key" (the order of Config::result_fields).
 void ShardTask::Forward(const OperatorSpec& spec, const Incident& incident, EventTimeNs time) {
   size_t op = 0;
   while (plan_.operators[op].spec != &spec) ++op;
   const OperatorPlan& operator_plan = plan_.operators[op];
   const FieldTable& fields = operator_plan.result_fields;
-  std::vector<Value> values(static_cast<size_t>(fields.size()));
-  std::vector<std::unique_ptr<PayloadReader>> readers;  // arrays of the values live in them
-  std::vector<bool> seen(spec.inputs().size(), false);
+  ResultValues values(spec, incident, fields);
   const std::string key = KeyText(incident.key);
-  for (const Evidence& evidence : incident.evidence) {
-    if (seen[evidence.port]) continue;
-    seen[evidence.port] = true;
-    const InputSpec& input = spec.inputs()[evidence.port];
-    readers.push_back(std::make_unique<PayloadReader>(evidence.payload));
-    const std::vector<Value> carried = ReadPayload(*readers.back());
-    for (size_t i = 0; i < carried.size() && i < input.fields.size(); ++i) {
-      const int slot = fields.Find(input.name + "." + input.fields[i]);
-      if (slot >= 0) values[static_cast<size_t>(slot)] = carried[i];
-    }
-  }
-  const auto set = [&](const char* name, std::string_view text) {
-    if (const int slot = fields.Find(name); slot >= 0)
-      values[static_cast<size_t>(slot)] = Value::String(text);
-  };
-  set("rule", spec.rule().name);
-  set("level", spec.rule().level);
-  set("key", key);
+  values.Set(fields, "rule", spec.rule().name);
+  values.Set(fields, "level", spec.rule().level);
+  values.Set(fields, "key", key);
   Event event;
-  event.fields = values;
+  event.fields = values.values();
   event.time = time;
   event.has_time = true;
   // The anchor's place in its source names the result: it is unique for an operator and stable.

@@ -82,13 +82,18 @@ class TimeListCursor {
 class TimeList {
  public:
   virtual ~TimeList() = default;
-  // Adds an entry, or replaces the one of the same key and id (the mark too).
+  // Adds an entry, or replaces the one of the same key and id (the mark too). A new value of the
+  // old one's size takes its place in memory.
   [[nodiscard]] virtual absl::Status Put(std::string_view key, EntryId id, std::string_view value,
                                          uint8_t mark = 0) = 0;
   // Visits the entries of `key` with from <= time <= to, in (time, seq) order, until `visit`
   // returns false. The callback may change marks through the cursor, and nothing else in this list.
   [[nodiscard]] virtual absl::Status Scan(std::string_view key, EventTimeNs from, EventTimeNs to,
                                           absl::FunctionRef<bool(TimeListCursor&)> visit) = 0;
+  // How many entries a Scan would visit, without visiting them: two binary searches for each
+  // bucket.
+  [[nodiscard]] virtual absl::Status Count(std::string_view key, EventTimeNs from, EventTimeNs to,
+                                           uint64_t* n) = 0;
   // Nothing with time < `time` will be read again. Buckets that end at or before it are dropped; it
   // never goes back. Puts below it are refused silently: the caller has called them late.
   virtual void ExpireBefore(EventTimeNs time) = 0;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "state/check.h"
 #include "state/key_encoding.h"
@@ -148,13 +149,14 @@ absl::Status TimeListImpl::Load(int64_t index, Bucket& bucket, Segment& segment,
       bad = absl::DataLossError("a list's row has the wrong size");
       return false;
     }
-    const std::string_view bytes = segment.arena.Copy(value.substr(1));
+    const size_t size = value.size() - 1;
+    char* const bytes = segment.arena.Allocate(size);
+    std::memcpy(bytes, value.data() + 1, size);
     // Rows come in order, and a chunk is loaded before anything is put into it.
-    Insert(
-        bucket, segment, chunk, chunk.size,
-        {ReadTime(stored.substr(row.size())), ReadU64(stored.substr(row.size() + 8)), bytes.data(),
-         static_cast<uint32_t>(bytes.size()), static_cast<uint8_t>(value[0]), false});
-    Charge(bucket, segment, bytes.size());
+    Insert(bucket, segment, chunk, chunk.size,
+           {ReadTime(stored.substr(row.size())), ReadU64(stored.substr(row.size() + 8)), bytes,
+            static_cast<uint32_t>(size), static_cast<uint8_t>(value[0]), false});
+    Charge(bucket, segment, size);
     return true;
   }));
   BONGSU_RETURN_IF_ERROR(bad);
@@ -193,17 +195,26 @@ absl::Status TimeListImpl::Put(std::string_view key, EntryId id, std::string_vie
   // Usually the newest of its key: look from the end.
   size_t at = chunk.size;
   while (at > 0 && Before(id.time, id.seq, entries[at - 1].time, entries[at - 1].seq)) --at;
-  const std::string_view bytes = segment.arena.Copy(value);
   const bool same = at > 0 && entries[at - 1].time == id.time && entries[at - 1].seq == id.seq;
+  if (same && entries[at - 1].size == value.size()) {
+    // Changed over and over, as a counter is, it must not fill the arena.
+    --at;
+    std::memcpy(entries[at].data, value.data(), value.size());
+    entries[at].mark = mark;
+    MarkDirty(bucket, segment, found->first, chunk, entries[at]);
+    return absl::OkStatus();
+  }
+  char* const bytes = segment.arena.Allocate(value.size());
+  if (!value.empty()) std::memcpy(bytes, value.data(), value.size());
   if (same) {
     --at;
     Entry& entry = entries[at];
-    entry.data = bytes.data();
-    entry.size = static_cast<uint32_t>(bytes.size());
+    entry.data = bytes;
+    entry.size = static_cast<uint32_t>(value.size());
     entry.mark = mark;
   } else {
     Insert(bucket, segment, chunk, at,
-           {id.time, id.seq, bytes.data(), static_cast<uint32_t>(bytes.size()), mark, false});
+           {id.time, id.seq, bytes, static_cast<uint32_t>(value.size()), mark, false});
   }
   Charge(bucket, segment, value.size());
   MarkDirty(bucket, segment, found->first, chunk, chunk.entries[at]);
@@ -237,6 +248,30 @@ absl::Status TimeListImpl::Scan(std::string_view key, EventTimeNs from, EventTim
       }
       if (!more) return absl::OkStatus();
     }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TimeListImpl::Count(std::string_view key, EventTimeNs from, EventTimeNs to,
+                                 uint64_t* n) {
+  *n = 0;
+  from = std::max(from, expired_);
+  if (from > to) return absl::OkStatus();
+  const size_t hash = StringViewHash()(key);
+  for (auto it = buckets_.lower_bound(BucketOf(from));
+       it != buckets_.end() && it->first <= BucketOf(to); ++it) {
+    Segment& segment = SegmentOf(it->second, hash);
+    BONGSU_ASSIGN_OR_RETURN(Chunks::value_type * found,
+                            Find(it->first, it->second, segment, key, hash, /*make=*/false));
+    if (found == nullptr) continue;
+    const Chunk& chunk = found->second;
+    const Entry* const first =
+        std::lower_bound(chunk.begin(), chunk.end(), from,
+                         [](const Entry& entry, EventTimeNs time) { return entry.time < time; });
+    const Entry* const last =
+        std::upper_bound(first, static_cast<const Entry*>(chunk.end()), to,
+                         [](EventTimeNs time, const Entry& entry) { return time < entry.time; });
+    *n += static_cast<uint64_t>(last - first);
   }
   return absl::OkStatus();
 }

@@ -40,6 +40,7 @@ class TimeListImpl : public TimeList {
   absl::Status Put(std::string_view key, EntryId id, std::string_view value, uint8_t mark) override;
   absl::Status Scan(std::string_view key, EventTimeNs from, EventTimeNs to,
                     absl::FunctionRef<bool(TimeListCursor&)> visit) override;
+  absl::Status Count(std::string_view key, EventTimeNs from, EventTimeNs to, uint64_t* n) override;
   void ExpireBefore(EventTimeNs time) override;
 
   void Freeze(EpochId epoch, FrozenShard* frozen);
@@ -63,7 +64,7 @@ class TimeListImpl : public TimeList {
   struct Entry {
     EventTimeNs time;
     RecordSeq seq;
-    const char* data;
+    char* data;
     uint32_t size;
     uint8_t mark;
     bool dirty;

@@ -249,7 +249,13 @@ class Loader {
         entry.references.clear();
         for (const PlacedText& name : entry.rule.correlation().rules)
           Refer(name, index, &entry, found);
-        if (!found.has_errors()) CheckAliases(entry, found);
+        if (found.has_errors()) Refuse(i, found);
+      }
+      // Aliases may name rules below those that are referred to: only now is it known which.
+      for (size_t i = 0; refused_.empty() && i < set_.entries.size(); ++i) {
+        if (set_.entries[i].rule.kind() != RuleKind::kCorrelation) continue;
+        Diagnostics found;
+        CheckAliases(set_.entries[i], found);
         if (found.has_errors()) Refuse(i, found);
       }
       if (refused_.empty()) SetLevels();

@@ -8,6 +8,8 @@
 
 #include "operators/key.h"
 #include "operators/payload.h"
+#include "operators/sigma/correlation.h"
+#include "operators/sigma/rule_binding.h"
 #include "state/check.h"
 
 namespace bongsu::testing {
@@ -24,6 +26,8 @@ std::string FinalIncident::Text() const {
   std::string text = fmt::format("{} {} count {} dropped {} [{}, {}]", id, key, event_count,
                                  evidence_dropped, first_time, last_time);
   for (const auto& [source, offset] : evidence) text += fmt::format(" {}@{}", source, offset);
+  if (!value.empty()) text += " value " + value;
+  if (!merged_into.empty()) text += " merged into " + merged_into;
   return text;
 }
 
@@ -46,7 +50,8 @@ class OperatorHarness::Build : public OperatorBuildContext, public PartitionName
     BONGSU_CHECK_MSG(it != sources_.end(), "an event of an unknown source");
     return static_cast<size_t>(it - sources_.begin());
   }
-  const FieldTable& fields(size_t source) const { return fields_[source]; }
+  FieldTable& fields(size_t source) { return fields_[source]; }
+  const std::vector<std::string>& names() const { return sources_; }
   const std::string& name(size_t source) const { return sources_[source]; }
 
   Diagnostics diagnostics;
@@ -62,13 +67,17 @@ class OperatorHarness::Output : public OperatorOutput {
       : harness_(harness), incidents_(incidents) {}
   void Alert(const OperatorSpec&, const Incident& incident) override {
     FinalIncident& one = incidents_[IncidentIdText(incident.id)];
-    ++(incident.activity == Activity::kCreate ? one.creates : one.updates);
+    ++(incident.activity == Activity::kCreate   ? one.creates
+       : incident.activity == Activity::kUpdate ? one.updates
+                                                : one.closes);
     one.id = IncidentIdText(incident.id);
     one.key = KeyText(incident.key);
     one.event_count = incident.event_count;
     one.evidence_dropped = incident.evidence_dropped;
     one.first_time = incident.first_time;
     one.last_time = incident.last_time;
+    one.value = incident.value;
+    one.merged_into = incident.merged ? IncidentIdText(incident.merged_into) : "";
     one.evidence.clear();
     for (const Evidence& evidence : incident.evidence) {
       PayloadReader reader(
@@ -77,6 +86,8 @@ class OperatorHarness::Output : public OperatorOutput {
       one.evidence.emplace_back(harness_.build_->name(SeqPartition(evidence.seq)),
                                 SeqOffset(evidence.seq));
     }
+    harness_.emitted_.push_back(
+        fmt::format("{} {}", static_cast<int>(incident.activity), one.Text()));
   }
   void Forward(const OperatorSpec&, const Incident& incident, EventTimeNs time) override {
     harness_.forwarded_.emplace_back(IncidentIdText(incident.id), time);
@@ -146,6 +157,28 @@ OperatorHarness::OperatorHarness(const std::string& yaml, std::vector<std::strin
   BONGSU_CHECK_MSG(spec_ != nullptr, build_->diagnostics.Text());
 }
 
+OperatorHarness::OperatorHarness(const std::string& rules, const std::string& rule,
+                                 std::vector<std::string> sources)
+    : build_(std::make_unique<Build>(std::move(sources))) {
+  Diagnostics& diagnostics = build_->diagnostics;
+  const sigma::RuleSet set = sigma::ParseRuleSet(rules, "rules.yml", {.strict = true}, diagnostics);
+  const sigma::LogSourceMap any;
+  std::vector<sigma::SourceShape> shapes;
+  for (size_t i = 0; i < build_->names().size(); ++i)
+    shapes.push_back({build_->names()[i], &any, &build_->fields(i), {}});
+  BONGSU_CHECK_MSG(!diagnostics.has_errors(), diagnostics.Text());
+  const sigma::RuleBinding binding = sigma::BindRules(set, shapes, diagnostics);
+  std::vector<std::string> hashes(set.entries.size());
+  for (sigma::CorrelationPlan& plan : sigma::PlanCorrelations(set, binding, shapes, diagnostics)) {
+    const uint32_t entry = plan.entry;
+    auto spec = sigma::MakeCorrelation(set, std::move(plan), hashes, diagnostics);
+    if (spec == nullptr) continue;
+    hashes[entry] = spec->semantic_hash();
+    if (spec->rule().name == rule) spec_ = std::move(spec);
+  }
+  BONGSU_CHECK_MSG(spec_ != nullptr && !diagnostics.has_errors(), diagnostics.Text());
+}
+
 OperatorHarness::~OperatorHarness() = default;
 
 std::map<std::string, FinalIncident> OperatorHarness::Run(const std::vector<TestEvent>& events,
@@ -153,6 +186,7 @@ std::map<std::string, FinalIncident> OperatorHarness::Run(const std::vector<Test
   late_ = 0;
   counters_.clear();
   forwarded_.clear();
+  emitted_.clear();
   std::map<std::string, FinalIncident> incidents;
   Output output(*this, incidents);
   const std::string path = NewStorePath();
@@ -189,6 +223,7 @@ std::map<std::string, FinalIncident> OperatorHarness::Run(const std::vector<Test
             (spec.selection != nullptr && !spec.selection->Matches(decoded)))
           continue;
         KeyOptions key;
+        key.keep_missing = spec.keep_missing;
         std::vector<int> slots;
         for (const std::string& field : spec.key_fields)
           key.slots.push_back(build_->fields(source).Find(field));

@@ -47,8 +47,11 @@ struct FinalIncident {
   EventTimeNs first_time = 0;
   EventTimeNs last_time = 0;
   std::vector<std::pair<std::string, int64_t>> evidence;  // source and offset, in order
+  std::string value;                                      // of a correlation
+  std::string merged_into;
   int creates = 0;
   int updates = 0;
+  int closes = 0;
   std::string Text() const;
 };
 
@@ -63,6 +66,10 @@ struct RunOptions {
 class OperatorHarness {
  public:
   OperatorHarness(const std::string& yaml, std::vector<std::string> sources);
+  // The correlation `rule` (its id, name or title) of a set of Sigma rules; every rule is tried on
+  // every source.
+  OperatorHarness(const std::string& rules, const std::string& rule,
+                  std::vector<std::string> sources);
   ~OperatorHarness();
 
   // Runs all events in their order, then ends the input. By incident id.
@@ -76,6 +83,9 @@ class OperatorHarness {
   uint64_t late() const { return late_; }
   const std::map<std::string, uint64_t>& counters() const { return counters_; }
   const std::vector<std::pair<std::string, EventTimeNs>>& forwarded() const { return forwarded_; }
+  // Everything that was written, in order: what it was (1 create, 2 update, 3 close) and
+  // FinalIncident::Text at the time.
+  const std::vector<std::string>& emitted() const { return emitted_; }
   void set_has_readers(bool has_readers) { has_readers_ = has_readers; }
   const OperatorSpec& spec() const { return *spec_; }
 
@@ -89,6 +99,7 @@ class OperatorHarness {
   bool has_readers_ = false;
   std::map<std::string, uint64_t> counters_;
   std::vector<std::pair<std::string, EventTimeNs>> forwarded_;
+  std::vector<std::string> emitted_;
 };
 
 // `events` in another order in which none is more than `lateness` behind the newest before it.

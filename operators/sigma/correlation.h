@@ -1,0 +1,97 @@
+// File: operators/sigma/correlation.h
+//
+// A Sigma correlation as an operator's spec: its inputs (one port for each rule that it refers to
+// and each source that has that rule's events, or for each correlation below it), its options, and
+// its identity. The operators of the types derive from it:
+//
+//   class MySpec : public CorrelationSpec {
+//    public:
+//     using CorrelationSpec::CorrelationSpec;
+//     std::string Why(const Incident& incident) const override;
+//     std::unique_ptr<Operator> NewInstance() const override;
+//   };
+//
+// and `MakeCorrelation` picks the class by `type`. What its author wrote is in `rule()` of the
+// base (title, level, tags, metadata) and in `correlation()` (group-by, condition, expression).
+//
+// Thread-safety: immutable after creation.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "operators/config/option.h"
+#include "operators/operator.h"
+#include "operators/sigma/correlation_inputs.h"
+#include "operators/sigma/rule.h"
+#include "operators/sigma/rule_set.h"
+
+namespace bongsu::sigma {
+
+enum class CorrelationWindow : uint8_t { kSliding, kTumbling, kSession };
+
+// Our own extensions: the map `bongsu:` within `correlation:`.
+struct CorrelationOptions {
+  CorrelationWindow window = CorrelationWindow::kSliding;
+  bool early = true;         // emit: early
+  bool early_asked = false;  // `emit: early` is written
+  bool reset = false;
+  DurationNs max_episode = 0;
+  DurationNs suppress = 0;
+  bool keep_missing = false;
+  size_t evidence_max = 0;
+  size_t events_max = 0;
+  size_t values_max = 0;
+  bool tie_time = false;  // temporal_ordered: events of one nanosecond are in no order
+};
+// The table of those keys; deploy/CONFIG.md has them from here.
+const std::vector<OptionDef>& CorrelationOptionDefs();
+
+// What a spec is made of.
+struct CorrelationParts {
+  CorrelationRule correlation;
+  RuleInfo info;
+  bool mute = false;
+  CorrelationOptions options;
+  std::vector<CorrelationInput> inputs;
+  std::vector<ResultField> results;
+  std::string semantic_hash;
+};
+
+class CorrelationSpec : public OperatorSpec {
+ public:
+  explicit CorrelationSpec(CorrelationParts parts);
+
+  const CorrelationRule& correlation() const { return correlation_; }
+  const CorrelationOptions& options() const { return options_; }
+  DurationNs timespan() const { return correlation_.timespan; }
+  // The index into CorrelationRule::rules that a port belongs to.
+  size_t reference(size_t port) const { return references_[port]; }
+  // Where a port's payload has condition.field, in its order: indices into InputSpec::fields.
+  std::span<const int> value_positions(size_t port) const { return value_positions_[port]; }
+  // "gte 10", "gte 10, lte 20"; empty without comparisons.
+  const std::string& threshold() const { return threshold_; }
+
+ protected:
+  // "with the same User, host (joe, h1)", or "" without group-by.
+  std::string GroupText(const Incident& incident) const;
+
+ private:
+  CorrelationRule correlation_;
+  CorrelationOptions options_;
+  std::vector<size_t> references_;
+  std::vector<std::vector<int>> value_positions_;
+  std::string threshold_;
+};
+
+// The spec of one plan. `hashes`: by entry, the semantic hash of what it may refer to. Null after
+// errors, all of which are in `diagnostics`.
+std::unique_ptr<CorrelationSpec> MakeCorrelation(const RuleSet& rules, CorrelationPlan plan,
+                                                 std::span<const std::string> hashes,
+                                                 Diagnostics& diagnostics);
+
+}  // namespace bongsu::sigma
