@@ -110,6 +110,13 @@ int MakeTopics(const Config& config, int replication) {
   return ExitStatus(status);
 }
 
+int Acls(const Arguments& arguments) {
+  const std::optional<Config> config = Load(arguments.config);
+  if (!config.has_value()) return kUsage;
+  for (const std::string& line : AclLines(*config, config->state.shards)) fmt::print("{}\n", line);
+  return 0;
+}
+
 int Topics(const Arguments& arguments, bool create) {
   const std::optional<Config> config = Load(arguments.config);
   if (!config.has_value()) return kUsage;
@@ -217,7 +224,11 @@ int Main(int argc, char** argv) {
   CLI::App* topics_check = topics->add_subcommand(
       "check",
       "Say what is wrong or unsafe with them\n\nExample: bongsu topics check -c bongsu.yaml");
-  for (CLI::App* command : {topics_create, topics_check})
+  CLI::App* topics_acls = topics->add_subcommand(
+      "acls",
+      "Print the permissions that are needed, as kafka-acls commands; asks no broker\n\n"
+      "Example: bongsu topics acls -c bongsu.yaml");
+  for (CLI::App* command : {topics_create, topics_check, topics_acls})
     command->add_option("-c,--config", arguments.config, "Configuration file")->required();
   for (CLI::App* command : {topics_create, run}) {
     command
@@ -270,6 +281,7 @@ int Main(int argc, char** argv) {
   if (page->parsed()) return ConfigPageCommand();
   if (show->parsed()) return Show(arguments);
   if (test->parsed()) return TestRules(arguments.test, stdout);
+  if (topics_acls->parsed()) return Acls(arguments);
   if (topics->parsed()) return Topics(arguments, topics_create->parsed());
   return check->parsed() ? Check(arguments) : Run(arguments);
 }

@@ -281,6 +281,37 @@ absl::Status CreateTopics(const Config& config, uint16_t shards, int replication
   return AwaitTopics(handle.get(), *made);
 }
 
+std::vector<std::string> AclLines(const Config& config, uint16_t shards) {
+  const auto property = [&](const char* name, const char* otherwise) {
+    const auto it = config.kafka.find(name);
+    return it == config.kafka.end() ? std::string(otherwise) : it->second;
+  };
+  const std::string begin =
+      fmt::format("kafka-acls --bootstrap-server '{}' --add --allow-principal 'User:{}'",
+                  property("bootstrap.servers", ""), property("sasl.username", "bongsu"));
+  std::vector<std::string> lines;
+  const auto allow = [&](const std::vector<std::string>& operations, const std::string& resource) {
+    lines.push_back(fmt::format("{} --operation {} {}", begin,
+                                fmt::join(operations, " --operation "), resource));
+  };
+  // Read and Write bring Describe with them.
+  for (const SourceConfig& source : config.sources) {
+    for (const std::string& topic : source.topics) allow({"Read"}, "--topic " + topic);
+  }
+  for (const TopicNeed& need : NeededTopics(config, shards)) {
+    std::vector<std::string> operations = {"Write", "Create", "DescribeConfigs"};
+    if (need.internal) operations.insert(operations.end(), {"Read", "Delete"});
+    allow(operations, "--topic " + need.name);
+  }
+  if (config.uses_kafka_sources()) allow({"Read"}, "--group " + config.application);
+  if (config.delivery == Delivery::kExactlyOnce && config.uses_kafka()) {
+    allow({"Write"}, fmt::format("--transactional-id {}- --resource-pattern-type prefixed",
+                                 config.application));
+    allow({"DescribeConfigs"}, "--cluster");
+  }
+  return lines;
+}
+
 absl::StatusOr<std::vector<TopicFinding>> CheckTopics(const Config& config, uint16_t shards) {
   BONGSU_ASSIGN_OR_RETURN(const KafkaHandle handle, AdminHandle(config));
   BONGSU_ASSIGN_OR_RETURN(const Cluster cluster, LookAtCluster(handle.get()));

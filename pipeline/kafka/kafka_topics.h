@@ -41,6 +41,10 @@ std::vector<TopicNeed> NeededTopics(const Config& config, uint16_t shards);
 absl::Status CreateTopics(const Config& config, uint16_t shards, int replication,
                           std::vector<std::string>* made);
 
+// The permissions that `run` needs, and `topics create` and `check` besides, as lines for a shell:
+// `kafka-acls ...`. Asks no broker: without them none would answer.
+std::vector<std::string> AclLines(const Config& config, uint16_t shards);
+
 struct TopicFinding {
   bool wrong = false;  // else unsafe: it works, until a broker fails
   std::string text;    // what is wrong, and what to do
