@@ -1,5 +1,9 @@
 #include "pipeline/alert_writer.h"
 
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+
 #include "operators/key.h"
 #include "pipeline/alert_formats.h"
 #include "pipeline/json_text.h"
@@ -54,6 +58,32 @@ std::unique_ptr<AlertWriter> MakeAlertWriter(const Config& config, const Partiti
                                              const Clock& clock) {
   if (config.alerts.format == AlertFormat::kNative) return MakeNativeWriter(config, partitions);
   return MakeOcsfWriter(config, partitions, clock);
+}
+
+size_t AlertBytesMax(const Config& config) {
+  constexpr int64_t kLibraryDefault = 1'000'000;  // librdkafka's message.max.bytes
+  constexpr int64_t kFrame = 2048;                // key, batch and record headers
+  if (config.alerts.topic.empty()) return std::numeric_limits<size_t>::max();
+  const auto it = config.kafka.find("message.max.bytes");
+  const int64_t most =
+      it == config.kafka.end() ? kLibraryDefault : std::strtoll(it->second.c_str(), nullptr, 10);
+  return static_cast<size_t>(std::max(most - kFrame, int64_t{1}));
+}
+
+size_t WriteAlert(AlertWriter& writer, const OperatorSpec& spec, const Incident& incident,
+                  size_t bytes_max, std::string* out) {
+  const size_t begin = out->size();
+  writer.Write(spec, incident, out);
+  Incident smaller = incident;
+  while (out->size() - begin > bytes_max && smaller.evidence.size() > 1) {
+    // All pieces may be as large as the first: half of them, until it fits.
+    smaller.evidence = smaller.evidence.first(smaller.evidence.size() / 2);
+    smaller.evidence_dropped =
+        incident.evidence_dropped + incident.evidence.size() - smaller.evidence.size();
+    out->resize(begin);
+    writer.Write(spec, smaller, out);
+  }
+  return incident.evidence.size() - smaller.evidence.size();
 }
 
 void WriteDeadLetter(const PartitionInfo& partition, int64_t offset, std::string_view reason,

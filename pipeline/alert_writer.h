@@ -29,6 +29,15 @@ class AlertWriter {
   virtual void Write(const OperatorSpec& spec, const Incident& incident, std::string* out) = 0;
 };
 
+// What an alert may be large at most: what the producer sends as one record (message.max.bytes,
+// less the record's frame); without bound in a file.
+size_t AlertBytesMax(const Config& config);
+// Writes the alert within `bytes_max`: where it would be larger, evidence is left out, the last
+// pieces first, and counted as dropped like what is beyond the operator's own bound; the first
+// piece always stays. Returns how many pieces were left out.
+size_t WriteAlert(AlertWriter& writer, const OperatorSpec& spec, const Incident& incident,
+                  size_t bytes_max, std::string* out);
+
 // `config` and `partitions` outlive the writer.
 std::unique_ptr<AlertWriter> MakeAlertWriter(const Config& config, const PartitionTable& partitions,
                                              const Clock& clock);

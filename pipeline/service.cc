@@ -262,7 +262,10 @@ absl::Status Service::Open(Mode mode) {
   Failures failures;
   if (mode == Mode::kRun) failures.Add(Listen());
   failures.Add(OpenState(mode));
-  failures.Add(OpenSources());
+  const absl::Status sources = OpenSources();
+  failures.Add(sources);
+  // Brokers that do not answer would be waited for again, and fail for the same reason.
+  if (absl::IsUnavailable(sources)) return failures.status();
   if (transactional()) failures.Add(CheckKafkaTopics(mode));
   failures.Add(OpenSinks());
   if (mode == Mode::kCheck && failures.status().ok() && !transactional()) {

@@ -25,7 +25,8 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
       : task_(task),
         partitions_(partitions),
         clock_(clock),
-        writer_(MakeAlertWriter(config, partitions, clock)) {
+        writer_(MakeAlertWriter(config, partitions, clock)),
+        alert_bytes_max_(AlertBytesMax(config)) {
     for (size_t i = 0; i < config.operators.size(); ++i) index_[config.operators[i].get()] = i;
   }
   void Begin(OutputChunk* chunk, LiveCounters* live) {
@@ -38,7 +39,8 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
     ++(incident.activity == Activity::kCreate ? counted.created : counted.updated);
     if (!spec.emits_alerts()) return;
     scratch_.clear();
-    writer_->Write(spec, incident, &scratch_);
+    if (WriteAlert(*writer_, spec, incident, alert_bytes_max_, &scratch_) > 0)
+      ++counted.named["alerts_cut"];
     chunk_->Add(Stream::kAlerts, IncidentIdText(incident.id), scratch_);
     live_->alerts.fetch_add(1, std::memory_order_relaxed);
   }
@@ -80,6 +82,7 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
   const PartitionTable& partitions_;
   const Clock& clock_;
   std::unique_ptr<AlertWriter> writer_;
+  const size_t alert_bytes_max_;
   absl::flat_hash_map<const OperatorSpec*, size_t> index_;
   OutputChunk* chunk_ = nullptr;
   LiveCounters* live_ = nullptr;

@@ -4,6 +4,7 @@
 #include <syslog.h>
 
 #include <chrono>
+#include <mutex>
 #include <string_view>
 #include <thread>
 
@@ -12,8 +13,30 @@
 namespace bongsu {
 namespace {
 
+// Why connections fail: a call that timed out says only that it did. Of the whole process.
+class LastFailure {
+ public:
+  void Set(std::string_view text) {
+    // "[thrd:host:9092/bootstrap]: host:9092/bootstrap: Connect to ..."
+    if (const size_t end = text.find("]: "); text.substr(0, 6) == "[thrd:" && end != text.npos)
+      text.remove_prefix(end + 3);
+    std::lock_guard lock(mutex_);
+    text_ = std::string(text);
+  }
+  std::string Get() const {
+    std::lock_guard lock(mutex_);
+    return text_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::string text_;  // guarded by mutex_
+};
+LastFailure last_failure;
+
 void OnLog(const rd_kafka_t*, int level, const char* facility, const char* text) {
   const std::string message = fmt::format("kafka {}: {}", facility, text);
+  if (std::string_view(facility) == "FAIL") last_failure.Set(text);
   // One `kafka:` section serves consumers and producers: what concerns the other is no news.
   const bool of_the_other = std::string_view(facility) == "CONFWARN" &&
                             message.find("will be ignored by this") != std::string::npos;
@@ -48,9 +71,17 @@ absl::Status Set(rd_kafka_conf_t* conf, const std::string& name, const std::stri
 
 absl::Status KafkaError(rd_kafka_resp_err_t error, const std::string& what) {
   if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return absl::OkStatus();
-  const std::string message =
+  std::string message =
       fmt::format("{}: {} ({})", what, rd_kafka_err2str(error), rd_kafka_err2name(error));
   switch (error) {
+    case RD_KAFKA_RESP_ERR__TRANSPORT:
+    case RD_KAFKA_RESP_ERR__TIMED_OUT:
+    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR__RESOLVE:
+      if (const std::string why = last_failure.Get(); !why.empty())
+        message += "; the last was: " + why;
+      return absl::UnavailableError(message);
     case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
       return absl::FailedPreconditionError(
           message + ": fenced: another process runs under the same `instance`");
@@ -61,6 +92,9 @@ absl::Status KafkaError(rd_kafka_resp_err_t error, const std::string& what) {
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+      return absl::PermissionDeniedError(
+          message + ": `bongsu topics acls` prints the permissions that are needed");
     case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
       return absl::PermissionDeniedError(message);
     default:

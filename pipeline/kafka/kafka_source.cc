@@ -526,7 +526,10 @@ absl::Status KafkaSource::OnError(const rd_kafka_message_t& message) {
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-      return KafkaError(error, "reading stopped");
+      return KafkaError(error, message.rkt == nullptr
+                                   ? std::string("reading stopped")
+                                   : fmt::format("reading of topic '{}' stopped",
+                                                 rd_kafka_topic_name(message.rkt)));
     default:
       LogWarning(
           fmt::format("kafka: {}", text));  // a lost broker and the like: the library tries again

@@ -178,7 +178,22 @@ void CheckReplication(const TopicNeed& need, const Cluster& cluster, const Setti
   }
 }
 
-void CheckOne(const TopicNeed& need, const Cluster& cluster,
+// A record that the broker refuses would end the process, again and again: what is too large must
+// be seen by our own producer, which cuts it or sends it to the dead letters.
+void CheckSize(const Config& config, const TopicNeed& need, const Settings& settings,
+               Findings& findings) {
+  const auto own = config.kafka.find("message.max.bytes");
+  const int64_t ours =
+      own == config.kafka.end() ? 1'000'000 : std::strtoll(own->second.c_str(), nullptr, 10);
+  const int64_t theirs = Number(settings, "max.message.bytes", ours);
+  if (ours <= theirs) return;
+  findings.Wrong(fmt::format(
+      "topic '{}' ({}) takes records of up to {} bytes (max.message.bytes), but ours may "
+      "have {}: raise it, or set kafka: {{message.max.bytes: \"{}\"}}",
+      need.name, need.purpose, theirs, ours, theirs));
+}
+
+void CheckOne(const Config& config, const TopicNeed& need, const Cluster& cluster,
               const std::optional<Settings>& settings, Findings& findings) {
   const int partitions = cluster.partitions.at(need.name);
   if (need.partitions > 0 && partitions != need.partitions) {
@@ -202,6 +217,7 @@ void CheckOne(const TopicNeed& need, const Cluster& cluster,
                                name, it->second, value));
   }
   CheckReplication(need, cluster, *settings, findings);
+  CheckSize(config, need, *settings, findings);
 }
 
 void CheckBroker(const Config& config, const std::optional<Settings>& settings, int brokers,
@@ -324,7 +340,7 @@ absl::StatusOr<std::vector<TopicFinding>> CheckTopics(const Config& config, uint
     }
     BONGSU_ASSIGN_OR_RETURN(const std::optional<Settings> settings,
                             Describe(handle.get(), RD_KAFKA_RESOURCE_TOPIC, need.name));
-    CheckOne(need, cluster, settings, findings);
+    CheckOne(config, need, cluster, settings, findings);
   }
   if (config.delivery == Delivery::kExactlyOnce && cluster.any_broker >= 0) {
     BONGSU_ASSIGN_OR_RETURN(

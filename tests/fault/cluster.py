@@ -19,15 +19,18 @@ import common  # noqa: E402
 class Broker:
     """deploy/local-kafka in a folder of its own."""
 
-    def __init__(self, work, port):
+    def __init__(self, work, port, properties=""):
         self.data = os.path.join(work, "broker")
+        self.properties = os.path.join(work, "broker.properties")
+        with open(self.properties, "w") as out:
+            out.write(properties)
         self.port = port
         self.address = f"127.0.0.1:{port}"
 
     def _do(self, *words):
         jars = os.path.join(os.path.dirname(common.BUILD), "kafka-jars")
         return common.run([os.path.join(common.SOURCE, "deploy", "local-kafka"), *words, "--data", self.data,
-                           "--port", str(self.port), "--jars", jars])
+                           "--port", str(self.port), "--jars", jars, "--properties", self.properties])
 
     def start(self):
         self._do("start")

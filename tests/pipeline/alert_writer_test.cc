@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "operators/key.h"
@@ -224,6 +225,38 @@ TEST_F(AlertWriterTest, OcsfShowsWhatTheCapLeftOut) {
   EXPECT_EQ(alert["metadata"]["is_truncated"], true);
   EXPECT_EQ(alert["unmapped"]["evidence_listed"], 2);
   EXPECT_EQ(alert["unmapped"]["evidence_dropped"], 38);
+}
+
+TEST_F(AlertWriterTest, AnAlertTooLargeLosesEvidenceAndSaysSo) {
+  Incident incident = MakeIncident();
+  incident.evidence_dropped = 1;
+  const std::vector<Evidence> many(40, evidence_[1]);
+  incident.evidence = many;
+  const auto writer = MakeAlertWriter(config_, partitions_, clock_);
+  std::string whole;
+  EXPECT_EQ(WriteAlert(*writer, spec_, incident, std::numeric_limits<size_t>::max(), &whole), 0u);
+  std::string cut = "before";
+  const size_t left_out = WriteAlert(*writer, spec_, incident, whole.size() / 3, &cut);
+  EXPECT_EQ(left_out, 30u);
+  EXPECT_LE(cut.size(), whole.size() / 3 + 6);
+  const Json alert = Json::parse(cut.substr(6));
+  EXPECT_EQ(alert["unmapped"]["evidence_listed"], 10);
+  EXPECT_EQ(alert["unmapped"]["evidence_dropped"], 31);
+  EXPECT_EQ(alert["metadata"]["is_truncated"], true);
+  EXPECT_EQ(alert["finding_info"]["uid"], Json::parse(whole)["finding_info"]["uid"]);
+  // The first piece stays, whatever the bound.
+  std::string one;
+  EXPECT_EQ(WriteAlert(*writer, spec_, incident, 10, &one), 39u);
+  EXPECT_EQ(Json::parse(one)["evidences"].size(), 1u);
+}
+
+TEST_F(AlertWriterTest, OnlyATopicBoundsAnAlert) {
+  config_.alerts.file = "alerts.jsonl";
+  EXPECT_EQ(AlertBytesMax(config_), std::numeric_limits<size_t>::max());
+  config_.alerts.topic = "alerts";
+  EXPECT_EQ(AlertBytesMax(config_), 1'000'000u - 2048);
+  config_.kafka["message.max.bytes"] = "50000";
+  EXPECT_EQ(AlertBytesMax(config_), 50'000u - 2048);
 }
 
 TEST_F(AlertWriterTest, OcsfHoldsForEveryActivityAndForMissingEntities) {
