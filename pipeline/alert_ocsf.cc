@@ -224,6 +224,13 @@ class OcsfWriter final : public AlertWriter {
     time("anchor_time", incident.anchor_time);
     time("first_time", incident.first_time);
     time("last_time", incident.last_time);
+    if (!incident.value.empty()) {
+      unmapped.Json("value", incident.value);
+      unmapped.Text("threshold", incident.threshold);
+      if (incident.value_error > 0)
+        unmapped.Json("value_error", fmt::format("{:.4f}", incident.value_error));
+    }
+    if (incident.merged) unmapped.Text("merged_into", IncidentIdText(incident.merged_into));
     unmapped.Number("evidence_listed", static_cast<int64_t>(incident.evidence.size()));
     unmapped.Number("evidence_dropped", static_cast<int64_t>(incident.evidence_dropped));
     unmapped.Close();

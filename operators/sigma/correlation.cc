@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "operators/key.h"
+#include "operators/sigma/correlation_aggregate.h"
 
 namespace bongsu::sigma {
 namespace {
@@ -205,11 +206,17 @@ std::unique_ptr<CorrelationSpec> MakeCorrelation(const RuleSet& rules, Correlati
   parts.results = std::move(plan.results);
   parts.semantic_hash = Sha256Hex(Normalised(entry, parts, hashes));
   if (diagnostics.errors() > errors) return nullptr;
-  diagnostics.Error(entry.rule.correlation().where,
-                    fmt::format("correlations of type '{}' cannot be run yet",
-                                CorrelationTypeName(entry.rule.correlation().type)),
-                    "take the rule out of the folder");
-  return nullptr;
+  switch (parts.correlation.type) {
+    case CorrelationType::kTemporal:
+    case CorrelationType::kTemporalOrdered:
+      diagnostics.Error(parts.correlation.where,
+                        fmt::format("correlations of type '{}' cannot be run yet",
+                                    CorrelationTypeName(parts.correlation.type)),
+                        "take the rule out of the folder");
+      return nullptr;
+    default:
+      return AggregateSpec::Create(std::move(parts), diagnostics);
+  }
 }
 
 }  // namespace bongsu::sigma

@@ -1,0 +1,91 @@
+#include "operators/sigma/correlation_aggregate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "operators/sigma/correlation_sliding.h"
+#include "operators/sigma/correlation_tiled.h"
+
+namespace bongsu::sigma {
+namespace {
+
+void CheckEmit(const AggregateSpec& spec, Diagnostics& diagnostics) {
+  const CorrelationOptions& options = spec.options();
+  if (!options.early_asked || (!spec.tiled() && spec.early())) return;
+  const char* why = spec.tiled()       ? "its windows are judged when they close"
+                    : options.reset    ? "with 'reset' it hangs on the order which events count"
+                    : options.suppress ? "with 'suppress' it hangs on the order which come first"
+                                       : "later events could make it false";
+  diagnostics.Error(spec.correlation().where, "'emit: early' cannot be had here",
+                    fmt::format("{}: leave it out", why));
+}
+
+void CheckOptions(const AggregateSpec& spec, Diagnostics& diagnostics) {
+  const CorrelationRule& rule = spec.correlation();
+  const CorrelationOptions& options = spec.options();
+  if (rule.type == CorrelationType::kValuePercentile && !rule.percentile)
+    diagnostics.Error(rule.condition_where, "value_percentile needs 'percentile'",
+                      "for example condition: {field: bytes, percentile: 95, gte: 1000}");
+  if (spec.comparisons().least() > options.events_max && rule.type == CorrelationType::kEventCount)
+    diagnostics.Error(rule.condition_where, "the condition asks for more than 'events_max' events",
+                      "raise correlation.bongsu.events_max");
+  if (options.reset && spec.tiled())
+    diagnostics.Error(rule.where, "'reset' is for sliding windows with gt or gte",
+                      "windows that follow one another share no events");
+}
+
+}  // namespace
+
+AggregateSpec::AggregateSpec(CorrelationParts parts, Comparisons comparisons)
+    : CorrelationSpec(std::move(parts)), comparisons_(std::move(comparisons)) {}
+
+std::unique_ptr<CorrelationSpec> AggregateSpec::Create(CorrelationParts parts,
+                                                       Diagnostics& diagnostics) {
+  const int errors = diagnostics.errors();
+  Comparisons comparisons(parts.correlation, diagnostics);
+  auto spec = std::make_unique<AggregateSpec>(std::move(parts), std::move(comparisons));
+  CheckEmit(*spec, diagnostics);
+  CheckOptions(*spec, diagnostics);
+  if (diagnostics.errors() > errors) return nullptr;
+  return spec;
+}
+
+bool AggregateSpec::tiled() const {
+  return options().window != CorrelationWindow::kSliding || !comparisons_.only_lower_bounds();
+}
+
+bool AggregateSpec::grows() const {
+  return correlation().type == CorrelationType::kEventCount ||
+         correlation().type == CorrelationType::kValueCount;
+}
+
+DurationNs AggregateSpec::settle_step() const {
+  return std::max<DurationNs>(1, timespan() / (found_on_arrival() ? 4 : 16));
+}
+
+DurationNs AggregateSpec::result_delay() const { return tiled() ? 0 : settle_step(); }
+
+std::string AggregateSpec::Why(const Incident& incident) const {
+  const CorrelationRule& rule = correlation();
+  std::string what =
+      fmt::format("{} event{}", incident.event_count, incident.event_count == 1 ? "" : "s");
+  std::string field;
+  for (const PlacedText& one : rule.fields) field += (field.empty() ? "" : ", ") + one.text;
+  std::string measured = std::string(CorrelationTypeName(rule.type));
+  if (!field.empty()) measured += " of " + field;
+  if (rule.percentile) measured += fmt::format(" ({:g} %)", *rule.percentile);
+  const std::string value =
+      incident.value_error > 0
+          ? fmt::format("about {} (+/- {:.1f} %)", incident.value, 100 * incident.value_error)
+          : std::string(incident.value);
+  return fmt::format("{}{}: {} is {} within {} ({})", what, GroupText(incident), measured, value,
+                     DurationText(timespan()), threshold());
+}
+
+std::unique_ptr<Operator> AggregateSpec::NewInstance() const {
+  if (tiled()) return MakeTiledCorrelation(*this);
+  return MakeSlidingCorrelation(*this);
+}
+
+}  // namespace bongsu::sigma

@@ -1,0 +1,227 @@
+// Sigma correlations in the running pipeline: files and rules in, incidents out.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "operators/registry.h"
+#include "pipeline/config.h"
+#include "pipeline/config_rules.h"
+#include "pipeline/service.h"
+#include "tests/conformance/ocsf_validator.h"
+
+namespace bongsu {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+constexpr char kDetection[] = R"(
+title: A logon fails
+name: fails
+level: low
+logsource: {product: windows}
+detection: {sel: {EventID: 4625}, condition: sel}
+---
+)";
+
+class CorrelationRulesTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / fmt::format("bongsu-correlation-test-{}", getpid());
+    fs::remove_all(folder_);
+    fs::create_directories(folder_ / "rules");
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  void Rules(const std::string& correlations) const {
+    std::ofstream(folder_ / "rules" / "r.yml") << kDetection << correlations;
+  }
+  // One failed logon for each {seconds, user, host}; a negative time: the year 2099.
+  void Logons(const std::vector<std::tuple<double, std::string, std::string>>& logons) const {
+    std::ofstream out(folder_ / "win.jsonl");
+    for (const auto& [seconds, user, host] : logons) {
+      const int whole = static_cast<int>(seconds);
+      const int ms = static_cast<int>((seconds - whole) * 1000 + 0.5);
+      const std::string time = seconds < 0
+                                   ? "2099-01-01T00:00:00Z"
+                                   : fmt::format("2026-01-01T{:02}:{:02}:{:02}.{:03}Z",
+                                                 whole / 3600, whole / 60 % 60, whole % 60, ms);
+      out << fmt::format(R"({{"@timestamp":"{}","EventID":4625,"Channel":"Security",)"
+                         R"("TargetUserName":"{}","Hostname":"{}"}})"
+                         "\n",
+                         time, user, host);
+    }
+  }
+
+  absl::Status Run(const std::string& format = "native", int threads = 2) {
+    OperatorRegistry registry;
+    RegisterAllOperators(registry);
+    Diagnostics diagnostics;
+    const auto config = ParseConfig(
+        fmt::format("application: correlation-test\nthreads: {}\nrules: [rules]\nsources:\n"
+                    "  - {{name: win, files: ['win.jsonl'], format: sysmon-nxlog}}\n"
+                    "sinks: {{alerts: {{file: alerts.jsonl, format: {}}}}}\n",
+                    threads, format),
+        (folder_ / "c.yaml").string(), registry, diagnostics);
+    messages_ = diagnostics.Text();
+    if (!config.has_value()) return absl::InvalidArgumentError(messages_);
+    Service service(*config);
+    absl::Status status = service.Open(Service::Mode::kRun);
+    if (!status.ok()) return status;
+    const std::atomic<bool> stop = false;
+    status = service.Run(stop, /*progress=*/false);
+    report_ = json::parse(ReportJson(service.Report()));
+    alerts_.clear();
+    std::ifstream in(folder_ / "alerts.jsonl");
+    for (std::string line; std::getline(in, line);) alerts_.push_back(json::parse(line));
+    return status;
+  }
+
+  fs::path folder_;
+  json report_;
+  std::string messages_;
+  std::vector<json> alerts_;
+};
+
+constexpr char kBruteForce[] = R"(
+title: Many logons fail
+id: 11111111-2222-4333-8444-555555555501
+level: high
+tags: [attack.credential-access, attack.t1110]
+correlation:
+  {type: event_count, rules: [fails], group-by: [TargetUserName],
+   timespan: 10s, condition: {gte: 3}}
+)";
+
+TEST_F(CorrelationRulesTest, EventCountWritesAnIncidentAndItsBaseIsMute) {
+  Rules(kBruteForce);
+  Logons({{0, "joe", "h1"}, {1, "ann", "h1"}, {5, "JOE", "h2"}, {9.9, "joe", "h3"}});
+  const absl::Status status = Run("ocsf");
+  ASSERT_TRUE(status.ok()) << std::string(status.message());
+  ASSERT_EQ(alerts_.size(), 1u);
+  const json& alert = alerts_[0];
+  EXPECT_EQ(alert["finding_info"]["title"], "Many logons fail");
+  EXPECT_EQ(alert["severity"], "High");
+  EXPECT_EQ(alert["count"], 3);
+  EXPECT_EQ(alert["unmapped"]["key"], "joe");
+  EXPECT_EQ(alert["unmapped"]["value"], 3);
+  EXPECT_EQ(alert["unmapped"]["threshold"], "gte 3");
+  EXPECT_EQ(alert["evidences"].size(), 3u);
+  EXPECT_EQ(alert["evidences"][0]["data"]["fields"]["TargetUserName"], "joe");
+  EXPECT_THAT(alert["message"].get<std::string>(),
+              HasSubstr("3 events with the same TargetUserName (joe): event_count is 3"));
+  if (const std::string path = testing::SharedOcsfSchemaPath(); !path.empty()) {
+    const auto schema = testing::OcsfSchema::Load(path);
+    ASSERT_TRUE(schema.ok());
+    EXPECT_THAT(schema->Validate(alert.dump()), ::testing::IsEmpty()) << alert.dump(2);
+  }
+}
+
+TEST_F(CorrelationRulesTest, GenerateLetsTheBaseRuleMakeItsAlerts) {
+  Rules(R"(
+title: Many
+name: many
+correlation:
+  type: event_count
+  rules: [fails]
+  group-by: [TargetUserName]
+  timespan: 10s
+  condition: {gte: 3}
+  generate: true
+)");
+  Logons({{0, "joe", "h1"}, {5, "joe", "h2"}, {9, "joe", "h3"}});
+  ASSERT_TRUE(Run().ok());
+  EXPECT_EQ(alerts_.size(), 4u);
+}
+
+// Counted by user, and then by host, which the inner correlation does not group by.
+TEST_F(CorrelationRulesTest, OuterGroupByUsesAFieldThatTheInnerLacks) {
+  Rules(R"(
+title: Many
+name: many
+correlation:
+  {type: event_count, rules: [fails], group-by: [TargetUserName],
+   timespan: 10s, condition: {gte: 2}}
+---
+title: On one host
+name: on_one_host
+correlation:
+  {type: event_count, rules: [many], group-by: [Hostname], timespan: 1m, condition: {gte: 2}}
+---
+title: Users
+name: users
+correlation:
+  {type: value_count, rules: [many], timespan: 1m,
+   condition: {gte: 3, field: TargetUserName}}
+)");
+  Logons({{0, "joe", "h1"},
+          {1, "joe", "h2"},
+          {20, "ann", "h2"},
+          {21, "ann", "h3"},
+          {30, "eve", "h4"},
+          {31, "eve", "h5"}});
+  for (const int threads : {1, 3}) {
+    fs::remove_all(folder_ / ".bongsu");
+    for (const char* name : {"alerts.jsonl", "alerts.late.jsonl", "alerts.dead-letter.jsonl"})
+      fs::remove(folder_ / name);
+    const absl::Status status = Run("native", threads);
+    ASSERT_TRUE(status.ok()) << std::string(status.message());
+    std::map<std::string, json> by_rule;
+    for (const json& alert : alerts_) by_rule[alert["rule"]] = alert;
+    ASSERT_EQ(by_rule.size(), 2u) << json(alerts_).dump(2);
+    EXPECT_EQ(by_rule["on_one_host"]["key"], "h2");
+    EXPECT_EQ(by_rule["users"]["value"], 3);
+    EXPECT_EQ(by_rule["users"]["key"], "");
+  }
+}
+
+// One bad clock among three real events does not empty the window.
+TEST_F(CorrelationRulesTest, AnEventFromTheFutureDoesNotHideTheOthers) {
+  Rules(kBruteForce);
+  Logons({{0, "joe", "h1"}, {-1, "joe", "h1"}, {5, "joe", "h2"}, {9, "joe", "h3"}});
+  ASSERT_TRUE(Run().ok());
+  ASSERT_EQ(alerts_.size(), 1u);
+  EXPECT_EQ(alerts_[0]["count"], 3);
+  EXPECT_EQ(report_["sources"][0]["future"], 1);
+}
+
+TEST_F(CorrelationRulesTest, AMissingGroupFieldIsCounted) {
+  Rules(R"(
+title: Many
+name: many
+correlation:
+  {type: event_count, rules: [fails], group-by: [NoSuchField], timespan: 10s, condition: {gte: 1}}
+)");
+  Logons({{0, "joe", "h1"}, {1, "joe", "h1"}});
+  ASSERT_TRUE(Run().ok());
+  EXPECT_TRUE(alerts_.empty());
+  EXPECT_THAT(report_.dump(), HasSubstr("\"key_missing\":2"));
+}
+
+TEST_F(CorrelationRulesTest, MistakesOfTheExtensionsHaveTheirPlace) {
+  Rules(R"(
+title: Many
+name: many
+correlation:
+  type: event_count
+  rules: [fails]
+  timespan: 10s
+  condition: {lt: 3}
+  bongsu: {emit: early, evidenc_max: 3}
+)");
+  Logons({{0, "joe", "h1"}});
+  const absl::Status status = Run();
+  ASSERT_FALSE(status.ok());
+  EXPECT_THAT(std::string(status.message()), HasSubstr("r.yml:15:"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("did you mean 'evidence_max'?"));
+}
+
+}  // namespace
+}  // namespace bongsu
