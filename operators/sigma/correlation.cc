@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "operators/key.h"
+#include "operators/sigma/temporal.h"
 
 namespace bongsu::sigma {
 namespace {
@@ -205,6 +206,9 @@ std::unique_ptr<CorrelationSpec> MakeCorrelation(const RuleSet& rules, Correlati
   parts.results = std::move(plan.results);
   parts.semantic_hash = Sha256Hex(Normalised(entry, parts, hashes));
   if (diagnostics.errors() > errors) return nullptr;
+  if (parts.correlation.type == CorrelationType::kTemporal ||
+      parts.correlation.type == CorrelationType::kTemporalOrdered)
+    return MakeTemporal(std::move(parts), diagnostics);
   diagnostics.Error(entry.rule.correlation().where,
                     fmt::format("correlations of type '{}' cannot be run yet",
                                 CorrelationTypeName(entry.rule.correlation().type)),
