@@ -40,6 +40,7 @@ class NativeWriter final : public AlertWriter {
       out->append(R"(,"evidence_dropped":)");
       AppendUint(incident.evidence_dropped, out);
     }
+    AppendFindings(rule, incident, out);
     out->append(R"(,"evidence":[)");
     bool first = true;
     for (const Evidence& evidence : incident.evidence) {

@@ -166,6 +166,7 @@ CorrelationSpec::CorrelationSpec(CorrelationParts parts)
   for (CorrelationInput& from : parts.inputs) {
     InputSpec& input = inputs_.emplace_back();
     input.name = correlation_.rules[from.from.reference].text;
+    input.title = std::move(from.title);
     input.source = from.from.source;
     input.from_operator = from.from.from_operator;
     input.key_fields = std::move(from.key_fields);

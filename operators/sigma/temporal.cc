@@ -43,17 +43,22 @@ class TemporalSpec : public CorrelationSpec {
   TemporalSettings settings_;
 };
 
-// "fails (3), success (1)": how many events of each rule; without numbers where not all are listed.
+// "Logon failed (3), Logon (1)": how many events of each rule; without numbers where not all are
+// listed.
 std::string TemporalSpec::Why(const Incident& incident) const {
   std::vector<size_t> counts(correlation().rules.size(), 0);
+  std::vector<std::string> titles(counts.size());
   std::vector<size_t> seen;  // in the order of their first events
   for (const Evidence& evidence : incident.evidence) {
     const size_t rule = reference(evidence.port);
-    if (counts[rule]++ == 0) seen.push_back(rule);
+    if (counts[rule]++ > 0) continue;
+    seen.push_back(rule);
+    const InputSpec& input = inputs()[evidence.port];
+    titles[rule] = input.title.empty() ? input.name : input.title;
   }
   std::string list;
   for (size_t rule : seen) {
-    list += (list.empty() ? "" : ", ") + correlation().rules[rule].text;
+    list += (list.empty() ? "" : ", ") + titles[rule];
     if (incident.evidence_dropped == 0) list += fmt::format(" ({})", counts[rule]);
   }
   const std::string& expression = correlation().expression.text;
