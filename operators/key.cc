@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "absl/functional/function_ref.h"
 #include "operators/decimal.h"
 #include "operators/fold.h"
 #include "operators/ip_address.h"
@@ -134,35 +135,51 @@ ShardId ShardOf(std::string_view key, uint64_t seed, uint16_t shards) {
   return static_cast<ShardId>(XXH3_64bits_withSeed(key.data(), key.size(), seed) % shards);
 }
 
-std::string KeyText(std::string_view key) {
-  std::string text;
+namespace {
+
+// Calls `part` for the tenant and each part, as people read them.
+void ForEachPart(std::string_view key, absl::FunctionRef<void(char kind, std::string part)> part) {
   while (!key.empty()) {
     const char kind = key.front();
     key.remove_prefix(1);
-    std::string part;
     if (kind == kAddress) {
       IpBytes ip;
       BONGSU_CHECK(key.size() >= ip.size());
       std::memcpy(ip.data(), key.data(), ip.size());
       key.remove_prefix(ip.size());
-      part = IpText(ip);
+      part(kind, IpText(ip));
     } else if (kind == kHashed) {
-      part = std::string(key.substr(0, kKeyPartBytesMax)) + "...";
+      part(kind, std::string(key.substr(0, kKeyPartBytesMax)) + "...");
       key.remove_prefix(kKeyPartBytesMax + 16);
     } else if (kind == kMissing) {
-      part = "(none)";
+      part(kind, "(none)");
     } else {
       BONGSU_CHECK(key.size() >= 2);
       const size_t size =
           static_cast<size_t>(static_cast<uint8_t>(key[0])) << 8 | static_cast<uint8_t>(key[1]);
-      part = std::string(key.substr(2, size));
+      part(kind, std::string(key.substr(2, size)));
       key.remove_prefix(2 + size);
-      if (kind == kTenant && part.empty()) continue;
     }
-    if (!text.empty()) text += ", ";
-    text += part;
   }
+}
+
+}  // namespace
+
+std::string KeyText(std::string_view key) {
+  std::string text;
+  ForEachPart(key, [&text](char kind, const std::string& part) {
+    if (kind == kTenant && part.empty()) return;
+    text += (text.empty() ? "" : ", ") + part;
+  });
   return text;
+}
+
+std::vector<std::string> KeyParts(std::string_view key) {
+  std::vector<std::string> parts;
+  ForEachPart(key, [&parts](char kind, std::string part) {
+    if (kind != kTenant) parts.push_back(std::move(part));
+  });
+  return parts;
 }
 
 }  // namespace bongsu

@@ -65,8 +65,11 @@ std::string TenantKey(std::string_view tenant);
 // The shard that owns `key`: XXH3-64 with `seed`, modulo `shards`.
 ShardId ShardOf(std::string_view key, uint64_t seed, uint16_t shards);
 
-// A key as people read it: parts joined by ", ", addresses in their usual spelling.
+// A key as people read it: parts joined by ", ", addresses in their usual spelling; the tenant in
+// front where it has one.
 std::string KeyText(std::string_view key);
+// The same, part by part, without the tenant.
+std::vector<std::string> KeyParts(std::string_view key);
 
 // The canonical form of one part, appended to `*out`; false when `value` cannot be a key part.
 bool AppendKeyPart(const Value& value, bool cased, std::string* out);

@@ -62,8 +62,9 @@ struct Input {
 
 // What one input (a "side" of a join) asks of its source.
 struct InputSpec {
-  std::string name;            // "left", "right"
-  std::string source;          // a source's name, or an operator's whose incidents it takes
+  std::string name;    // "left", "right"
+  std::string title;   // of the Sigma rule whose events come by it; for people, may be empty
+  std::string source;  // a source's name, or an operator's whose incidents it takes
   bool from_operator = false;  // `source` names an operator of a lower level
   std::vector<std::string> key_fields;
   bool cased = false;
@@ -80,6 +81,8 @@ struct RuleInfo {
   std::string type;               // "interval_join"
   std::string level = "medium";   // Sigma's levels: informational low medium high critical
   std::vector<std::string> tags;  // Sigma's tags: attack.t1059.001, attack.execution
+  // Of a correlation: what the parts of an incident's key are called, in order.
+  std::vector<std::string> group_by;
   // Of a Sigma rule: all that it says about itself; null for an operator of the configuration.
   std::shared_ptr<const sigma::Metadata> metadata;
 };

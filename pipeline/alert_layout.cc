@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "operators/key.h"
 #include "operators/sigma/rule.h"
 #include "pipeline/json_text.h"
 #include "pipeline/node_json.h"
@@ -180,6 +181,32 @@ std::string AttacksJson(const std::vector<std::string>& tags) {
   return entries.empty() ? "" : "[" + entries + "]";
 }
 
+void AppendFindings(const RuleLayout& rule, const Incident& incident, std::string* out) {
+  if (!rule.group_json.empty()) {
+    out->append(",\"group\":{");
+    const std::vector<std::string> parts = KeyParts(incident.key);
+    for (size_t i = 0; i < parts.size() && i < rule.group_json.size(); ++i) {
+      if (i > 0) out->push_back(',');
+      out->append(rule.group_json[i]);
+      AppendJsonString(parts[i], out);
+    }
+    out->push_back('}');
+  }
+  if (!incident.value.empty()) {
+    out->append(",\"value\":");
+    AppendValueJson(Value::Number(incident.value), out);
+    out->append(",\"threshold\":");
+    AppendJsonString(incident.threshold, out);
+  }
+  if (incident.value_error > 0)
+    out->append(fmt::format(",\"value_error\":{:.4f}", incident.value_error));
+  if (incident.merged) {
+    out->append(",\"merged_into\":\"");
+    AppendHex(incident.merged_into.data(), incident.merged_into.size(), out);
+    out->push_back('"');
+  }
+}
+
 void AppendValueJson(const Value& value, std::string* out) {
   switch (value.type()) {
     case ValueType::kAbsent:
@@ -258,6 +285,7 @@ std::unique_ptr<RuleLayout> AlertLayout::MakeRule(const OperatorSpec& spec) cons
   if (rule.metadata != nullptr) {
     const sigma::Metadata& metadata = *rule.metadata;
     layout->one_event = rule.type == "detection";
+    for (const std::string& name : rule.group_by) layout->group_json.push_back(Quoted(name) + ":");
     layout->sigma_json = SigmaJson(metadata, spec.semantic_hash());
     layout->native_head += ",\"sigma\":" + layout->sigma_json;
     layout->analytic_json = fmt::format(
@@ -283,6 +311,7 @@ std::unique_ptr<RuleLayout> AlertLayout::MakeRule(const OperatorSpec& spec) cons
 PortLayout AlertLayout::MakePort(const InputSpec& input) const {
   PortLayout port;
   AppendJsonString(input.name, &port.input_json);
+  port.title_json = input.title.empty() ? port.input_json : Quoted(input.title);
   const std::vector<std::string>& chosen = config_.alerts.fields;
   for (const std::string& field : input.fields) {
     port.field_json.push_back(Quoted(field) + ":");

@@ -50,6 +50,7 @@ std::string_view EntityName(Entity entity);
 
 struct PortLayout {
   std::string input_json;               // "left" (quoted, escaped)
+  std::string title_json;               // of the Sigma rule behind it; else as input_json
   std::vector<std::string> field_json;  // "Image": for each field of the payload (quoted, colon)
   std::vector<bool> chosen;             // a native alert carries it
   // Positions of the fields that may hold an entity, in the order in which they are tried.
@@ -63,6 +64,8 @@ struct RuleLayout {
   // What a Sigma rule says about itself ({"id":..,"title":..,"author":..}); empty for operators.
   std::string sigma_json;
   bool one_event = false;  // a detection: no key, and one piece of evidence
+  std::vector<std::string>
+      group_json;  // "User": for each part of a correlation's key (and a colon)
   // OCSF parts that do not change from incident to incident.
   std::string analytic_json;
   std::string attacks_json;  // [...], empty where no tag names ATT&CK
@@ -100,6 +103,11 @@ class AlertLayout {
   absl::flat_hash_map<const OperatorSpec*, std::unique_ptr<RuleLayout>> rules_;
   std::vector<std::unique_ptr<Place>> places_;  // by PartitionId
 };
+
+// What a correlation has found, as members of an object, each with a comma in front: "group" (an
+// object: field and value), "value" and "threshold", "value_error", "merged_into"; those that it
+// has.
+void AppendFindings(const RuleLayout& rule, const Incident& incident, std::string* out);
 
 // The ATT&CK entries (OCSF `attack` objects, a JSON array) that Sigma's tags name, or empty.
 std::string AttacksJson(const std::vector<std::string>& tags);

@@ -38,23 +38,11 @@ class NativeWriter final : public AlertWriter {
     AppendTime(R"(","last_time":")", incident.last_time, out);
     out->append(R"(","count":)");
     AppendUint(incident.event_count, out);
-    if (!incident.value.empty()) {
-      out->append(R"(,"value":)");
-      out->append(incident.value);
-      out->append(R"(,"threshold":)");
-      AppendJsonString(incident.threshold, out);
-      if (incident.value_error > 0)
-        out->append(fmt::format(R"(,"value_error":{:.4f})", incident.value_error));
-    }
-    if (incident.merged) {
-      out->append(R"(,"merged_into":")");
-      out->append(IncidentIdText(incident.merged_into));
-      out->push_back('"');
-    }
     if (incident.evidence_dropped > 0) {
       out->append(R"(,"evidence_dropped":)");
       AppendUint(incident.evidence_dropped, out);
     }
+    AppendFindings(rule, incident, out);
     out->append(R"(,"evidence":[)");
     bool first = true;
     for (const Evidence& evidence : incident.evidence) {

@@ -144,6 +144,8 @@ class OcsfWriter final : public AlertWriter {
     event.Text("severity", rule.severity);
     event.Number("status_id", closed ? 5 : 1);
     event.Text("status", closed ? "Archived" : "New");
+    if (incident.merged)
+      event.Text("status_detail", "merged into " + IncidentIdText(incident.merged_into));
     event.Json("is_alert", closed ? "false" : "true");
     event.Number("time", EpochMs(incident.anchor_time));
     event.Number("start_time", EpochMs(incident.first_time));
@@ -224,15 +226,9 @@ class OcsfWriter final : public AlertWriter {
     time("anchor_time", incident.anchor_time);
     time("first_time", incident.first_time);
     time("last_time", incident.last_time);
-    if (!incident.value.empty()) {
-      unmapped.Json("value", incident.value);
-      unmapped.Text("threshold", incident.threshold);
-      if (incident.value_error > 0)
-        unmapped.Json("value_error", fmt::format("{:.4f}", incident.value_error));
-    }
-    if (incident.merged) unmapped.Text("merged_into", IncidentIdText(incident.merged_into));
     unmapped.Number("evidence_listed", static_cast<int64_t>(incident.evidence.size()));
     unmapped.Number("evidence_dropped", static_cast<int64_t>(incident.evidence_dropped));
+    AppendFindings(rule, incident, out);
     unmapped.Close();
   }
 
@@ -248,7 +244,7 @@ class OcsfWriter final : public AlertWriter {
     }
     index_ = index;
     ObjectWriter object(out);
-    object.Json("name", port.input_json);
+    object.Json("name", port.title_json);
     object.Text("uid", fmt::format("{}:{}", layout_.PartitionText(SeqPartition(evidence.seq)),
                                    SeqOffset(evidence.seq)));
     WriteEndpoint("src_endpoint", Get(port, Entity::kSrcIp), Get(port, Entity::kSrcPort), object);

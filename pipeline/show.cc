@@ -71,11 +71,12 @@ std::string Where(const Json& data) {
   return fmt::format("{} {}@{}", where, Text(data, "file"), Text(data, "offset"));
 }
 
-// One event of the evidence: when, which side, where from, and its fields.
+// One event of the evidence: when, which side or rule, where from, and its fields.
 void ShowEvidence(const Json& evidence, std::FILE* out) {
   const Json& data = Object(evidence, "data");
-  fmt::print(out, "    {:<6} {}  {}\n", Text(data, "input"), Text(data, "time"),
-             Printable(Where(data)));
+  const std::string name = Text(evidence, "name");
+  fmt::print(out, "    {:<6} {}  {}\n", Printable(name.empty() ? Text(data, "input") : name),
+             Text(data, "time"), Printable(Where(data)));
   for (const auto& [key, value] : Object(data, "fields").items()) {
     std::string text = value.is_string() ? value.get<std::string>() : value.dump();
     if (text.empty() || text == "null") continue;
@@ -86,12 +87,36 @@ void ShowEvidence(const Json& evidence, std::FILE* out) {
   }
 }
 
+// What a correlation has found: its group, and what was counted against what it had to be.
+void ShowFindings(const Json& unmapped, std::FILE* out) {
+  std::string group;
+  for (const auto& [field, value] : Object(unmapped, "group").items()) {
+    const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+    group += fmt::format("{}{} = {}", group.empty() ? "" : ", ", Printable(field), Printable(text));
+  }
+  if (!group.empty()) fmt::print(out, "    group: {}\n", group);
+  if (unmapped.contains("value")) {
+    const std::string error =
+        unmapped.contains("value_error")
+            ? fmt::format(" (within {:.1f} %)", 100 * unmapped.value("value_error", 0.0))
+            : "";
+    fmt::print(out, "    value: {}{}, condition {}\n", Text(unmapped, "value"), error,
+               Printable(Text(unmapped, "threshold")));
+  }
+}
+
 void ShowOne(const Json& alert, int number, const ShowOptions& options, std::FILE* out) {
   const Json& finding = Object(alert, "finding_info");
   const char* bold = options.colour ? "\x1b[1m" : "";
   const char* plain = options.colour ? "\x1b[0m" : "";
   fmt::print(out, "{}{}. [{}] {}{}\n", bold, number, Text(alert, "severity"),
              Printable(Text(finding, "title")), plain);
+  const Json& unmapped = Object(alert, "unmapped");
+  if (unmapped.contains("merged_into")) {
+    fmt::print(out, "    id:    {}\n    closed: a late event joined it to {}\n\n",
+               Text(finding, "uid"), Text(unmapped, "merged_into"));
+    return;
+  }
   std::vector<std::string> hosts;
   for (const Json& one : alert.value("observables", Json::array())) {
     // OCSF's observable types: 1 host name, 2 IP address, 4 user name.
@@ -106,6 +131,11 @@ void ShowOne(const Json& alert, int number, const ShowOptions& options, std::FIL
   const int64_t last = finding.value("last_seen_time", int64_t{0});
   fmt::print(out, "    when:  {} to {} UTC\n", TimeText(first), TimeText(last));
   fmt::print(out, "    why:   {}\n", Printable(Text(finding, "desc")));
+  ShowFindings(unmapped, out);
+  const int64_t dropped = unmapped.value("evidence_dropped", int64_t{0});
+  if (dropped > 0)
+    fmt::print(out, "    events: {}, {} of them listed\n", Text(alert, "count"),
+               Text(unmapped, "evidence_listed"));
   std::vector<std::string> techniques;
   for (const Json& attack : finding.value("attacks", Json::array())) {
     const std::string uid = Text(

@@ -94,6 +94,10 @@ class TimeList {
   // bucket.
   [[nodiscard]] virtual absl::Status Count(std::string_view key, EventTimeNs from, EventTimeNs to,
                                            uint64_t* n) = 0;
+  // The same entries from the last one to the first, for who looks for the newest.
+  [[nodiscard]] virtual absl::Status ScanBack(std::string_view key, EventTimeNs from,
+                                              EventTimeNs to,
+                                              absl::FunctionRef<bool(TimeListCursor&)> visit) = 0;
   // Nothing with time < `time` will be read again. Buckets that end at or before it are dropped; it
   // never goes back. Puts below it are refused silently: the caller has called them late.
   virtual void ExpireBefore(EventTimeNs time) = 0;

@@ -221,6 +221,21 @@ absl::Status TimeListImpl::Put(std::string_view key, EntryId id, std::string_vie
   return absl::OkStatus();
 }
 
+// Shows one entry and takes its new mark; false: no more.
+bool TimeListImpl::Visit(Bucket& bucket, Segment& segment, std::string_view arena_key, Chunk& chunk,
+                         Entry& entry, absl::FunctionRef<bool(TimeListCursor&)> visit) {
+  TimeListCursor cursor;
+  cursor.id_ = {entry.time, entry.seq};
+  cursor.value_ = {entry.data, entry.size};
+  cursor.mark_ = entry.mark;
+  const bool more = visit(cursor);
+  if (cursor.changed_ && cursor.new_mark_ != entry.mark) {
+    entry.mark = cursor.new_mark_;
+    MarkDirty(bucket, segment, arena_key, chunk, entry);
+  }
+  return more;
+}
+
 absl::Status TimeListImpl::Scan(std::string_view key, EventTimeNs from, EventTimeNs to,
                                 absl::FunctionRef<bool(TimeListCursor&)> visit) {
   from = std::max(from, expired_);
@@ -237,16 +252,7 @@ absl::Status TimeListImpl::Scan(std::string_view key, EventTimeNs from, EventTim
         std::lower_bound(chunk.begin(), chunk.end(), from,
                          [](const Entry& entry, EventTimeNs time) { return entry.time < time; });
     for (Entry* entry = first; entry != chunk.end() && entry->time <= to; ++entry) {
-      TimeListCursor cursor;
-      cursor.id_ = {entry->time, entry->seq};
-      cursor.value_ = {entry->data, entry->size};
-      cursor.mark_ = entry->mark;
-      const bool more = visit(cursor);
-      if (cursor.changed_ && cursor.new_mark_ != entry->mark) {
-        entry->mark = cursor.new_mark_;
-        MarkDirty(it->second, segment, found->first, chunk, *entry);
-      }
-      if (!more) return absl::OkStatus();
+      if (!Visit(it->second, segment, found->first, chunk, *entry, visit)) return absl::OkStatus();
     }
   }
   return absl::OkStatus();
@@ -272,6 +278,30 @@ absl::Status TimeListImpl::Count(std::string_view key, EventTimeNs from, EventTi
         std::upper_bound(first, static_cast<const Entry*>(chunk.end()), to,
                          [](EventTimeNs time, const Entry& entry) { return time < entry.time; });
     *n += static_cast<uint64_t>(last - first);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TimeListImpl::ScanBack(std::string_view key, EventTimeNs from, EventTimeNs to,
+                                    absl::FunctionRef<bool(TimeListCursor&)> visit) {
+  from = std::max(from, expired_);
+  if (from > to) return absl::OkStatus();
+  const size_t hash = StringViewHash()(key);
+  for (auto it = buckets_.upper_bound(BucketOf(to)); it != buckets_.begin();) {
+    --it;
+    if (it->first < BucketOf(from)) return absl::OkStatus();
+    Segment& segment = SegmentOf(it->second, hash);
+    BONGSU_ASSIGN_OR_RETURN(Chunks::value_type * found,
+                            Find(it->first, it->second, segment, key, hash, /*make=*/false));
+    if (found == nullptr) continue;
+    Chunk& chunk = found->second;
+    Entry* entry =
+        std::upper_bound(chunk.begin(), chunk.end(), to,
+                         [](EventTimeNs time, const Entry& one) { return time < one.time; });
+    while (entry != chunk.begin() && (entry - 1)->time >= from) {
+      --entry;
+      if (!Visit(it->second, segment, found->first, chunk, *entry, visit)) return absl::OkStatus();
+    }
   }
   return absl::OkStatus();
 }

@@ -41,6 +41,8 @@ class TimeListImpl : public TimeList {
   absl::Status Scan(std::string_view key, EventTimeNs from, EventTimeNs to,
                     absl::FunctionRef<bool(TimeListCursor&)> visit) override;
   absl::Status Count(std::string_view key, EventTimeNs from, EventTimeNs to, uint64_t* n) override;
+  absl::Status ScanBack(std::string_view key, EventTimeNs from, EventTimeNs to,
+                        absl::FunctionRef<bool(TimeListCursor&)> visit) override;
   void ExpireBefore(EventTimeNs time) override;
 
   void Freeze(EpochId epoch, FrozenShard* frozen);
@@ -110,6 +112,8 @@ class TimeListImpl : public TimeList {
   void MarkDirty(Bucket& bucket, Segment& segment, std::string_view arena_key, Chunk& chunk,
                  Entry& entry);
   void Charge(Bucket& bucket, Segment& segment, size_t bytes);
+  bool Visit(Bucket& bucket, Segment& segment, std::string_view arena_key, Chunk& chunk,
+             Entry& entry, absl::FunctionRef<bool(TimeListCursor&)> visit);
   void Drop(std::map<int64_t, Bucket>::iterator it);
 
   Store& store_;

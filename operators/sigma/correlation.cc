@@ -6,6 +6,7 @@
 
 #include "operators/key.h"
 #include "operators/sigma/correlation_aggregate.h"
+#include "operators/sigma/temporal.h"
 
 namespace bongsu::sigma {
 namespace {
@@ -166,6 +167,7 @@ CorrelationSpec::CorrelationSpec(CorrelationParts parts)
   for (CorrelationInput& from : parts.inputs) {
     InputSpec& input = inputs_.emplace_back();
     input.name = correlation_.rules[from.from.reference].text;
+    input.title = std::move(from.title);
     input.source = from.from.source;
     input.from_operator = from.from.from_operator;
     input.key_fields = std::move(from.key_fields);
@@ -206,17 +208,10 @@ std::unique_ptr<CorrelationSpec> MakeCorrelation(const RuleSet& rules, Correlati
   parts.results = std::move(plan.results);
   parts.semantic_hash = Sha256Hex(Normalised(entry, parts, hashes));
   if (diagnostics.errors() > errors) return nullptr;
-  switch (parts.correlation.type) {
-    case CorrelationType::kTemporal:
-    case CorrelationType::kTemporalOrdered:
-      diagnostics.Error(parts.correlation.where,
-                        fmt::format("correlations of type '{}' cannot be run yet",
-                                    CorrelationTypeName(parts.correlation.type)),
-                        "take the rule out of the folder");
-      return nullptr;
-    default:
-      return AggregateSpec::Create(std::move(parts), diagnostics);
-  }
+  const CorrelationType type = parts.correlation.type;
+  if (type == CorrelationType::kTemporal || type == CorrelationType::kTemporalOrdered)
+    return MakeTemporal(std::move(parts), diagnostics);
+  return AggregateSpec::Create(std::move(parts), diagnostics);
 }
 
 }  // namespace bongsu::sigma

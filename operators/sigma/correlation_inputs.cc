@@ -145,6 +145,7 @@ class Planner {
       CorrelationInput& input = plan.inputs.emplace_back();
       input.from = inputs[port];
       input.entry = rules_.entries[entry].references[input.from.reference];
+      input.title = rules_.entries[input.entry].rule.metadata.title;
       for (const PlacedText& field : rule.fields)
         input.value_fields.push_back(FieldOf(input.entry, {field.text, {entry}, ""}));
       for (const PlacedText& field : rule.group_by)

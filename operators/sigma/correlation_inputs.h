@@ -29,6 +29,7 @@ namespace bongsu::sigma {
 struct CorrelationInput {
   ReferenceInput from;
   uint32_t entry = 0;                     // the rule referred to, of RuleSet::entries
+  std::string title;                      // its title
   std::vector<std::string> key_fields;    // group-by, in its order
   std::vector<std::string> value_fields;  // condition.field, in its order
   std::vector<std::string> fields;        // all that is carried, the value fields first

@@ -215,6 +215,10 @@ RuleInfo InfoOf(const RuleEntry& entry) {
                   : "detection";
   if (!metadata.level.empty()) info.level = metadata.level;
   info.tags = metadata.tags;
+  if (entry.rule.kind() == RuleKind::kCorrelation) {
+    for (const PlacedText& field : entry.rule.correlation().group_by)
+      info.group_by.push_back(field.text);
+  }
   info.metadata = std::make_shared<const Metadata>(metadata);
   return info;
 }

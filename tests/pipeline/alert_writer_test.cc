@@ -8,6 +8,7 @@
 
 #include "operators/key.h"
 #include "operators/payload.h"
+#include "operators/sigma/rule.h"
 #include "tests/conformance/ocsf_validator.h"
 
 namespace bongsu {
@@ -48,6 +49,54 @@ class TestSpec final : public OperatorSpec {
   std::string Why(const Incident& incident) const override {
     return "right within 60s of left, " + std::to_string(incident.event_count) + " events";
   }
+  std::unique_ptr<Operator> NewInstance() const override { return nullptr; }
+};
+
+// A correlation, or a detection, of a Sigma rule that says all that one can say.
+class SigmaSpec final : public OperatorSpec {
+ public:
+  explicit SigmaSpec(const std::string& type) {
+    Diagnostics diagnostics;
+    const std::vector<Node> documents = ParseYaml(R"(
+title: Many failed logons, then one that succeeds
+id: 11111111-2222-4333-8444-555555555501
+name: brute_force
+status: test
+description: Somebody guessed a password.
+license: DRL-1.1
+author: A. Author
+date: 2026-01-01
+modified: 2026-02-01
+level: high
+tags: [attack.credential-access, attack.t1110.001, car.2013-02-003]
+references: [https://example.org/brute-force]
+falsepositives: [Forgotten passwords]
+team: blue
+detection: {sel: {EventID: 1}, condition: sel}
+logsource: {product: windows}
+)",
+                                                  "r.yml", YamlLimits{}, diagnostics);
+    const auto rule = sigma::ParseRule(documents.at(0), diagnostics);
+    EXPECT_TRUE(rule.has_value()) << diagnostics.Text();
+    rule_.metadata = std::make_shared<const sigma::Metadata>(rule->metadata);
+    rule_.name = rule->metadata.id;
+    rule_.title = rule->metadata.title;
+    rule_.description = rule->metadata.description;
+    rule_.type = type;
+    rule_.level = rule->metadata.level;
+    rule_.tags = rule->metadata.tags;
+    if (type != "detection") rule_.group_by = {"User", "src_ip"};
+    inputs_.resize(2);
+    inputs_[0].name = "11111111-2222-4333-8444-555555555502";
+    inputs_[0].title = "Failed logon";
+    inputs_[0].source = "firewall";
+    inputs_[0].fields = {"src_ip", "src_port", "dest_ip", "alert.signature"};
+    inputs_[1].name = "success";
+    inputs_[1].source = "endpoint";
+    inputs_[1].fields = {"Hostname"};
+    semantic_hash_ = "5e" + std::string(62, '0');
+  }
+  std::string Why(const Incident&) const override { return "12 within 5m"; }
   std::unique_ptr<Operator> NewInstance() const override { return nullptr; }
 };
 
@@ -103,15 +152,17 @@ class AlertWriterTest : public ::testing::Test {
     return incident;
   }
 
-  std::string Write(const Incident& incident) {
+  std::string Write(const Incident& incident) { return Write(spec_, incident); }
+  std::string Write(const OperatorSpec& spec, const Incident& incident) {
     std::string out;
-    MakeAlertWriter(config_, partitions_, clock_)->Write(spec_, incident, &out);
+    MakeAlertWriter(config_, partitions_, clock_)->Write(spec, incident, &out);
     return out;
   }
 
-  Json WriteOcsf(const Incident& incident) {
+  Json WriteOcsf(const Incident& incident) { return WriteOcsf(spec_, incident); }
+  Json WriteOcsf(const OperatorSpec& spec, const Incident& incident) {
     config_.alerts.format = AlertFormat::kOcsf;
-    const std::string text = Write(incident);
+    const std::string text = Write(spec, incident);
     if (const std::string path = testing::SharedOcsfSchemaPath(); !path.empty()) {
       static const auto* schema =
           new absl::StatusOr<testing::OcsfSchema>(testing::OcsfSchema::Load(path));
@@ -120,6 +171,20 @@ class AlertWriterTest : public ::testing::Test {
     }
     EXPECT_EQ(text.find('\n'), std::string::npos);
     return Json::parse(text);
+  }
+
+  // Of a correlation by user and address.
+  Incident MakeCorrelated(Activity activity) {
+    const Value parts[] = {Value::String("joe"), Value::String("203.0.113.9")};
+    Event event{.fields = parts};
+    KeyBuilder builder({.slots = {0, 1}, .tenant = "acme"});
+    key_ = std::string(builder.Build(event)[0]);
+    Incident incident = MakeIncident(activity);
+    incident.event_count = 12;
+    incident.evidence_dropped = 10;
+    incident.value = "12";
+    incident.threshold = "gte 10";
+    return incident;
   }
 
   Config config_;
@@ -277,6 +342,80 @@ TEST_F(AlertWriterTest, OcsfHoldsForEveryActivityAndForMissingEntities) {
   EXPECT_EQ(hex["process"]["pid"], 420);
   EXPECT_EQ(hex["user"]["name"], "\\");
   EXPECT_FALSE(hex["device"].contains("ip"));
+}
+
+TEST_F(AlertWriterTest, ASigmaRuleSaysWhoWroteItUnderWhichLicence) {
+  for (const char* type : {"detection", "temporal_ordered"}) {
+    const SigmaSpec spec(type);
+    const Json alert = WriteOcsf(spec, MakeIncident());
+    const Json& sigma = alert["unmapped"]["sigma"];
+    EXPECT_EQ(sigma["id"], "11111111-2222-4333-8444-555555555501");
+    EXPECT_EQ(sigma["title"], "Many failed logons, then one that succeeds");
+    EXPECT_EQ(sigma["hash"], spec.semantic_hash());
+    EXPECT_EQ(sigma["status"], "test");
+    EXPECT_EQ(sigma["author"], "A. Author");
+    EXPECT_EQ(sigma["license"], "DRL-1.1");
+    EXPECT_EQ(sigma["modified"], "2026-02-01");
+    EXPECT_EQ(sigma["references"], Json({"https://example.org/brute-force"}));
+    EXPECT_EQ(sigma["falsepositives"], Json({"Forgotten passwords"}));
+    EXPECT_EQ(sigma["custom"], (Json{{"team", "blue"}}));
+    EXPECT_EQ(alert["severity_id"], 4);
+    EXPECT_EQ(alert["metadata"]["labels"], Json({"car.2013-02-003"}));
+    const Json& analytic = alert["finding_info"]["analytic"];
+    EXPECT_EQ(analytic["uid"], "11111111-2222-4333-8444-555555555501");
+    EXPECT_EQ(analytic["version"], spec.semantic_hash());
+    EXPECT_EQ(analytic["desc"], "Somebody guessed a password.");
+    const Json& attack = alert["finding_info"]["attacks"][0];
+    EXPECT_EQ(attack["tactic"]["uid"], "TA0006");
+    EXPECT_EQ(attack["sub_technique"]["uid"], "T1110.001");
+    config_.alerts.format = AlertFormat::kNative;
+    EXPECT_EQ(Json::parse(Write(spec, MakeIncident()))["sigma"], sigma);
+  }
+}
+
+TEST_F(AlertWriterTest, ACorrelationSaysItsGroupAndWhatWasCounted) {
+  const SigmaSpec spec("event_count");
+  Incident incident = MakeCorrelated(Activity::kUpdate);
+  incident.value_error = 0.0123;
+  const Json alert = WriteOcsf(spec, incident);
+  EXPECT_EQ(alert["message"],
+            "Many failed logons, then one that succeeds (acme, joe, 203.0.113.9): 12 within 5m");
+  const Json& unmapped = alert["unmapped"];
+  EXPECT_EQ(unmapped["group"], (Json{{"User", "joe"}, {"src_ip", "203.0.113.9"}}));
+  EXPECT_EQ(unmapped["value"], 12);
+  EXPECT_EQ(unmapped["threshold"], "gte 10");
+  EXPECT_DOUBLE_EQ(unmapped["value_error"], 0.0123);
+  EXPECT_EQ(unmapped["evidence_listed"], 2);
+  EXPECT_EQ(unmapped["evidence_dropped"], 10);
+  EXPECT_EQ(alert["count"], 12);
+  EXPECT_FALSE(unmapped.contains("merged_into"));
+  // People read the rule's title; machines have what the correlation calls it.
+  EXPECT_EQ(alert["evidences"][0]["name"], "Failed logon");
+  EXPECT_EQ(alert["evidences"][0]["data"]["input"], "11111111-2222-4333-8444-555555555502");
+  EXPECT_EQ(alert["evidences"][1]["name"], "success");
+  config_.alerts.format = AlertFormat::kNative;
+  const Json native = Json::parse(Write(spec, incident));
+  EXPECT_EQ(native["group"], unmapped["group"]);
+  EXPECT_EQ(native["value"], 12);
+  EXPECT_EQ(native["threshold"], "gte 10");
+}
+
+TEST_F(AlertWriterTest, AClosedIncidentNamesTheOneThatGoesOn) {
+  const SigmaSpec spec("temporal");
+  Incident incident = MakeCorrelated(Activity::kClose);
+  incident.merged = true;
+  incident.merged_into.fill(0xab);
+  const std::string other = "abababababababababababababababab";
+  const Json alert = WriteOcsf(spec, incident);
+  EXPECT_EQ(alert["activity_id"], 3);
+  EXPECT_EQ(alert["status"], "Archived");
+  EXPECT_EQ(alert["status_detail"], "merged into " + other);
+  EXPECT_EQ(alert["is_alert"], false);
+  EXPECT_EQ(alert["unmapped"]["merged_into"], other);
+  config_.alerts.format = AlertFormat::kNative;
+  const Json native = Json::parse(Write(spec, incident));
+  EXPECT_EQ(native["activity"], "close");
+  EXPECT_EQ(native["merged_into"], other);
 }
 
 TEST_F(AlertWriterTest, FilesOnlyMeansNoWallClockInAlerts) {

@@ -124,6 +124,24 @@ TEST(ShardState, EqualsItsModel) {
             if (change) entry.second = 7;
           }
           ASSERT_EQ(found, expected);
+          // Backwards: the same, until told to stop.
+          const size_t wanted = random() % (expected.size() + 2);
+          std::vector<std::pair<EventTimeNs, RecordSeq>> back;
+          ASSERT_TRUE(handles->list
+                          ->ScanBack(key, time, to,
+                                     [&](TimeListCursor& entry) {
+                                       back.emplace_back(entry.time(), entry.seq());
+                                       return back.size() < wanted;
+                                     })
+                          .ok());
+          std::vector<std::pair<EventTimeNs, RecordSeq>> expected_back;
+          for (auto it = now.list[key].rbegin(); it != now.list[key].rend(); ++it) {
+            if (it->first.first < time || it->first.first > to || it->first.first < now.expired)
+              continue;
+            expected_back.push_back(it->first);
+            if (expected_back.size() >= wanted) break;
+          }
+          ASSERT_EQ(back, expected_back);
           break;
         }
         case 7:

@@ -1,0 +1,107 @@
+#include "operators/sigma/temporal.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "operators/sigma/temporal_operator.h"
+
+namespace bongsu::sigma {
+namespace {
+
+class TemporalSpec : public CorrelationSpec {
+ public:
+  TemporalSpec(CorrelationParts parts, TemporalCondition condition)
+      : CorrelationSpec(std::move(parts)), settings_{.condition = std::move(condition)} {
+    for (size_t port = 0; port < inputs().size(); ++port)
+      settings_.port_rules.push_back(static_cast<uint16_t>(reference(port)));
+    settings_.span = timespan();
+    settings_.ties = options().tie_time ? TieOrder::kApart : TieOrder::kPosition;
+    settings_.events_max = options().events_max;
+    EpisodeOptions& episodes = settings_.episodes;
+    episodes.span = timespan();
+    episodes.max_episode = options().max_episode;
+    episodes.suppress = options().suppress;
+    episodes.reset = options().reset;
+    episodes.early = options().early && !episodes.reset && episodes.suppress == 0;
+    episodes.evidence_max = options().evidence_max;
+    if (!correlation().expression.text.empty()) return;
+    settings_.threshold = threshold();
+    if (settings_.threshold.empty())
+      settings_.threshold = fmt::format("gte {}", correlation().rules.size());
+  }
+
+  DurationNs result_delay() const override { return EpisodeBook::ResultDelay(settings_.episodes); }
+  std::unique_ptr<Operator> NewInstance() const override {
+    return std::make_unique<TemporalOperator>(*this, settings_);
+  }
+  std::string Why(const Incident& incident) const override;
+
+ private:
+  TemporalSettings settings_;
+};
+
+// "Logon failed (3), Logon (1)": how many events of each rule; without numbers where not all are
+// listed.
+std::string TemporalSpec::Why(const Incident& incident) const {
+  std::vector<size_t> counts(correlation().rules.size(), 0);
+  std::vector<std::string> titles(counts.size());
+  std::vector<size_t> seen;  // in the order of their first events
+  for (const Evidence& evidence : incident.evidence) {
+    const size_t rule = reference(evidence.port);
+    if (counts[rule]++ > 0) continue;
+    seen.push_back(rule);
+    const InputSpec& input = inputs()[evidence.port];
+    titles[rule] = input.title.empty() ? input.name : input.title;
+  }
+  std::string list;
+  for (size_t rule : seen) {
+    list += (list.empty() ? "" : ", ") + titles[rule];
+    if (incident.evidence_dropped == 0) list += fmt::format(" ({})", counts[rule]);
+  }
+  const std::string& expression = correlation().expression.text;
+  const std::string what =
+      expression.empty() ? fmt::format("{} of {} rules", seen.size(), correlation().rules.size())
+                         : fmt::format("'{}'", expression);
+  return fmt::format("{} within {}{}{}: {}", what, DurationText(timespan()),
+                     settings_.condition.ordered() ? ", in order," : "", GroupText(incident), list);
+}
+
+// What the type has no use for would be a wish that is not granted.
+void CheckOptions(const CorrelationParts& parts, const TemporalCondition& condition,
+                  Diagnostics& diagnostics) {
+  const CorrelationOptions& options = parts.options;
+  const Node& written = parts.correlation.extensions;
+  const std::string_view type = CorrelationTypeName(parts.correlation.type);
+  const auto refuse = [&](const char* key, const std::string& why) {
+    const Node* node = written.is_map() ? written.Find(key) : nullptr;
+    if (node != nullptr)
+      diagnostics.Error(node->where, fmt::format("{} has no use for '{}'", type, key), why);
+  };
+  if (options.window != CorrelationWindow::kSliding)
+    refuse("window", "its windows begin and end with the events that it looks for");
+  refuse("values_max", "value_count has one");
+  if (!condition.ordered()) refuse("tie", "temporal_ordered has one");
+  if (condition.kind() != TemporalKind::kPositive) {
+    const std::string why = "its windows are decided one by one, when each has closed";
+    if (options.early_asked) refuse("emit", why);
+    refuse("reset", why);
+    refuse("max_episode", why);
+  } else if (options.early_asked && (options.reset || options.suppress > 0)) {
+    refuse("emit", "reset and suppress are decided at the watermark");
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<CorrelationSpec> MakeTemporal(CorrelationParts parts, Diagnostics& diagnostics) {
+  const int errors = diagnostics.errors();
+  std::optional<TemporalCondition> condition = CompileTemporal(parts.correlation, diagnostics);
+  if (condition) CheckOptions(parts, *condition, diagnostics);
+  if (diagnostics.errors() > errors) return nullptr;
+  return std::make_unique<TemporalSpec>(std::move(parts), *std::move(condition));
+}
+
+}  // namespace bongsu::sigma

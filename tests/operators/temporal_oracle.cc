@@ -1,0 +1,224 @@
+#include "tests/operators/temporal_oracle.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+
+namespace bongsu::testing {
+namespace {
+
+// A record with the rules that it matches.
+struct Record {
+  EventTimeNs time = 0;
+  std::string source;
+  int64_t offset = 0;
+  std::vector<int> rules;
+  bool has(int rule) const { return std::find(rules.begin(), rules.end(), rule) != rules.end(); }
+};
+using Records = std::vector<Record>;
+
+Records Between(const Records& records, EventTimeNs from, EventTimeNs to) {
+  Records found;
+  for (const Record& one : records) {
+    if (one.time >= from && one.time <= to) found.push_back(one);
+  }
+  return found;
+}
+
+bool Follows(const Records& records, size_t a, size_t b, bool apart) {
+  return apart ? records[a].time < records[b].time : a < b;
+}
+
+// Every chain of the steps within the records: the indices of first and last.
+void Chains(const Records& records, const std::vector<int>& steps, size_t step, size_t first,
+            size_t last, bool apart, std::set<std::pair<size_t, size_t>>* out) {
+  if (step == steps.size()) {
+    out->emplace(first, last);
+    return;
+  }
+  for (size_t i = 0; i < records.size(); ++i) {
+    if (!records[i].has(steps[step])) continue;
+    if (step > 0 && !Follows(records, last, i, apart)) continue;
+    Chains(records, steps, step + 1, step == 0 ? i : first, i, apart, out);
+  }
+}
+
+std::set<int> Seen(const Records& records) {
+  std::set<int> seen;
+  for (const Record& one : records) seen.insert(one.rules.begin(), one.rules.end());
+  return seen;
+}
+
+size_t DifferentInOrder(const OracleRule& rule, const Records& window) {
+  size_t most = 0;
+  for (int subset = 1; subset < 1 << rule.rules; ++subset) {
+    std::vector<int> steps;
+    for (int i = 0; i < rule.rules; ++i) {
+      if ((subset >> i & 1) != 0) steps.push_back(i);
+    }
+    std::set<std::pair<size_t, size_t>> chains;
+    Chains(window, steps, 0, 0, 0, rule.apart, &chains);
+    if (!chains.empty()) most = std::max(most, steps.size());
+  }
+  return most;
+}
+
+// `from_start`: chains begin at the window's first moment (absence).
+bool Holds(const OracleRule& rule, const Records& window, bool from_start) {
+  if (window.empty()) return false;
+  const std::set<int> seen = Seen(window);
+  if (rule.alternatives.empty())
+    return rule.by_count[rule.ordered ? DifferentInOrder(rule, window) : seen.size()];
+  for (const OracleAlternative& one : rule.alternatives) {
+    if (!rule.ordered) {
+      if (std::all_of(one.seen.begin(), one.seen.end(), [&](int i) { return seen.contains(i); }) &&
+          std::none_of(one.absent.begin(), one.absent.end(),
+                       [&](int i) { return seen.contains(i); }))
+        return true;
+      continue;
+    }
+    std::set<std::pair<size_t, size_t>> chains;
+    Chains(window, one.seen, 0, 0, 0, rule.apart, &chains);
+    for (const auto& [first, last] : chains) {
+      if (from_start && window[first].time != window[0].time) continue;
+      bool behind = false;
+      for (size_t i = 0; i < window.size(); ++i) {
+        behind = behind || (Follows(window, last, i, rule.apart) &&
+                            std::any_of(one.absent.begin(), one.absent.end(),
+                                        [&](int absent) { return window[i].has(absent); }));
+      }
+      if (!behind) return true;
+    }
+  }
+  return false;
+}
+
+class Group {
+ public:
+  Group(const OracleRule& rule, std::string key, Records records, std::vector<OracleIncident>* out)
+      : rule_(rule), key_(std::move(key)), records_(std::move(records)), out_(out) {}
+
+  void Positive() {
+    std::vector<EventTimeNs> hits;
+    EventTimeNs floor = kMinEventTime;
+    for (const Record& one : records_) {
+      const EventTimeNs t = one.time;
+      if (!hits.empty() && hits.back() == t) continue;
+      const EventTimeNs from = std::max(t - rule_.span + 1, AddTime(floor, 1));
+      const Records window = Between(records_, from, t);
+      if (window.empty() || !Holds(rule_, window, false)) continue;
+      hits.push_back(t);
+      if (!rule_.reset) continue;
+      floor = t;
+      Add(window, t);
+    }
+    if (!rule_.reset) Episodes(hits);
+  }
+
+  // Windows of absence and tiles.
+  void Windows(const std::set<int>& opening, bool tiles) {
+    std::set<EventTimeNs> starts;
+    for (const Record& one : records_) {
+      if (std::any_of(one.rules.begin(), one.rules.end(),
+                      [&](int i) { return opening.contains(i); }))
+        starts.insert(one.time);
+    }
+    EventTimeNs next = kMinEventTime;
+    for (EventTimeNs start : starts) {
+      if (start < next) continue;
+      Records window = Between(records_, start, start + rule_.span - 1);
+      // What begins a window comes first in it, for chains: older ones at the same time are kept.
+      const bool holds = Holds(rule_, window, !tiles);
+      if (holds || tiles) next = start + rule_.span;
+      if (!holds) continue;
+      for (Record& one : window)
+        std::erase_if(one.rules, [&](int i) { return !opening.contains(i); });
+      Add(window, start);
+    }
+  }
+
+ private:
+  void Add(const Records& window, EventTimeNs hit) {
+    if (hit < suppress_until_) return;
+    if (rule_.suppress > 0) suppress_until_ = hit + rule_.suppress;
+    OracleIncident incident;
+    incident.key = key_;
+    for (const Record& one : window) {
+      for (size_t i = 0; i < one.rules.size(); ++i)
+        incident.events.emplace_back(one.source, one.offset);
+    }
+    out_->push_back(std::move(incident));
+  }
+
+  // Hits less than a span from one another, cut at the first whole span at or behind max_episode.
+  void Episodes(const std::vector<EventTimeNs>& hits) {
+    for (size_t begin = 0, end = 0; begin < hits.size(); begin = end) {
+      end = begin + 1;
+      while (end < hits.size() && hits[end] - hits[end - 1] < rule_.span) ++end;
+      EventTimeNs from = hits[begin] - rule_.span + 1;
+      EventTimeNs base = hits[begin];
+      size_t at = begin;
+      while (at < end) {
+        const DurationNs spans = (rule_.max_episode + rule_.span - 1) / rule_.span;
+        const EventTimeNs cut = base + spans * rule_.span;
+        size_t stop = at;
+        while (stop < end && hits[stop] <= cut) ++stop;
+        // Of one that goes on behind a cut, what its alert says first does not matter here.
+        if (stop > at) {
+          Add(Between(records_, from, hits[stop - 1]), hits[at]);
+          from = hits[stop - 1] + 1;
+        }
+        at = stop;
+        base = cut;
+      }
+    }
+  }
+
+  const OracleRule& rule_;
+  const std::string key_;
+  const Records records_;
+  std::vector<OracleIncident>* out_;
+  EventTimeNs suppress_until_ = kMinEventTime;
+};
+
+}  // namespace
+
+std::vector<OracleIncident> TemporalOracle(const OracleRule& rule,
+                                           const std::vector<TestEvent>& events) {
+  std::map<std::string, Records> groups;
+  for (size_t i = 0; i < events.size(); ++i) {
+    const TestEvent& event = events[i];
+    Record record{event.time, event.source, event.offset >= 0 ? event.offset : int64_t(i), {}};
+    for (int r = 0; r < rule.rules; ++r) {
+      const auto field = event.fields.find("f" + std::to_string(r));
+      if (field != event.fields.end() && field->second == "1") record.rules.push_back(r);
+    }
+    if (!record.rules.empty()) groups[event.fields.at("k")].push_back(record);
+  }
+  std::set<int> opening;
+  bool absence = false;
+  for (const OracleAlternative& one : rule.alternatives) {
+    opening.insert(one.seen.begin(), one.seen.end());
+    absence = absence || !one.absent.empty();
+  }
+  const bool tiles =
+      rule.alternatives.empty() && !std::is_sorted(rule.by_count.begin(), rule.by_count.end());
+  for (int i = 0; tiles && i < rule.rules; ++i) opening.insert(i);
+  std::vector<OracleIncident> incidents;
+  for (auto& [key, records] : groups) {
+    std::sort(records.begin(), records.end(), [](const Record& a, const Record& b) {
+      return std::tie(a.time, a.source, a.offset) < std::tie(b.time, b.source, b.offset);
+    });
+    Group group(rule, key, records, &incidents);
+    if (absence || tiles) {
+      group.Windows(opening, tiles);
+    } else {
+      group.Positive();
+    }
+  }
+  std::sort(incidents.begin(), incidents.end());
+  return incidents;
+}
+
+}  // namespace bongsu::testing
