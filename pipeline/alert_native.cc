@@ -1,4 +1,3 @@
-#include <fmt/format.h>
 
 #include "operators/key.h"
 #include "operators/payload.h"

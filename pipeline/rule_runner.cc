@@ -1,7 +1,5 @@
 #include "pipeline/rule_runner.h"
 
-#include <algorithm>
-
 #include "operators/key.h"
 #include "operators/payload.h"
 
@@ -12,21 +10,21 @@ RuleRunner::RuleRunner(const Config& config, size_t source_index, const Partitio
     : partitions_(partitions),
       writer_(writer),
       key_(TenantKey(config.sources[source_index].tenant)) {
-  if (config.binding != nullptr) rules_ = &config.binding->sources[source_index];
+  if (config.binding == nullptr) return;
+  rules_ = &config.binding->sources[source_index];
+  if (rules_->matcher == nullptr) {
+    rules_ = nullptr;
+  } else {
+    scratch_ = rules_->matcher->NewScratch();
+  }
 }
 
 void RuleRunner::Run(const Event& event, EventTimeNs time, TimeOrigin from, OutputChunk& outputs,
                      RunCounters& counters, LiveCounters& live) {
   fired_.clear();
   if (rules_ == nullptr) return;
-  for (const sigma::RuleGroup& group : rules_->groups) {
-    if (group.guard != nullptr && !group.guard->Matches(event)) continue;
-    for (const uint32_t i : group.rules) {
-      if (rules_->rules[i].detection->Matches(event)) fired_.push_back(i);
-    }
-  }
+  rules_->matcher->Match(event, *scratch_, &fired_);
   if (fired_.empty()) return;
-  std::sort(fired_.begin(), fired_.end());
   size_t kept = 0;
   for (const uint32_t i : fired_) {
     const sigma::BoundRule& rule = rules_->rules[i];

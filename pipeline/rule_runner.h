@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -47,6 +48,7 @@ class RuleRunner {
   const PartitionTable& partitions_;
   AlertWriter& writer_;
   std::string key_;  // of every alert: the tenant alone
+  std::unique_ptr<sigma::RuleMatcher::Scratch> scratch_;
   std::vector<uint32_t> fired_;
   std::string payload_;  // scratch
   std::string alert_;

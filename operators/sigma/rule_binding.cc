@@ -59,9 +59,12 @@ class Binder {
     for (size_t source = 0; source < sources_.size(); ++source) {
       filters_.assign(rules_.entries.size(), nullptr);
       groups_.clear();
+      matcher_ = {};
       for (size_t i = 0; i < rules_.entries.size(); ++i) {
         if (rules_.entries[i].rule.kind() == RuleKind::kDetection) BindOne(source, i);
       }
+      SourceRules& rules = binding_.sources[source];
+      if (!rules.rules.empty()) rules.matcher = matcher_.Build();
     }
     for (size_t i = 0; i < rules_.entries.size(); ++i) {
       if (rules_.entries[i].rule.kind() == RuleKind::kDetection && binding_.specs[i] == nullptr)
@@ -97,21 +100,19 @@ class Binder {
     }
     bound.whole = std::make_shared<FilteredSelection>(bound.detection, bound.filters);
     AddToSpec(shape, entry, index, &bound);
-    AddToGroup(source, logsource);
+    AddToMatcher(source, logsource, bound);
     binding_.sources[source].rules.push_back(std::move(bound));
   }
 
-  // The rule that is added next belongs to the group of its log source.
-  void AddToGroup(size_t source, const RuleLogsource& logsource) {
-    SourceRules& rules = binding_.sources[source];
-    const auto [it, added] = groups_.try_emplace(LogSourceText(logsource), rules.groups.size());
+  void AddToMatcher(size_t source, const RuleLogsource& logsource, const BoundRule& bound) {
+    const auto [it, added] = groups_.try_emplace(LogSourceText(logsource), 0);
     if (added) {
-      RuleGroup& group = rules.groups.emplace_back();
       const Node guard = LogSourceGuard(*sources_[source].log_source, logsource);
-      if (!guard.is_null())
-        group.guard = CompileSelection(guard, *sources_[source].fields, diagnostics_);
+      it->second = matcher_.Group(
+          guard.is_null() ? nullptr
+                          : CompileSelection(guard, *sources_[source].fields, diagnostics_));
     }
-    rules.groups[it->second].rules.push_back(static_cast<uint32_t>(rules.rules.size()));
+    matcher_.Rule(it->second, bound.detection);
   }
 
   void AddToSpec(const SourceShape& shape, const RuleEntry& entry, size_t index, BoundRule* bound) {
@@ -139,7 +140,8 @@ class Binder {
   RuleBinding binding_;
   // Of the source at hand.
   std::vector<std::shared_ptr<const Selection>> filters_;  // by entry
-  StringMap<size_t> groups_;                               // by log source
+  StringMap<uint32_t> groups_;                             // by log source
+  RuleMatcher::Builder matcher_;
 };
 
 }  // namespace

@@ -5,8 +5,10 @@
 // the fields that alerts carry.
 //
 //   RuleBinding binding = BindRules(rules, shapes, diagnostics);
-//   for (const BoundRule& bound : binding.sources[i].rules) {
-//     if (bound.detection->Matches(event) && PassesFilters(bound, event)) ... bound.spec ...
+//   const SourceRules& source = binding.sources[i];
+//   source.matcher->Match(event, *scratch, &fired);     // all of them at once
+//   for (uint32_t rule : fired) {
+//     if (RemovedBy(source.rules[rule], event) == nullptr) ... source.rules[rule].spec ...
 //   }
 //
 // Thread-safety: immutable after BindRules.
@@ -22,6 +24,7 @@
 #include "operators/event.h"
 #include "operators/operator.h"
 #include "operators/sigma/log_source.h"
+#include "operators/sigma/rule_matcher.h"
 #include "operators/sigma/rule_set.h"
 #include "operators/sigma/selection.h"
 
@@ -63,7 +66,7 @@ struct BoundFilter {
 struct BoundRule {
   uint32_t entry = 0;  // of RuleSet::entries
   bool mute = false;
-  std::shared_ptr<const Selection> detection;  // log source and detection
+  std::shared_ptr<const Detection> detection;  // log source and detection
   std::vector<BoundFilter> filters;
   // Detection and filters: what correlations choose by. The pipeline knows it by its address.
   std::shared_ptr<const Selection> whole;
@@ -72,15 +75,11 @@ struct BoundRule {
   std::vector<int> payload_slots;  // what alerts carry, in the order of the input's fields
 };
 
-// The rules of one log source; they are asked only of events that are of it.
-struct RuleGroup {
-  std::shared_ptr<const Selection> guard;  // null: every event of the source
-  std::vector<uint32_t> rules;             // of SourceRules::rules, ascending
-};
-
 struct SourceRules {
   std::vector<BoundRule> rules;
-  std::vector<RuleGroup> groups;  // each rule is in one
+  // The detections of `rules`, by the same index; those of one log source are asked only of events
+  // that are of it. Null: no rules.
+  std::shared_ptr<const RuleMatcher> matcher;
   // Rules that conflict with the source: entry, and which part does.
   std::vector<std::pair<uint32_t, std::string>> conflicts;
 };

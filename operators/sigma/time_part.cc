@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "absl/time/civil_time.h"
+#include "operators/decimal.h"
 
 namespace bongsu::sigma {
 namespace {
@@ -81,11 +82,14 @@ bool ReadText(std::string_view text, absl::CivilSecond* out) {
   return true;
 }
 
-bool ReadEpoch(std::string_view text, absl::CivilSecond* out) {
+bool ReadEpoch(std::string_view number_text, absl::CivilSecond* out) {
+  std::string decimal;  // of a usual number: short, no allocation
+  if (!ShortestDecimal(number_text, &decimal)) return false;
+  std::string_view text = decimal;
   text = text.substr(0, text.find('.'));
   int64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number < 0) return false;
+  if (error != std::errc() || end != text.data() + text.size() || text[0] == '-') return false;
   int64_t unit = 1;
   if (number >= 100'000'000'000'000'000) {
     unit = 1'000'000'000;

@@ -9,7 +9,8 @@
 //
 // Texts are "YYYY-MM-DD", with `T` or a blank and HH:MM[:SS[.fraction]] behind it, and `Z`, +HH:MM
 // or nothing (UTC) behind that; numbers are seconds, milli-, micro- or nanoseconds since 1970, by
-// their size (10^11, 10^14 and 10^17 part them). The week is that of ISO 8601: 1 to 53.
+// their size (10^11, 10^14 and 10^17 part them), never negative. The week is that of ISO 8601: 1
+// to 53.
 //
 // Thread-safety: pure functions; they do not allocate.
 #pragma once

@@ -1,0 +1,219 @@
+#include "operators/sigma/rule_matcher.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+
+#include "operators/fold.h"
+
+namespace bongsu::sigma {
+namespace {
+
+uint64_t HashOf(std::string_view text) { return XXH3_64bits(text.data(), text.size()); }
+
+}  // namespace
+
+RuleMatcher::Scratch::Scratch(const RuleMatcher& matcher)
+    : memo_(matcher.graph_.nodes().size()),
+      asked_(matcher.roots_.size()),
+      found_(matcher.targets_),
+      active_(matcher.groups_.size()),
+      folded_(static_cast<size_t>(matcher.slots_)),
+      cache_(kGuardCacheSize) {
+  for (const Group& group : matcher.groups_) {
+    for (const Unit& unit : group.units) {
+      if (unit.contains != nullptr) literals_.Fit(*unit.contains);
+    }
+  }
+  candidates_.reserve(matcher.targets_);
+}
+
+std::unique_ptr<RuleMatcher::Scratch> RuleMatcher::NewScratch() const {
+  return std::make_unique<Scratch>(*this);
+}
+
+void RuleMatcher::Match(const Event& event, Scratch& scratch, std::vector<uint32_t>* fired) const {
+  fired->clear();
+  constexpr uint32_t kEventsMax = uint32_t{1} << 31;
+  if (++scratch.event_ == kEventsMax) {  // the marks of 2^31 events ago would look like today's
+    std::fill(scratch.memo_.begin(), scratch.memo_.end(), 0);
+    std::fill(scratch.asked_.begin(), scratch.asked_.end(), 0);
+    std::fill(scratch.found_.begin(), scratch.found_.end(), 0);
+    std::fill(scratch.active_.begin(), scratch.active_.end(), 0);
+    std::fill(scratch.folded_.begin(), scratch.folded_.end(), Scratch::Folded{});
+    scratch.event_ = 1;
+  }
+  scratch.texts_.clear();
+  scratch.candidates_.clear();
+  const std::span<const uint16_t> groups = Groups(event, scratch);
+  for (const uint16_t group : groups) {
+    for (const Unit& unit : groups_[group].units) {
+      if (!event.field(unit.slot).is_null_or_absent()) Scan(unit, event, scratch);
+    }
+  }
+  // Only now is a leaf that an active group looks for, and that was not found, known to be false.
+  for (const uint16_t group : groups) scratch.active_[group] = scratch.event_;
+  const auto ask = [&](uint32_t rule) {
+    if (scratch.asked_[rule] == scratch.event_) return;
+    scratch.asked_[rule] = scratch.event_;
+    if (Holds(roots_[rule], event, scratch)) fired->push_back(rule);
+  };
+  for (const Target* target : scratch.candidates_) {
+    for (uint32_t i = target->rules_begin; i < target->rules_end; ++i) ask(rule_lists_[i]);
+  }
+  for (const uint16_t group : groups) {
+    for (const uint32_t rule : groups_[group].always) ask(rule);
+  }
+  std::sort(fired->begin(), fired->end());
+}
+
+// The values of the guards' fields tell the groups. An array, or an unusually long value, is not
+// worth keeping.
+std::span<const uint16_t> RuleMatcher::Groups(const Event& event, Scratch& scratch) const {
+  if (guard_slots_.empty()) return unguarded_;
+  std::string& key = scratch.key_;
+  key.clear();
+  for (const int slot : guard_slots_) {
+    const Value& value = event.field(slot);
+    const std::string_view text = value.text();
+    if (!guards_kept_ || value.is_array() || key.size() + text.size() > kGuardCacheBytesMax) {
+      EvaluateGuards(event, scratch, &scratch.groups_);
+      return scratch.groups_;
+    }
+    key.push_back(static_cast<char>(value.type()));
+    const auto size = static_cast<uint16_t>(text.size());
+    key.append(reinterpret_cast<const char*>(&size), sizeof(size));
+    key.append(text);
+  }
+  Scratch::Cached& cached = scratch.cache_[HashOf(key) & (kGuardCacheSize - 1)];
+  if (!cached.used || cached.key != key) {
+    cached.used = true;
+    cached.key = key;
+    EvaluateGuards(event, scratch, &cached.groups);
+  }
+  return cached.groups;
+}
+
+void RuleMatcher::EvaluateGuards(const Event& event, Scratch& scratch,
+                                 std::vector<uint16_t>* groups) const {
+  groups->clear();
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    if (groups_[i].guard < 0 || Holds(static_cast<uint32_t>(groups_[i].guard), event, scratch))
+      groups->push_back(static_cast<uint16_t>(i));
+  }
+}
+
+void RuleMatcher::Scan(const Unit& unit, const Event& event, Scratch& scratch) const {
+  const Value& value = event.field(unit.slot);
+  if (value.is_array()) return ScanMembers(unit, value, event, scratch);
+  Scratch::Folded& folded = scratch.folded_[static_cast<size_t>(unit.slot)];
+  if (folded.event != scratch.event_) {
+    folded.event = scratch.event_;
+    folded.at = scratch.texts_.size();
+    AppendFolded(ComparedText(value, &scratch.number_), &scratch.texts_);
+    folded.size = scratch.texts_.size() - folded.at;
+  }
+  ScanText(unit, value, std::string_view(scratch.texts_).substr(folded.at, folded.size), event,
+           scratch);
+}
+
+void RuleMatcher::ScanMembers(const Unit& unit, const Value& array, const Event& event,
+                              Scratch& scratch) const {
+  for (const Value& item : array.items()) {
+    if (item.is_array()) {
+      ScanMembers(unit, item, event, scratch);
+    } else if (!item.is_null_or_absent()) {
+      const size_t at = scratch.texts_.size();
+      AppendFolded(ComparedText(item, &scratch.number_), &scratch.texts_);
+      ScanText(unit, item, std::string_view(scratch.texts_).substr(at), event, scratch);
+      scratch.texts_.resize(at);
+    }
+  }
+}
+
+void RuleMatcher::ScanText(const Unit& unit, const Value& value, std::string_view folded,
+                           const Event& event, Scratch& scratch) const {
+  const auto found = [&](uint32_t literal) {
+    Found(unit, unit.literals[literal], value, folded, event, scratch);
+  };
+  if (unit.present.begin != unit.present.end)
+    Found(unit, unit.present, value, folded, event, scratch);
+  if (!unit.exact.empty()) {
+    const uint64_t hash = HashOf(folded);
+    const size_t mask = unit.exact.size() - 1;
+    for (size_t at = hash & mask; unit.exact[at].used; at = (at + 1) & mask) {
+      if (unit.exact[at].hash != hash || unit.exact[at].text != folded) continue;
+      found(unit.exact[at].literal);
+      break;
+    }
+  }
+  if (!unit.ends.empty()) unit.ends.Find(folded, found);
+  if (!unit.starts.empty()) unit.starts.Find(folded, found);
+  if (unit.contains != nullptr && !folded.empty()) {
+    scratch.hits_.clear();
+    unit.contains->Find(folded, scratch.literals_, &scratch.hits_);
+    for (const uint32_t hit : scratch.hits_) found(unit.contains_first + hit);
+  }
+}
+
+void RuleMatcher::Found(const Unit& unit, const Literal& literal, const Value& value,
+                        std::string_view folded, const Event& event, Scratch& scratch) const {
+  const uint32_t held = scratch.event_ * 2 + 1;
+  for (uint32_t i = literal.begin; i < literal.end; ++i) {
+    const Target& target = unit.targets[i];
+    uint32_t& memo = scratch.memo_[leaf_nodes_[target.leaf]];
+    if (!target.exact && memo != held) {
+      const ValueTest& test = *graph_.leaves()[target.leaf].test;
+      const Pattern* pattern = test.pattern();
+      const bool passed = pattern != nullptr && !pattern->cased() ? pattern->MatchesFolded(folded)
+                                                                  : test.Matches(value, event);
+      if (!passed) continue;
+    }
+    memo = held;
+    if (scratch.found_[target.index] == scratch.event_) continue;  // in another member of an array
+    scratch.found_[target.index] = scratch.event_;
+    scratch.candidates_.push_back(&target);  // never more than there are targets
+  }
+}
+
+bool RuleMatcher::HoldsLeaf(uint32_t index, const Event& event, Scratch& scratch) const {
+  const FormulaLeaf& leaf = graph_.leaves()[index];
+  const Value& value = event.field(leaf.slot);
+  if (leaf.test == nullptr) return !value.is_absent();
+  if (scanned_in_[index] >= 0 &&
+      scratch.active_[static_cast<size_t>(scanned_in_[index])] == scratch.event_)
+    return false;  // it was looked for
+  const auto any = [&](const auto& self, const Value& one) -> bool {
+    if (!one.is_array()) return leaf.test->Matches(one, event);
+    return std::any_of(one.items().begin(), one.items().end(),
+                       [&](const Value& item) { return self(self, item); });
+  };
+  return any(any, value);
+}
+
+bool RuleMatcher::Holds(uint32_t index, const Event& event, Scratch& scratch) const {
+  const uint32_t memo = scratch.memo_[index];
+  if (memo >> 1 == scratch.event_) return (memo & 1) != 0;
+  const FormulaNode& node = graph_.nodes()[index];
+  const auto holds = [&](uint32_t operand) { return Holds(operand, event, scratch); };
+  const uint32_t* operands = graph_.operands().data();
+  bool held = false;
+  switch (node.kind) {
+    case FormulaNode::kLeaf:
+      held = HoldsLeaf(node.begin, event, scratch);
+      break;
+    case FormulaNode::kNot:
+      held = !holds(operands[node.begin]);
+      break;
+    case FormulaNode::kAnd:
+      held = std::all_of(operands + node.begin, operands + node.end, holds);
+      break;
+    case FormulaNode::kOr:
+      held = std::any_of(operands + node.begin, operands + node.end, holds);
+      break;
+  }
+  scratch.memo_[index] = scratch.event_ * 2 + (held ? 1 : 0);
+  return held;
+}
+
+}  // namespace bongsu::sigma

@@ -1,0 +1,172 @@
+// Compiling the rules of a source: operators/sigma/rule_matcher.h.
+#include <xxhash.h>
+
+#include <algorithm>
+#include <limits>
+#include <set>
+#include <utility>
+
+#include "operators/sigma/rule_matcher.h"
+#include "state/check.h"
+
+namespace bongsu::sigma {
+
+// By how and by what a leaf is found: the leaves, and of each the rules that it is a cover's part
+// of.
+struct RuleMatcher::Builder::Wanted {
+  using Leaves = std::map<uint32_t, std::vector<uint32_t>>;
+  std::map<std::pair<LeafIndex, std::string>, Leaves> literals;
+  Leaves present;
+};
+
+uint32_t RuleMatcher::Builder::Group(std::shared_ptr<const Detection> guard) {
+  int64_t node = -1;
+  if (guard != nullptr) {
+    node = matcher_->graph_.Add(*guard);
+    matcher_->kept_.push_back(std::move(guard));
+  }
+  std::vector<RuleMatcher::Group>& groups = matcher_->groups_;
+  const auto it = std::find_if(groups.begin(), groups.end(),
+                               [&](const auto& group) { return group.guard == node; });
+  if (it != groups.end()) return static_cast<uint32_t>(it - groups.begin());
+  BONGSU_CHECK(groups.size() < std::numeric_limits<uint16_t>::max());
+  groups.emplace_back().guard = node;
+  group_rules_.emplace_back();
+  return static_cast<uint32_t>(groups.size() - 1);
+}
+
+void RuleMatcher::Builder::Rule(uint32_t group, std::shared_ptr<const Detection> detection) {
+  group_rules_[group].push_back(static_cast<uint32_t>(matcher_->roots_.size()));
+  const uint32_t root = matcher_->graph_.Add(*detection);
+  matcher_->roots_.push_back(root);
+  matcher_->graph_.CountRule(root);
+  matcher_->kept_.push_back(std::move(detection));
+}
+
+std::unique_ptr<const RuleMatcher> RuleMatcher::Builder::Build() {
+  RuleMatcher& matcher = *matcher_;
+  const std::vector<FormulaLeaf>& leaves = matcher.graph_.leaves();
+  matcher.leaf_nodes_.resize(leaves.size());
+  for (uint32_t i = 0; i < matcher.graph_.nodes().size(); ++i) {
+    const FormulaNode& node = matcher.graph_.nodes()[i];
+    if (node.kind == FormulaNode::kLeaf) matcher.leaf_nodes_[node.begin] = i;
+  }
+  matcher.scanned_in_.assign(leaves.size(), -1);
+  for (const FormulaLeaf& leaf : leaves) matcher.slots_ = std::max(matcher.slots_, leaf.slot + 1);
+  for (uint32_t group = 0; group < group_rules_.size(); ++group) BuildGroup(group);
+  BuildGuards();
+  OrderOperands();
+  matcher.size_.rules = matcher.roots_.size();
+  matcher.size_.groups = matcher.groups_.size();
+  matcher.size_.leaves = leaves.size();
+  matcher.size_.scanned = static_cast<size_t>(std::count_if(
+      matcher.scanned_in_.begin(), matcher.scanned_in_.end(), [](int32_t in) { return in >= 0; }));
+  return std::move(matcher_);
+}
+
+void RuleMatcher::Builder::BuildGroup(uint32_t index) {
+  RuleMatcher& matcher = *matcher_;
+  RuleMatcher::Group& group = matcher.groups_[index];
+  std::map<int, Wanted> wanted;  // by slot
+  for (const uint32_t rule : group_rules_[index]) {
+    const auto cover = matcher.graph_.Cover(matcher.roots_[rule]);
+    if (!cover) {
+      group.always.push_back(rule);
+      continue;
+    }
+    for (const uint32_t one : *cover) {
+      const FormulaLeaf& leaf = matcher.graph_.leaves()[one];
+      Wanted& slot = wanted[leaf.slot];
+      if (matcher.scanned_in_[one] < 0) matcher.scanned_in_[one] = static_cast<int32_t>(index);
+      if (leaf.index == LeafIndex::kPresent) slot.present[one].push_back(rule);
+      for (const std::string& literal : leaf.literals)
+        slot.literals[{leaf.index, literal}][one].push_back(rule);
+    }
+  }
+  matcher.size_.always += group.always.size();
+  for (const auto& [slot, leaves] : wanted) {
+    Unit& unit = group.units.emplace_back();
+    unit.slot = slot;
+    BuildUnit(leaves, &unit);
+    if (unit.contains != nullptr) ++matcher.size_.databases;
+  }
+}
+
+RuleMatcher::Literal RuleMatcher::Builder::AddTargets(const Wanted::Leaves& leaves, Unit* unit) {
+  RuleMatcher& matcher = *matcher_;
+  Literal literal;
+  literal.begin = static_cast<uint32_t>(unit->targets.size());
+  for (const auto& [leaf, rules] : leaves) {
+    Target& target = unit->targets.emplace_back();
+    target.leaf = leaf;
+    target.index = matcher.targets_++;
+    target.exact = matcher.graph_.leaves()[leaf].exact;
+    target.rules_begin = static_cast<uint32_t>(matcher.rule_lists_.size());
+    matcher.rule_lists_.insert(matcher.rule_lists_.end(), rules.begin(), rules.end());
+    target.rules_end = static_cast<uint32_t>(matcher.rule_lists_.size());
+  }
+  literal.end = static_cast<uint32_t>(unit->targets.size());
+  return literal;
+}
+
+void RuleMatcher::Builder::BuildUnit(const Wanted& wanted, Unit* unit) {
+  unit->present = AddTargets(wanted.present, unit);
+  std::vector<std::string> contains;
+  std::vector<std::pair<std::string, uint32_t>> exact;
+  // The map has the kinds in their order, so that those of kContains follow one another.
+  for (const auto& [key, leaves] : wanted.literals) {
+    const auto& [index, text] = key;
+    const auto literal = static_cast<uint32_t>(unit->literals.size());
+    unit->literals.push_back(AddTargets(leaves, unit));
+    if (index == LeafIndex::kEquals) exact.emplace_back(text, literal);
+    if (index == LeafIndex::kStarts) unit->starts.Add(text, literal);
+    if (index == LeafIndex::kEnds) unit->ends.Add(text, literal);
+    if (index != LeafIndex::kContains) continue;
+    if (contains.empty()) unit->contains_first = literal;
+    contains.push_back(text);
+  }
+  if (!contains.empty()) unit->contains = std::make_unique<LiteralScan>(std::move(contains));
+  if (exact.empty()) return;
+  size_t size = 4;
+  while (size < exact.size() * 2) size *= 2;
+  unit->exact.resize(size);
+  for (auto& [text, literal] : exact) {
+    const uint64_t hash = XXH3_64bits(text.data(), text.size());
+    size_t at = hash & (size - 1);
+    while (unit->exact[at].used) at = (at + 1) & (size - 1);
+    unit->exact[at] = {hash, std::move(text), literal, true};
+  }
+}
+
+void RuleMatcher::Builder::BuildGuards() {
+  RuleMatcher& matcher = *matcher_;
+  std::set<int> slots;
+  for (size_t i = 0; i < matcher.groups_.size(); ++i) {
+    const int64_t guard = matcher.groups_[i].guard;
+    if (guard < 0) {
+      matcher.unguarded_.push_back(static_cast<uint16_t>(i));
+      continue;
+    }
+    for (const uint32_t one : matcher.graph_.Leaves(static_cast<uint32_t>(guard))) {
+      const FormulaLeaf& leaf = matcher.graph_.leaves()[one];
+      slots.insert(leaf.slot);
+      // It reads a second field.
+      if (leaf.test != nullptr && leaf.test->kind() == ValueTest::Kind::kFieldRef)
+        matcher.guards_kept_ = false;
+    }
+  }
+  matcher.guard_slots_.assign(slots.begin(), slots.end());
+}
+
+void RuleMatcher::Builder::OrderOperands() {
+  const RuleMatcher& matcher = *matcher_;
+  matcher_->graph_.OrderOperands([&](uint32_t index) -> double {
+    const FormulaLeaf& leaf = matcher.graph_.leaves()[index];
+    if (matcher.scanned_in_[index] >= 0) return 1;  // known, as a rule
+    if (leaf.test == nullptr || leaf.test->kind() == ValueTest::Kind::kNull) return 2;
+    if (leaf.test->kind() == ValueTest::Kind::kRegex) return 100;
+    return leaf.index == LeafIndex::kContains ? 20 : 5;
+  });
+}
+
+}  // namespace bongsu::sigma

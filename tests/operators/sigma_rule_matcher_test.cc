@@ -1,0 +1,167 @@
+// The matcher of all rules of a source: its parts, its bounds, and hostile sets of rules. That it
+// says what the rules say one by one is shown by sigma_random_test.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "operators/sigma/affix_trie.h"
+#include "operators/sigma/literal_scan.h"
+#include "operators/sigma/rule_matcher.h"
+
+namespace bongsu::sigma {
+namespace {
+
+std::vector<uint32_t> Found(const LiteralScan& scan, std::string_view text) {
+  LiteralScratch scratch;
+  scratch.Fit(scan);
+  std::vector<uint32_t> hits;
+  scan.Find(text, scratch, &hits);
+  std::sort(hits.begin(), hits.end());
+  return hits;
+}
+
+TEST(LiteralScan, FindsEachLiteralOnce) {
+  const std::vector<std::string> literals = {"aa", "ab", "b", std::string("x\0y", 3), "\u00e4"};
+  const LiteralScan many(literals);
+  EXPECT_EQ(Found(many, "aaaab aaab"), (std::vector<uint32_t>{0, 1, 2}));
+  EXPECT_EQ(Found(many, std::string("x\0y", 3)), (std::vector<uint32_t>{3}));
+  EXPECT_EQ(Found(many, "\u00e4"), (std::vector<uint32_t>{4}));
+  EXPECT_EQ(Found(many, "AB"), (std::vector<uint32_t>{}));  // folding is the caller's
+  const LiteralScan few({"aa", "b"});
+  EXPECT_EQ(Found(few, "aab"), (std::vector<uint32_t>{0, 1}));
+}
+
+TEST(AffixTrie, FindsBeginningsAndEnds) {
+  AffixTrie ends(true);
+  AffixTrie starts(false);
+  for (int i = 0; i < 1000; ++i) {
+    ends.Add(fmt::format("\\tool{}.exe", i), static_cast<uint32_t>(i));
+    starts.Add(fmt::format("c:\\dir{}\\", i), static_cast<uint32_t>(i));
+  }
+  ends.Add(".exe", 1000);
+  const auto found = [](const AffixTrie& trie, std::string_view text) {
+    std::vector<uint32_t> ids;
+    trie.Find(text, [&](uint32_t id) { ids.push_back(id); });
+    return ids;
+  };
+  EXPECT_EQ(found(ends, "c:\\tool77.exe"), (std::vector<uint32_t>{1000, 77}));
+  EXPECT_EQ(found(ends, "exe"), (std::vector<uint32_t>{}));
+  EXPECT_EQ(found(starts, "c:\\dir9\\x"), (std::vector<uint32_t>{9}));
+  EXPECT_EQ(found(starts, "c:\\dir99"), (std::vector<uint32_t>{}));
+}
+
+class Rules {
+ public:
+  std::shared_ptr<const Detection> Compile(const std::string& yaml) {
+    Diagnostics diagnostics;
+    const auto documents = ParseYaml(yaml, "d.yaml", YamlLimits{}, diagnostics);
+    auto detection = CompileSelection(documents.at(0), fields_, diagnostics);
+    EXPECT_NE(detection, nullptr) << diagnostics.Text();
+    return detection;
+  }
+  void Add(const std::string& yaml, const std::string& guard = "") {
+    const uint32_t group = builder_.Group(guard.empty() ? nullptr : Compile(guard));
+    builder_.Rule(group, Compile(yaml));
+  }
+  std::vector<uint32_t> Match(const std::vector<std::pair<std::string, Value>>& values) {
+    if (matcher_ == nullptr) {
+      matcher_ = builder_.Build();
+      scratch_ = matcher_->NewScratch();
+    }
+    std::vector<Value> row(static_cast<size_t>(fields_.size()));
+    for (const auto& [name, value] : values) {
+      if (const int slot = fields_.Find(name); slot >= 0) row[static_cast<size_t>(slot)] = value;
+    }
+    Event event;
+    event.fields = row;
+    std::vector<uint32_t> fired;
+    matcher_->Match(event, *scratch_, &fired);
+    return fired;
+  }
+  const RuleMatcher::Size& size() const { return matcher_->size(); }
+
+ private:
+  FieldTable fields_;
+  RuleMatcher::Builder builder_;
+  std::unique_ptr<const RuleMatcher> matcher_;
+  std::unique_ptr<RuleMatcher::Scratch> scratch_;
+};
+
+Value S(std::string_view text) { return Value::String(text); }
+Value N(std::string_view text) { return Value::Number(text); }
+using Fired = std::vector<uint32_t>;
+
+TEST(RuleMatcher, RulesOfAGroupAreAskedOnlyOfItsEvents) {
+  Rules rules;
+  rules.Add("{s: {f|contains: evil}, condition: s}", "{g: {id: 1}, condition: g}");
+  rules.Add("{s: {f|contains: evil}, condition: s}", "{g: {id: 2}, condition: g}");
+  rules.Add("{s: {f|contains: evil}, condition: not s}", "{g: {id: 1}, condition: g}");
+  rules.Add("{s: {f|contains: evil}, condition: s}");
+  EXPECT_EQ(rules.Match({{"id", N("1")}, {"f", S("EVIL")}}), (Fired{0, 3}));
+  EXPECT_EQ(rules.Match({{"id", S("2")}, {"f", S("evil")}}), (Fired{1, 3}));
+  EXPECT_EQ(rules.Match({{"id", N("1.0")}, {"f", S("good")}}), (Fired{2}));
+  EXPECT_EQ(rules.Match({}), (Fired{}));
+  EXPECT_EQ(rules.size().groups, 3);
+  // The same combination again, from the cache, and one that cannot be kept.
+  EXPECT_EQ(rules.Match({{"id", N("1")}, {"f", S("EVIL")}}), (Fired{0, 3}));
+  const std::vector<Value> both = {N("1"), N("2")};
+  EXPECT_EQ(rules.Match({{"id", Value::Array(both)}, {"f", S("evil")}}), (Fired{0, 1, 3}));
+  EXPECT_EQ(rules.Match({{"id", S(std::string(5000, '1'))}, {"f", S("evil")}}), (Fired{3}));
+}
+
+TEST(RuleMatcher, MembersOfAnArrayAreEachLookedAt) {
+  Rules rules;
+  rules.Add("{s: {f|contains|all: [ab, cd]}, condition: s}");
+  rules.Add("{s: {f: ab}, condition: s}");
+  rules.Add("{s: {f|re: 'a.c'}, condition: s}");
+  const std::vector<Value> inner = {S("AXC")};
+  const std::vector<Value> items = {S("xab"), S("xab"), S("CDx"), Value::Null(),
+                                    Value::Array(inner)};
+  EXPECT_EQ(rules.Match({{"f", Value::Array(items)}}), (Fired{0}));
+  const std::vector<Value> other = {S("AB"), S("abc"), Value::Array(inner), S("axc")};
+  EXPECT_EQ(rules.Match({{"f", Value::Array(other)}}), (Fired{1, 2}));
+}
+
+TEST(RuleMatcher, LeavesAreSharedAndCommonOnesAreNotLookedFor) {
+  Rules rules;
+  for (int i = 0; i < 100; ++i)
+    rules.Add(fmt::format(
+        "{{s: {{Image|endswith: '\\powershell.exe', CommandLine|contains: 'technique{}'}}, "
+        "condition: s}}",
+        i));
+  EXPECT_EQ(rules.Match({{"Image", S("C:\\POWERSHELL.EXE")}, {"CommandLine", S("technique42")}}),
+            (Fired{4, 42}));
+  EXPECT_EQ(rules.size().leaves, 101);
+  EXPECT_EQ(rules.size().scanned, 100);  // not the image that all have in common
+}
+
+TEST(RuleMatcher, TenThousandRulesOnOneEvent) {
+  Rules rules;
+  for (int i = 0; i < 10'000; ++i)
+    rules.Add(fmt::format("{{s: {{f|contains: 'word{:05}'}}, t: {{g: null}}, condition: s and t}}",
+                          i % 5000));
+  std::string text;
+  for (int i = 0; i < 5000; ++i) text += fmt::format("word{:05} ", i);
+  EXPECT_EQ(rules.Match({{"f", S(text)}}).size(), 10'000);
+  EXPECT_EQ(rules.Match({{"f", S(text)}, {"g", S("")}}).size(), 0);
+  EXPECT_EQ(rules.Match({{"f", S("word00007")}}), (Fired{7, 5007}));
+  EXPECT_EQ(rules.size().leaves, 5001);
+}
+
+TEST(RuleMatcher, RulesThatNothingNeedsToBeSeenForAreAlwaysAsked) {
+  Rules rules;
+  rules.Add("{s: {f: x}, condition: not s}");
+  rules.Add("{s: {f: null}, condition: s}");
+  rules.Add("{s: {f|exists: true}, condition: s}");
+  rules.Add("{s: {f|gt: 5}, condition: s}");
+  EXPECT_EQ(rules.Match({}), (Fired{0, 1}));
+  EXPECT_EQ(rules.Match({{"f", S("x")}}), (Fired{2}));
+  EXPECT_EQ(rules.Match({{"f", N("6")}}), (Fired{0, 2, 3}));
+  EXPECT_EQ(rules.size().always, 3);  // the last one needs a value
+}
+
+}  // namespace
+}  // namespace bongsu::sigma
