@@ -235,7 +235,7 @@ TEST(Config, OperatorsFormLevelsAndCirclesAreErrors) {
      right: {source: ep, key: dest_ip}, within: {after: 1s}}
 )");
   EXPECT_EQ(Problems(unknown),
-            "c.yaml:8:64: error: the results of 'a' have no field 'left.dst_ip' (did you mean "
+            "c.yaml:8:59: error: the results of 'a' have no field 'left.dst_ip' (did you mean "
             "'left.dest_ip'?)\n");
   std::string detection = chain;
   detection.replace(detection.find("left.dest_ip}"), 13,
