@@ -386,31 +386,36 @@ void IntervalJoinSpec::ReadSide(const OptionReader& reader, const char* name,
   FieldTable* fields = context.Fields(input.source, side.where("source"));
   if (fields == nullptr) return;
   // An operator's results have just the fields that they have; a source's records may hold any.
+  const FieldTable results = *fields;  // without what the detection adds
+  std::vector<std::string> unknown;    // said already
   const auto known = [&](const std::string& field, const SourceLocation& where) {
-    if (!input.from_operator || fields->Find(field) >= 0) return true;
-    const std::vector<std::string_view> names(fields->names().begin(), fields->names().end());
+    if (!input.from_operator || results.Find(field) >= 0) return true;
+    if (std::find(unknown.begin(), unknown.end(), field) != unknown.end()) return false;
+    unknown.push_back(field);
+    const std::vector<std::string_view> names(results.names().begin(), results.names().end());
     const std::string nearest = NearestName(field, names);
-    diagnostics.Error(where,
-                      fmt::format("the results of '{}' have no field '{}'", input.source, field),
-                      nearest.empty() ? fmt::format("they have: {}", fmt::join(names, ", "))
-                                      : fmt::format("did you mean '{}'?", nearest));
+    diagnostics.Error(
+        where, fmt::format("the results of '{}' have no field '{}'", input.source, field),
+        nearest.empty() ? fmt::format("they have: {}; more of its events' fields with "
+                                      "'fields' there",
+                                      fmt::join(names, ", "))
+                        : fmt::format("did you mean '{}'?", nearest));
     return false;
   };
-  std::vector<std::string> wanted;
+  std::vector<std::pair<std::string, SourceLocation>> wanted;
+  const auto want = [&](const std::vector<std::string>& names, const SourceLocation& where) {
+    for (const std::string& field : names) wanted.emplace_back(field, where);
+  };
   if (const Node* detection = side.node("detection"); detection != nullptr && detection->is_map()) {
     input.selection = sigma::CompileSelection(*detection, *fields, diagnostics);
-    if (input.selection != nullptr) wanted = input.selection->fields();
+    if (input.selection != nullptr) want(input.selection->fields(), side.where("detection"));
   }
-  for (const std::vector<std::string>& more :
-       {input.key_fields, side.StringList("fields"), context.DefaultFields(input.source)}) {
-    wanted.insert(wanted.end(), more.begin(), more.end());
-  }
-  for (const std::string& field : input.key_fields) {
-    if (known(field, side.where("key"))) fields->Slot(field);
-  }
-  for (const std::string& field : wanted) {
+  want(input.key_fields, side.where("key"));
+  want(side.StringList("fields"), side.where("fields"));
+  want(context.DefaultFields(input.source), side.where("source"));
+  for (const auto& [field, where] : wanted) {
     if (std::find(input.fields.begin(), input.fields.end(), field) != input.fields.end()) continue;
-    if (!known(field, side.where("fields"))) continue;
+    if (!known(field, where)) continue;
     fields->Slot(field);
     input.fields.push_back(field);
   }

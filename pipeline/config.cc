@@ -132,7 +132,9 @@ class Loader : public OperatorBuildContext {
     for (size_t i = 0; i < config_.operators.size(); ++i) {
       if (config_.operators[i]->rule().name == source) return &config_.result_fields[i];
     }
-    if (config_.sources.empty() && diagnostics_.has_errors()) return nullptr;  // said already
+    // Said already.
+    if (config_.sources.empty() && diagnostics_.has_errors()) return nullptr;
+    if (failed_operators_.contains(std::string(source))) return nullptr;
     std::vector<std::string_view> names;
     for (const SourceConfig& one : config_.sources) names.push_back(one.name);
     for (const auto& [name, node] : operator_nodes_) names.push_back(name);

@@ -14,6 +14,9 @@
 // over all), or one longer line. A line beyond the source's record_bytes_max is handed on cut one
 // byte above it, for the decoder to refuse; the rest of it is skipped without being kept.
 //
+// A byte order mark at a file's beginning is passed over. A plain file that had been read to its
+// end and is longer at a restart is read on; the engine refuses that when its windows are closed.
+//
 // Errors: Open: every pattern without a file and every file that cannot be read, one a line. Poll:
 // DataLoss for a damaged compressed file, after the records before the damage. Start:
 // FailedPrecondition for a file that is shorter than its stored position, or gone. Thread-safety:

@@ -229,7 +229,18 @@ TEST(Config, OperatorsFormLevelsAndCirclesAreErrors) {
   EXPECT_NE(Problems(circle).find("reads its own results"), std::string::npos);
   std::string unknown = chain;
   unknown.replace(unknown.find("left.dest_ip"), 12, "left.dst_ip ");
-  EXPECT_NE(Problems(unknown).find("did you mean 'left.dest_ip'?"), std::string::npos);
+  // Once, and not again for what reads the operator that could not be built.
+  unknown.replace(unknown.find("operators:\n"), 11, R"(operators:
+  - {name: c, type: interval_join, left: {source: b, key: left.dest_ip},
+     right: {source: ep, key: dest_ip}, within: {after: 1s}}
+)");
+  EXPECT_EQ(Problems(unknown),
+            "c.yaml:8:59: error: the results of 'a' have no field 'left.dst_ip' (did you mean "
+            "'left.dest_ip'?)\n");
+  std::string detection = chain;
+  detection.replace(detection.find("left.dest_ip}"), 13,
+                    "left.dest_ip, detection: {s: {rigth.dest_ip: x}, condition: s}}");
+  EXPECT_NE(Problems(detection).find("have no field 'rigth.dest_ip'"), std::string::npos);
 }
 
 TEST(Config, HostileYamlEndsWithAMessage) {
