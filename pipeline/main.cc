@@ -20,6 +20,7 @@
 #include "operators/registry.h"
 #include "pipeline/config.h"
 #include "pipeline/config_rules.h"
+#include "pipeline/explain.h"
 #include "pipeline/kafka/kafka_topics.h"
 #include "pipeline/logging.h"
 #include "pipeline/report.h"
@@ -48,6 +49,7 @@ struct Arguments {
   std::string file;
   int limit = 0;
   RuleTestOptions test;
+  ExplainOptions explain;
 };
 
 // Null after errors, which are printed.
@@ -259,6 +261,29 @@ int Main(int argc, char** argv) {
   test->add_flag("--complete", arguments.test.complete,
                  "Fail where a rule has no positive or no negative test");
   test->add_flag("-v,--verbose", arguments.test.verbose, "Print the tests that passed, too");
+  CLI::App* explain = app.add_subcommand(
+      "explain",
+      "Say why a rule fired or not\n\n"
+      "Example: bongsu explain 'A shell starts' -r rules sysmon-nxlog=event.json\n"
+      "         bongsu explain port-scan -c bongsu.yaml --key '10.0.0.9, 10.0.0.5' "
+      "firewall=fw.jsonl\n\n"
+      "Exit status: 0 it matched or fired, 1 it did not, 2 it cannot be said");
+  explain->add_option("rule", arguments.explain.rule, "Its id, name or title; an operator's name")
+      ->required();
+  explain
+      ->add_option(
+          "inputs", arguments.explain.inputs,
+          "SOURCE=FILE of JSON lines (plain, gzip, zstd), FILE where there is one source, - "
+          "for standard input. A source may be named by its format")
+      ->required();
+  auto* explain_config = explain->add_option("-c,--config", arguments.explain.config,
+                                             "The configuration that the rule is of");
+  explain->add_option("-r,--rules", arguments.explain.rules, "Instead: files or folders of rules")
+      ->excludes(explain_config);
+  explain->add_option("--key", arguments.explain.key,
+                      "Correlations: the key as alerts show it; default: the one with most events");
+  explain->add_option("--time", arguments.explain.time,
+                      "Correlations: about when; default: at the key's first event");
   CLI::App* page = app.add_subcommand(
       "config-page",
       "Print the page of all configuration keys\n\nExample: bongsu config-page > deploy/CONFIG.md");
@@ -280,6 +305,13 @@ int Main(int argc, char** argv) {
   }
   if (page->parsed()) return ConfigPageCommand();
   if (show->parsed()) return Show(arguments);
+  if (explain->parsed()) {
+    if (arguments.explain.config.empty() && arguments.explain.rules.empty()) {
+      fmt::print(stderr, "which rules? Give -c CONFIG or -r RULES\n");
+      return kUsage;
+    }
+    return ExplainRule(arguments.explain, stdout);
+  }
   if (test->parsed()) return TestRules(arguments.test, stdout);
   if (topics_acls->parsed()) return Acls(arguments);
   if (topics->parsed()) return Topics(arguments, topics_create->parsed());
