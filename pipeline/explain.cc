@@ -220,7 +220,6 @@ class Explanation {
     BONGSU_RETURN_IF_ERROR(rehearsal.Begin(kAnyNow, takes_part));
     std::vector<size_t> next(inputs_.size());
     std::vector<int64_t> offsets(config_.sources.size());
-    std::vector<RehearsedRecord> batch;
     for (;;) {
       size_t best = inputs_.size();
       for (size_t i = 0; i < inputs_.size(); ++i) {
@@ -228,17 +227,14 @@ class Explanation {
         if (best == inputs_.size() || inputs_[i].newest[next[i]] < inputs_[best].newest[next[best]])
           best = i;
       }
-      if (best < inputs_.size()) {
-        const size_t at = next[best]++;
-        // Records of one source are counted on over its files, so that each has its own place.
-        const auto offset = offsets[static_cast<size_t>(inputs_[best].source)]++;
-        batch.push_back(
-            {static_cast<uint16_t>(inputs_[best].source), offset, inputs_[best].records[at]});
-      }
-      if (batch.empty()) break;
-      if (best < inputs_.size() && batch.size() < kBatchRecordsMax) continue;
-      BONGSU_RETURN_IF_ERROR(rehearsal.Feed(batch));
-      batch.clear();
+      if (best == inputs_.size()) break;
+      // Records of one source are counted on over its files, so that each has its own place. One
+      // record a batch: the watermark follows each, and what can be late is.
+      RehearsedRecord record;
+      record.source = static_cast<uint16_t>(inputs_[best].source);
+      record.offset = offsets[record.source]++;
+      record.bytes = inputs_[best].records[next[best]++];
+      BONGSU_RETURN_IF_ERROR(rehearsal.Feed({&record, 1}));
     }
     for (const RehearsedIncident& one : rehearsal.incidents()) {
       if (one.rule == config_.operators[question->op]->rule().name)

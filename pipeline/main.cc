@@ -24,6 +24,7 @@
 #include "pipeline/kafka/kafka_topics.h"
 #include "pipeline/logging.h"
 #include "pipeline/report.h"
+#include "pipeline/rule_lint.h"
 #include "pipeline/rule_test_command.h"
 #include "pipeline/service.h"
 #include "pipeline/show.h"
@@ -48,6 +49,8 @@ struct Arguments {
   std::string report;
   std::string file;
   int limit = 0;
+  bool lint = false;
+  std::vector<std::string> samples;
   RuleTestOptions test;
   ExplainOptions explain;
 };
@@ -66,6 +69,23 @@ std::optional<Config> Load(const std::string& path) {
   }
   SetUpLogging({config->logging_json, config->logging_level});
   return config;
+}
+
+// 1 where something is doubtful.
+int Lint(const Config& config, const Arguments& arguments) {
+  std::vector<std::string> problems;
+  const std::vector<SourceSample> samples = SampleSources(config, arguments.samples, &problems);
+  for (const std::string& problem : problems) fmt::print(stderr, "{}\n", problem);
+  if (!problems.empty()) return kUsage;
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (samples[i].records == 0)
+      fmt::print("source {}: no sample records (--sample {}=FILE)\n", config.sources[i].name,
+                 config.sources[i].name);
+  }
+  const std::vector<std::string> findings = LintRules(config, samples);
+  for (const std::string& finding : findings) fmt::print("{}\n", finding);
+  fmt::print("{} findings\n", findings.size());
+  return findings.empty() ? 0 : 1;
 }
 
 int Check(const Arguments& arguments) {
@@ -91,6 +111,7 @@ int Check(const Arguments& arguments) {
         "source {}: {} needs {}{}\n", source.name, source.format.name, fmt::join(fields, ", "),
         fields.size() < source.fields.names().size() ? ", and every value for keywords" : "");
   }
+  if (arguments.lint || !arguments.samples.empty()) return Lint(*config, arguments);
   fmt::print("{}: ok\n", arguments.config);
   return 0;
 }
@@ -242,6 +263,11 @@ int Main(int argc, char** argv) {
                                        "Do all that run does before the first record, and say what "
                                        "is wrong\n\nExample: bongsu check -c bongsu.yaml");
   check->add_option("-c,--config", arguments.config, "Configuration file")->required();
+  check->add_flag("--rules", arguments.lint,
+                  "Say also what is doubtful about the rules, and which fields no sample record of "
+                  "the sources has; exit status 1 where there is something");
+  check->add_option("--sample", arguments.samples,
+                    "SOURCE=FILE: sample records of a source, JSON lines (default: its files)");
   CLI::App* show = app.add_subcommand("show",
                                       "Print the incidents of an OCSF alerts file for "
                                       "people\n\nExample: bongsu show alerts.jsonl --limit 5");
