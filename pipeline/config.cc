@@ -258,6 +258,27 @@ class Loader : public OperatorBuildContext {
     }
   }
 
+  // A format's name, its map, or a file that holds the map.
+  std::optional<Format> ReadFormatOf(const Node& node) {
+    const bool file = node.is_scalar() &&
+                      (node.scalar.ends_with(".yaml") || node.scalar.ends_with(".yml"));
+    if (!file) return ParseFormat(node, diagnostics_);
+    const std::string path = Path(node.scalar);
+    std::string text;
+    if (const std::string failure = ReadWhole(path, YamlLimits{}.bytes_max, &text);
+        !failure.empty()) {
+      diagnostics_.Error(node.where, fmt::format("cannot read the format {}: {}", path, failure));
+      return std::nullopt;
+    }
+    const std::vector<Node> documents = ParseYaml(text, path, YamlLimits{}, diagnostics_);
+    if (documents.size() != 1 || !documents[0].is_map()) {
+      diagnostics_.Error({path, 0, 0}, "a format's file holds one map",
+                         "for example base: ecs and fields: {Image: process.executable}");
+      return std::nullopt;
+    }
+    return ParseFormat(documents[0], diagnostics_);
+  }
+
   void Source(const Node& node) {
     const OptionReader reader(node, ConfigOptions("sources[]"), diagnostics_);
     SourceConfig& source = config_.sources.emplace_back();
@@ -272,7 +293,7 @@ class Loader : public OperatorBuildContext {
                          "give one of the two");
     }
     if (const Node* format = reader.node("format"); format != nullptr) {
-      if (auto parsed = ParseFormat(*format, diagnostics_); parsed.has_value())
+      if (auto parsed = ReadFormatOf(*format); parsed.has_value())
         source.format = *std::move(parsed);
     }
     source.tenant = reader.String("tenant");

@@ -138,8 +138,10 @@ OptionSection Source() {
                .type = OptionType::kNameOrMap,
                .required = true,
                .example = "suricata-eve",
-               .doc = "A format by name, or a map with time, fields, entities and logsource (and "
-                      "base: a name to start from)."},
+               .doc = "A format by name (suricata-eve, sysmon-nxlog, windows-event, winlogbeat, ecs, "
+                      "ocsf, zeek, sentinel), a map with time, fields, entities and logsource (and "
+                      "base: a name to start from), or a file that holds such a map "
+                      "(./formats/own.yaml)."},
               {.path = "tenant",
                .example = "acme",
                .doc = "Put in front of every key, so that tenants never meet."},

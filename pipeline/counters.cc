@@ -25,6 +25,8 @@ void OperatorCounters::Merge(const OperatorCounters& other) {
   created += other.created;
   updated += other.updated;
   forwarded += other.forwarded;
+  last_fired = std::max(last_fired, other.last_fired);
+  cpu_ns += other.cpu_ns;
   for (const auto& [name, n] : other.named) named[name] += n;
 }
 
@@ -33,6 +35,7 @@ void RuleCounters::Merge(const RuleCounters& other) {
   filtered += other.filtered;
   incidents += other.incidents;
   last_fired = std::max(last_fired, other.last_fired);
+  cpu_ns += other.cpu_ns;
 }
 
 RunCounters::RunCounters(size_t source_count, const std::vector<size_t>& ports_of_operators,

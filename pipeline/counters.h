@@ -39,7 +39,9 @@ struct OperatorCounters {
   uint64_t created = 0;
   uint64_t updated = 0;
   uint64_t forwarded = 0;
-  std::map<std::string, uint64_t> named;  // what the operator itself counts
+  EventTimeNs last_fired = kMinEventTime;  // newest event time of an incident
+  uint64_t cpu_ns = 0;                     // sampled (pipeline/rule_cost.h)
+  std::map<std::string, uint64_t> named;   // what the operator itself counts
   void Merge(const OperatorCounters& other);
 };
 
@@ -49,6 +51,7 @@ struct RuleCounters {
   uint64_t filtered = 0;   // events that a filter removed; of a filter: that it removed
   uint64_t incidents = 0;  // alerts of its own
   EventTimeNs last_fired = kMinEventTime;
+  uint64_t cpu_ns = 0;  // asked alone, sampled (pipeline/rule_cost.h)
   void Merge(const RuleCounters& other);
 };
 

@@ -92,6 +92,8 @@ DecodeTask::DecodeTask(const Config& config, const Plan& plan, const PartitionTa
                         Router(plan.sources[i].feeds, hash_seed, shards, threads),
                         RuleRunner(config, i, partitions, *writer_),
                         source.max_future_skew,
+                        {},
+                        config.binding != nullptr ? &config.binding->sources[i] : nullptr,
                         {}});
   }
 }
@@ -162,6 +164,8 @@ void DecodeTask::RunRecord(const Record& record, ExchangeSlot& slot, OutputChunk
   if (newest == kMinEventTime) touched_.push_back(record.partition);
   if (event.time > newest) newest = event.time;
   source.rules.Run(event, event.time, TimeOrigin::kEvent, outputs, counters, live);
+  if (source.cost_of != nullptr && source.cost.Due())
+    source.cost.Sample(*source.cost_of, event, counters);
   source.router.Route(event, source.rules.fired(), slot, 0, counters);
 }
 

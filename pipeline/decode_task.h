@@ -23,6 +23,7 @@
 #include "pipeline/io.h"
 #include "pipeline/outputs.h"
 #include "pipeline/plan.h"
+#include "pipeline/rule_cost.h"
 #include "pipeline/rule_runner.h"
 
 namespace bongsu {
@@ -90,6 +91,8 @@ class DecodeTask {
     RuleRunner rules;
     DurationNs max_future_skew;
     DecoderCounters seen;
+    const sigma::SourceRules* cost_of = nullptr;  // null: no rules
+    CostSampler cost;
   };
   const PartitionTable& partitions_;
   const Clock& clock_;

@@ -20,9 +20,11 @@
 #include "operators/registry.h"
 #include "pipeline/config.h"
 #include "pipeline/config_rules.h"
+#include "pipeline/explain.h"
 #include "pipeline/kafka/kafka_topics.h"
 #include "pipeline/logging.h"
 #include "pipeline/report.h"
+#include "pipeline/rule_lint.h"
 #include "pipeline/rule_test_command.h"
 #include "pipeline/service.h"
 #include "pipeline/show.h"
@@ -47,7 +49,10 @@ struct Arguments {
   std::string report;
   std::string file;
   int limit = 0;
+  bool lint = false;
+  std::vector<std::string> samples;
   RuleTestOptions test;
+  ExplainOptions explain;
 };
 
 // Null after errors, which are printed.
@@ -64,6 +69,23 @@ std::optional<Config> Load(const std::string& path) {
   }
   SetUpLogging({config->logging_json, config->logging_level});
   return config;
+}
+
+// 1 where something is doubtful.
+int Lint(const Config& config, const Arguments& arguments) {
+  std::vector<std::string> problems;
+  const std::vector<SourceSample> samples = SampleSources(config, arguments.samples, &problems);
+  for (const std::string& problem : problems) fmt::print(stderr, "{}\n", problem);
+  if (!problems.empty()) return kUsage;
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (samples[i].records == 0)
+      fmt::print("source {}: no sample records (--sample {}=FILE)\n", config.sources[i].name,
+                 config.sources[i].name);
+  }
+  const std::vector<std::string> findings = LintRules(config, samples);
+  for (const std::string& finding : findings) fmt::print("{}\n", finding);
+  fmt::print("{} findings\n", findings.size());
+  return findings.empty() ? 0 : 1;
 }
 
 int Check(const Arguments& arguments) {
@@ -89,6 +111,7 @@ int Check(const Arguments& arguments) {
         "source {}: {} needs {}{}\n", source.name, source.format.name, fmt::join(fields, ", "),
         fields.size() < source.fields.names().size() ? ", and every value for keywords" : "");
   }
+  if (arguments.lint || !arguments.samples.empty()) return Lint(*config, arguments);
   fmt::print("{}: ok\n", arguments.config);
   return 0;
 }
@@ -240,6 +263,11 @@ int Main(int argc, char** argv) {
                                        "Do all that run does before the first record, and say what "
                                        "is wrong\n\nExample: bongsu check -c bongsu.yaml");
   check->add_option("-c,--config", arguments.config, "Configuration file")->required();
+  check->add_flag("--rules", arguments.lint,
+                  "Say also what is doubtful about the rules, and which fields no sample record of "
+                  "the sources has; exit status 1 where there is something");
+  check->add_option("--sample", arguments.samples,
+                    "SOURCE=FILE: sample records of a source, JSON lines (default: its files)");
   CLI::App* show = app.add_subcommand("show",
                                       "Print the incidents of an OCSF alerts file for "
                                       "people\n\nExample: bongsu show alerts.jsonl --limit 5");
@@ -259,6 +287,29 @@ int Main(int argc, char** argv) {
   test->add_flag("--complete", arguments.test.complete,
                  "Fail where a rule has no positive or no negative test");
   test->add_flag("-v,--verbose", arguments.test.verbose, "Print the tests that passed, too");
+  CLI::App* explain = app.add_subcommand(
+      "explain",
+      "Say why a rule fired or not\n\n"
+      "Example: bongsu explain 'A shell starts' -r rules sysmon-nxlog=event.json\n"
+      "         bongsu explain port-scan -c bongsu.yaml --key '10.0.0.9, 10.0.0.5' "
+      "firewall=fw.jsonl\n\n"
+      "Exit status: 0 it matched or fired, 1 it did not, 2 it cannot be said");
+  explain->add_option("rule", arguments.explain.rule, "Its id, name or title; an operator's name")
+      ->required();
+  explain
+      ->add_option(
+          "inputs", arguments.explain.inputs,
+          "SOURCE=FILE of JSON lines (plain, gzip, zstd), FILE where there is one source, - "
+          "for standard input. A source may be named by its format")
+      ->required();
+  auto* explain_config = explain->add_option("-c,--config", arguments.explain.config,
+                                             "The configuration that the rule is of");
+  explain->add_option("-r,--rules", arguments.explain.rules, "Instead: files or folders of rules")
+      ->excludes(explain_config);
+  explain->add_option("--key", arguments.explain.key,
+                      "Correlations: the key as alerts show it; default: the one with most events");
+  explain->add_option("--time", arguments.explain.time,
+                      "Correlations: about when; default: at the key's first event");
   CLI::App* page = app.add_subcommand(
       "config-page",
       "Print the page of all configuration keys\n\nExample: bongsu config-page > deploy/CONFIG.md");
@@ -280,6 +331,13 @@ int Main(int argc, char** argv) {
   }
   if (page->parsed()) return ConfigPageCommand();
   if (show->parsed()) return Show(arguments);
+  if (explain->parsed()) {
+    if (arguments.explain.config.empty() && arguments.explain.rules.empty()) {
+      fmt::print(stderr, "which rules? Give -c CONFIG or -r RULES\n");
+      return kUsage;
+    }
+    return ExplainRule(arguments.explain, stdout);
+  }
   if (test->parsed()) return TestRules(arguments.test, stdout);
   if (topics_acls->parsed()) return Acls(arguments);
   if (topics->parsed()) return Topics(arguments, topics_create->parsed());

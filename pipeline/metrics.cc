@@ -204,6 +204,14 @@ void OperatorFamilies(const MetricsSnapshot& snapshot, Families* all) {
   PerOperator(snapshot, all, [](const OperatorCounters& one) { return one.key_members_capped; });
   all->Counter("bongsu_operator_fields_cut_total", "Carried values cut at their bound.");
   PerOperator(snapshot, all, [](const OperatorCounters& one) { return one.fields_cut; });
+  all->Counter("bongsu_operator_cpu_seconds_total", "CPU time, sampled.");
+  PerOperator(snapshot, all,
+              [](const OperatorCounters& one) { return static_cast<double>(one.cpu_ns) / 1e9; });
+  all->Gauge("bongsu_operator_last_fired_seconds",
+             "Event time, as Unix time, of the newest incident; 0: none.");
+  PerOperator(snapshot, all, [](const OperatorCounters& one) {
+    return one.last_fired == kMinEventTime ? 0 : Seconds(one.last_fired);
+  });
   all->Counter("bongsu_operator_events_total",
                "What the operator counts itself, bounds that were hit among it.");
   for (size_t i = 0; i < counters.size(); ++i) {
@@ -239,6 +247,10 @@ void RuleFamilies(const MetricsSnapshot& snapshot, Families* all) {
   PerRule(snapshot, all, [](const RuleCounters& one) { return one.filtered; });
   all->Counter("bongsu_rule_incidents_total", "Alerts of the rule's own.");
   PerRule(snapshot, all, [](const RuleCounters& one) { return one.incidents; });
+  all->Counter("bongsu_rule_cpu_seconds_total",
+               "CPU time of the detection asked alone, sampled: which rule is dear.");
+  PerRule(snapshot, all,
+          [](const RuleCounters& one) { return static_cast<double>(one.cpu_ns) / 1e9; });
   all->Gauge("bongsu_rule_last_fired_seconds", "Event time, as Unix time, of the newest match.");
   PerRule(snapshot, all, [](const RuleCounters& one) {
     return one.last_fired == kMinEventTime ? 0 : Seconds(one.last_fired);

@@ -72,6 +72,14 @@ void PrepareForRehearsal(Config* config) {
   config->alerts.fields.clear();
 }
 
+int FindRuleEntry(const Config& config, std::string_view text) {
+  int entry = config.rules->Find(text);
+  for (size_t i = 0; entry < 0 && i < config.rules->entries.size(); ++i) {
+    if (config.rules->entries[i].rule.metadata.title == text) entry = static_cast<int>(i);
+  }
+  return entry;
+}
+
 Rehearsal::Rehearsal(const Config& config)
     : config_(config), plan_(MakePlan(config)), clock_(std::make_unique<FixedClock>()) {
   running_ = std::make_unique<Running>();

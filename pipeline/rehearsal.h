@@ -27,6 +27,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -83,6 +84,9 @@ struct RehearsedReject {
 
 // Makes alerts readable for a Rehearsal: the native format with every field. Before the first one.
 void PrepareForRehearsal(Config* config);
+
+// The entry of the rule set with this id, name or title; -1: none. There must be rules.
+int FindRuleEntry(const Config& config, std::string_view text);
 
 class Rehearsal {
  public:

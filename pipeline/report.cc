@@ -74,8 +74,11 @@ void OperatorRows(const RunReport& report, std::string* out) {
   }
 }
 
+double CpuSeconds(uint64_t cpu_ns) { return static_cast<double>(cpu_ns) / 1e9; }
+
 // Rules in a table for people: the noisiest, as many as a screen holds.
 constexpr size_t kRulesShown = 40;
+constexpr size_t kDearRulesShown = 10;
 
 // The rules that did something, the one with most matches first.
 std::vector<size_t> ActiveRules(const RunReport& report) {
@@ -95,21 +98,71 @@ std::string TimeText(EventTimeNs time) {
   return text;
 }
 
-void RuleTable(const RunReport& report, std::string* out) {
-  if (report.config->rules == nullptr) return;
-  const sigma::RuleSet& rules = *report.config->rules;
-  *out += fmt::format("\n{}\n", rules.Summary());
-  const std::vector<size_t> active = ActiveRules(report);
-  if (active.empty()) return;
-  *out += fmt::format("{:<70} {:>10} {:>10} {:>10}\n", "rule", "matches", "alerts", "filtered");
-  for (size_t shown = 0; shown < active.size() && shown < kRulesShown; ++shown) {
-    const RuleCounters& rule = report.totals.counters.rules[active[shown]];
-    *out += fmt::format("{:<70.70} {:>10} {:>10} {:>10}\n",
-                        rules.entries[active[shown]].rule.metadata.title, rule.matches,
-                        rule.incidents, rule.filtered);
+// One rule or operator, as tables and JSON show it.
+struct RuleRow {
+  std::string name;
+  std::string title;
+  std::string kind;
+  RuleCounters counted;
+};
+
+// What did something: detections and filters, then correlations and operators; the noisiest first.
+std::vector<RuleRow> RuleRows(const RunReport& report) {
+  std::vector<RuleRow> rows;
+  const RunCounters& counters = report.totals.counters;
+  if (report.config->rules != nullptr) {
+    for (const size_t index : ActiveRules(report)) {
+      const sigma::RuleEntry& entry = report.config->rules->entries[index];
+      rows.push_back({sigma::RuleName(entry), entry.rule.metadata.title,
+                      std::string(sigma::RuleKindName(entry.rule.kind())), counters.rules[index]});
+    }
   }
-  if (active.size() > kRulesShown)
-    *out += fmt::format("and {} more rules\n", active.size() - kRulesShown);
+  for (size_t i = 0; i < counters.operators.size(); ++i) {
+    const RuleInfo& info = report.config->operators[i]->rule();
+    const OperatorCounters& op = counters.operators[i];
+    RuleRow row{info.name, info.title, info.metadata != nullptr ? "correlation" : "operator", {}};
+    for (const uint64_t selected : op.selected) row.counted.matches += selected;
+    row.counted.incidents = op.created;
+    row.counted.last_fired = op.last_fired;
+    row.counted.cpu_ns = op.cpu_ns;
+    if (row.counted.matches > 0) rows.push_back(std::move(row));
+  }
+  std::stable_sort(rows.begin(), rows.end(), [](const RuleRow& a, const RuleRow& b) {
+    return a.counted.matches > b.counted.matches;
+  });
+  return rows;
+}
+
+// The dearest ones, where anything was measured.
+void CostTable(const std::vector<RuleRow>& rows, std::string* out) {
+  std::vector<const RuleRow*> dear;
+  for (const RuleRow& row : rows) {
+    if (row.counted.cpu_ns > 0) dear.push_back(&row);
+  }
+  std::stable_sort(dear.begin(), dear.end(), [](const RuleRow* a, const RuleRow* b) {
+    return a->counted.cpu_ns > b->counted.cpu_ns;
+  });
+  if (dear.empty()) return;
+  *out += fmt::format("{:<70} {:>14} {:>32}\n", "dearest rules", "CPU s, sampled", "last fired");
+  for (size_t i = 0; i < dear.size() && i < kDearRulesShown; ++i)
+    *out += fmt::format("{:<70.70} {:>14.3f} {:>32}\n", dear[i]->title,
+                        CpuSeconds(dear[i]->counted.cpu_ns), TimeText(dear[i]->counted.last_fired));
+}
+
+void RuleTable(const RunReport& report, std::string* out) {
+  const std::vector<RuleRow> rows = RuleRows(report);
+  if (report.config->rules != nullptr)
+    *out += fmt::format("\n{}\n", report.config->rules->Summary());
+  if (report.config->rules != nullptr && !rows.empty()) {
+    *out += fmt::format("{:<70} {:>10} {:>10} {:>10}\n", "rule", "matches", "alerts", "filtered");
+    for (size_t i = 0; i < rows.size() && i < kRulesShown; ++i)
+      *out +=
+          fmt::format("{:<70.70} {:>10} {:>10} {:>10}\n", rows[i].title, rows[i].counted.matches,
+                      rows[i].counted.incidents, rows[i].counted.filtered);
+    if (rows.size() > kRulesShown)
+      *out += fmt::format("and {} more rules\n", rows.size() - kRulesShown);
+  }
+  CostTable(rows, out);
 }
 
 Json RulesJson(const RunReport& report) {
@@ -129,16 +182,15 @@ Json RulesJson(const RunReport& report) {
                                 {"why", skipped.why}});
   }
   json["active"] = Json::array();
-  for (const size_t index : ActiveRules(report)) {
-    const RuleCounters& rule = report.totals.counters.rules[index];
-    const sigma::RuleEntry& entry = rules.entries[index];
-    json["active"].push_back({{"rule", sigma::RuleName(entry)},
-                              {"title", entry.rule.metadata.title},
-                              {"kind", sigma::RuleKindName(entry.rule.kind())},
-                              {"matches", rule.matches},
-                              {"incidents", rule.incidents},
-                              {"filtered", rule.filtered},
-                              {"last_fired", TimeText(rule.last_fired)}});
+  for (const RuleRow& row : RuleRows(report)) {
+    json["active"].push_back({{"rule", row.name},
+                              {"title", row.title},
+                              {"kind", row.kind},
+                              {"matches", row.counted.matches},
+                              {"incidents", row.counted.incidents},
+                              {"filtered", row.counted.filtered},
+                              {"last_fired", TimeText(row.counted.last_fired)},
+                              {"cpu_seconds", CpuSeconds(row.counted.cpu_ns)}});
   }
   return json;
 }
@@ -225,6 +277,8 @@ std::string ReportJson(const RunReport& report) {
     for (size_t port = 0; port < inputs.size(); ++port)
       one["selected"][inputs[port].name] = op.selected[port];
     one["incidents"] = op.created;
+    one["last_fired"] = TimeText(op.last_fired);
+    one["cpu_seconds"] = CpuSeconds(op.cpu_ns);
     one["updates"] = op.updated;
     one["forwarded"] = op.forwarded;
     one["late"] = op.late;

@@ -70,10 +70,7 @@ bool RuleTester::FindRule(const RuleTestCase& test, Case* prepared, RuleTestResu
     break;
   }
   if (config_.rules == nullptr) return !prepared->rule.empty();
-  int entry = config_.rules->Find(test.rule);
-  for (size_t i = 0; entry < 0 && i < config_.rules->entries.size(); ++i) {
-    if (config_.rules->entries[i].rule.metadata.title == test.rule) entry = static_cast<int>(i);
-  }
+  const int entry = FindRuleEntry(config_, test.rule);
   if (entry < 0) return !prepared->rule.empty();
   const sigma::RuleEntry& found = config_.rules->entries[static_cast<size_t>(entry)];
   prepared->entry = entry;

@@ -37,6 +37,7 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
   void Alert(const OperatorSpec& spec, const Incident& incident) override {
     OperatorCounters& counted = Counters(spec);
     ++(incident.activity == Activity::kCreate ? counted.created : counted.updated);
+    counted.last_fired = std::max(counted.last_fired, incident.last_time);
     if (!spec.emits_alerts()) return;
     scratch_.clear();
     if (WriteAlert(*writer_, spec, incident, alert_bytes_max_, &scratch_) > 0)
@@ -226,7 +227,11 @@ absl::Status ShardTask::Inputs(int level, ExchangeSlot& slot) {
         return std::tie(a.time, a.seq, a.port, a.key) < std::tie(b.time, b.seq, b.port, b.key);
       });
     }
-    if (status.ok()) status = Runner(index / operators, index % operators).Process(inputs);
+    if (status.ok()) {
+      status = cost_.Run(&counters_.operators[index % operators].cpu_ns, [&] {
+        return Runner(index / operators, index % operators).Process(inputs);
+      });
+    }
     inputs.clear();
   }
   filled_.clear();
@@ -266,7 +271,10 @@ absl::Status ShardTask::Advance(int level, uint64_t number) {
     }
     for (auto& shard : shards_) {
       OperatorRunner& runner = *shard->runners[op];
-      if (moved) BONGSU_RETURN_IF_ERROR(runner.AdvanceWatermark(ports));
+      if (moved) {
+        BONGSU_RETURN_IF_ERROR(cost_.Run(&counters_.operators[op].cpu_ns,
+                                         [&] { return runner.AdvanceWatermark(ports); }));
+      }
       if (next != nullptr) {
         EventTimeNs& lowest = next->result_watermarks(options_.thread)[op];
         lowest = std::min(lowest, runner.result_watermark());

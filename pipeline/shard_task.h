@@ -23,6 +23,7 @@
 #include "pipeline/io.h"
 #include "pipeline/outputs.h"
 #include "pipeline/plan.h"
+#include "pipeline/rule_cost.h"
 #include "pipeline/watermarks.h"
 #include "state/store.h"
 
@@ -84,6 +85,7 @@ class ShardTask {
   ShardTaskOptions options_;
   Watermarks watermarks_;
   RunCounters counters_;
+  CallSampler cost_;
   std::unique_ptr<Output> output_;
   std::vector<std::unique_ptr<Shard>> shards_;
   // By operator: to those who read its results, one router for each level that they stand on.

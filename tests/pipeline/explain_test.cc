@@ -1,0 +1,254 @@
+// `bongsu explain` and `bongsu check --rules`: verdicts, trees and steps; doubtful rules and fields
+// that no sample has.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "operators/registry.h"
+#include "pipeline/explain.h"
+#include "pipeline/rule_cost.h"
+#include "pipeline/rule_lint.h"
+
+namespace bongsu {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+constexpr char kRules[] = R"(
+title: A shell starts
+id: 11111111-2222-4333-8444-555555555555
+level: high
+description: x
+author: a
+logsource: {product: windows, category: process_creation}
+detection:
+  shell: {Image|endswith: ['\cmd.exe', '\powershell.exe']}
+  service: {User|contains: svc}
+  condition: shell and not service
+---
+title: Nobody's fields
+name: nobody
+logsource: {product: windows}
+detection:
+  a: {NoSuchField: x}
+  b: {OtherField: y, EventID: 1}
+  condition: a or b
+---
+title: Works without a field
+name: works
+logsource: {product: windows}
+detection:
+  a: {EventID: 1}
+  b: {NoSuchField: x}
+  condition: a and not b
+---
+title: Not the administrators' shell
+logsource: {product: windows}
+filter: {rules: [11111111-2222-4333-8444-555555555555], admin: {User: admin}, condition: not admin}
+)";
+
+constexpr char kConfig[] = R"(
+application: tests
+sources:
+  - {name: fw, files: [fw.jsonl], format: suricata-eve}
+  - {name: ep, files: [ep.jsonl], format: sysmon-nxlog}
+rules: [rules.yml]
+operators:
+  - name: alert-then-shell
+    type: interval_join
+    left: {source: fw, key: dest_ip, detection: {a: {event_type: alert}, condition: a}}
+    right: {source: ep, key: host_ip, detection: {s: {EventID: 1}, condition: s}}
+    within: {before: 5s, after: 60s}
+sinks: {alerts: {file: alerts.jsonl}}
+)";
+
+class ExplainTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / fmt::format("bongsu-explain-test-{}", getpid());
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    Write("rules.yml", kRules);
+    Write("c.yaml", kConfig);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+  std::string Path(const std::string& name) const { return (folder_ / name).string(); }
+  void Write(const std::string& name, const std::string& text) const {
+    std::ofstream(folder_ / name) << text;
+  }
+  int Explain(const ExplainOptions& options) {
+    std::FILE* out = std::fopen(Path("out.txt").c_str(), "w");
+    const int status = ExplainRule(options, out);
+    std::fclose(out);
+    std::ostringstream text;
+    text << std::ifstream(Path("out.txt")).rdbuf();
+    out_ = text.str();
+    return status;
+  }
+  int Event(const std::string& fields) {
+    Write("ep.jsonl",
+          fmt::format(R"({{"@timestamp":"2024-01-01T00:00:00Z","UtcTime":"",)"
+                      R"("Channel":"Microsoft-Windows-Sysmon/Operational","EventID":1{}}})",
+                      fields));
+    return Explain({.rule = "A shell starts",
+                    .rules = {Path("rules.yml")},
+                    .inputs = {"sysmon-nxlog=" + Path("ep.jsonl")}});
+  }
+  int Join(const std::string& key) {
+    return Explain({.rule = "alert-then-shell",
+                    .config = Path("c.yaml"),
+                    .inputs = {"fw=" + Path("fw.jsonl"), "ep=" + Path("ep.jsonl")},
+                    .key = key});
+  }
+  static std::string Alert(int second, const std::string& ip) {
+    return fmt::format(
+        "{{\"event_type\":\"alert\",\"timestamp\":\"2024-01-01T00:{:02}:{:02}Z\","
+        "\"dest_ip\":\"{}\"}}\n",
+        second / 60, second % 60, ip);
+  }
+  static std::string Shell(int second, const std::string& ip) {
+    return fmt::format(
+        "{{\"@timestamp\":\"2024-01-01T00:{:02}:{:02}Z\",\"Channel\":\"Security\","
+        "\"EventID\":1,\"host_ip\":\"{}\"}}\n",
+        second / 60, second % 60, ip);
+  }
+  Config Load() const {
+    OperatorRegistry registry;
+    RegisterAllOperators(registry);
+    Diagnostics diagnostics;
+    std::optional<Config> config = LoadConfig(Path("c.yaml"), registry, diagnostics);
+    EXPECT_TRUE(config.has_value()) << diagnostics.Text();
+    return std::move(*config);
+  }
+
+  fs::path folder_;
+  std::string out_;
+};
+
+TEST_F(ExplainTest, ADetectionsTreeSaysWhatEachItemSaw) {
+  EXPECT_EQ(Event(R"(,"Image":"C:\\x\\CMD.exe","User":"anna")"), 0);
+  EXPECT_THAT(out_, HasSubstr("ep.jsonl:1: 'A shell starts' matches: 'shell' holds"));
+  EXPECT_THAT(out_, HasSubstr(R"(Image|endswith: matches '\cmd.exe'; saw "C:\\x\\CMD.exe")"));
+  EXPECT_EQ(Event(R"(,"Image":"C:\\x\\a.exe")"), 1);
+  EXPECT_THAT(out_, HasSubstr("does not match: 'shell' does not hold (Image|endswith is "));
+  EXPECT_THAT(out_, HasSubstr("saw absent"));
+  EXPECT_EQ(Event(R"(,"Image":"C:\\x\\cmd.exe","User":"svc1")"), 1);
+  EXPECT_THAT(out_, HasSubstr("does not match: 'service' holds (User|contains is \"svc1\")"));
+}
+
+TEST_F(ExplainTest, AFilterIsNamed) {
+  EXPECT_EQ(Event(R"(,"Image":"C:\\x\\cmd.exe","User":"admin")"), 1);
+  EXPECT_THAT(out_, HasSubstr("the filter 'Not the administrators' shell' removes it"));
+}
+
+TEST_F(ExplainTest, ARuleOfAnotherLogSourceIsNeverAsked) {
+  Write("fw.jsonl", Alert(0, "10.0.0.5"));
+  EXPECT_EQ(Explain({.rule = "A shell starts",
+                     .rules = {Path("rules.yml")},
+                     .inputs = {"suricata-eve=" + Path("fw.jsonl")}}),
+            1);
+  EXPECT_THAT(out_, HasSubstr("is never asked of source suricata-eve"));
+}
+
+TEST_F(ExplainTest, WhatCannotBeExplained) {
+  EXPECT_EQ(Explain({.rule = "nobody at all", .rules = {Path("rules.yml")}}), 2);
+  EXPECT_EQ(Explain({.rule = "A shell starts",
+                     .rules = {Path("rules.yml")},
+                     .inputs = {"sysmon-nxlog=" + Path("missing")}}),
+            2);
+  Write("ep.jsonl", "not json\n");
+  EXPECT_EQ(Explain({.rule = "A shell starts",
+                     .rules = {Path("rules.yml")},
+                     .inputs = {"sysmon-nxlog=" + Path("ep.jsonl")}}),
+            1);
+  EXPECT_THAT(out_, HasSubstr("no event: "));
+}
+
+TEST_F(ExplainTest, AJoinThatFired) {
+  Write("fw.jsonl", Alert(0, "10.0.0.5"));
+  Write("ep.jsonl", Shell(60, "10.0.0.5"));
+  EXPECT_EQ(Join("10.0.0.5"), 0);
+  EXPECT_THAT(out_, StartsWith("'alert-then-shell' fired for key '10.0.0.5': 2 events"));
+}
+
+TEST_F(ExplainTest, EachStepSaysWhyThereIsNothing) {
+  Write("fw.jsonl", Alert(0, "10.0.0.5"));
+  Write("ep.jsonl", Shell(72, "10.0.0.5"));
+  EXPECT_EQ(Join("10.0.0.5"), 1);
+  EXPECT_THAT(out_, HasSubstr("step 'right' is outside the window by 12 s"));
+  Write("ep.jsonl", Shell(10, "10.0.0.6"));
+  EXPECT_EQ(Join("10.0.0.5"), 1);
+  EXPECT_THAT(out_, HasSubstr("step 'right' has only other keys: '10.0.0.6' (1)"));
+  Write("ep.jsonl", "");
+  EXPECT_EQ(Join(""), 1);
+  EXPECT_THAT(out_, HasSubstr("step 'right' is absent"));
+  EXPECT_EQ(Join("10.9.9.9"), 1);
+  EXPECT_THAT(out_, HasSubstr("no step has seen the key '10.9.9.9'"));
+}
+
+TEST_F(ExplainTest, ALateStepIsNamed) {
+  // Both sources are ten minutes on when the shell comes.
+  Write("fw.jsonl", Alert(0, "10.0.0.5") + Alert(900, "10.0.0.9"));
+  Write("ep.jsonl", Shell(900, "10.0.0.8") + Shell(10, "10.0.0.5") + Shell(901, "10.0.0.8"));
+  EXPECT_EQ(Join("10.0.0.5"), 1);
+  EXPECT_THAT(out_, HasSubstr("step 'right' came late by "));
+}
+
+TEST_F(ExplainTest, FieldsThatNoSampleHas) {
+  Write("ep.jsonl", Shell(0, "10.0.0.5"));
+  const Config config = Load();
+  std::vector<std::string> problems;
+  const auto samples = SampleSources(config, {}, &problems);
+  EXPECT_TRUE(problems.empty());
+  EXPECT_EQ(samples[0].records, 0u);
+  ASSERT_EQ(samples[1].records, 1u);
+  const std::vector<std::string> findings = LintRules(config, samples);
+  EXPECT_THAT(findings, Contains(HasSubstr("Nobody's fields: can never match in source 'ep', where "
+                                           "no record has NoSuchField, OtherField")));
+  EXPECT_THAT(findings, Contains(HasSubstr("field 'NoSuchField' was never seen in source 'ep' (1 "
+                                           "records); 2 rules read it")));
+  EXPECT_THAT(findings, Contains(HasSubstr("A shell starts: can never match in source 'ep'")));
+  EXPECT_THAT(findings, Not(Contains(HasSubstr("Works without a field: can never"))));
+  EXPECT_THAT(findings, Contains(HasSubstr("Works without a field: no level")));
+  EXPECT_THAT(findings, Not(Contains(HasSubstr("A shell starts: no level"))));
+}
+
+TEST_F(ExplainTest, SamplesThatCannotBeRead) {
+  std::vector<std::string> problems;
+  SampleSources(Load(), {"nobody=x", "ep=" + Path("missing")}, &problems);
+  EXPECT_EQ(problems.size(), 2u);
+}
+
+TEST_F(ExplainTest, EveryDetectionHasACost) {
+  const Config config = Load();
+  RunCounters counters(2, {2}, config.rules->entries.size());
+  std::vector<Value> values(static_cast<size_t>(config.sources[1].fields.size()));
+  struct Event event;
+  event.fields = values;
+  CostSampler sampler;
+  int due = 0;
+  for (int i = 0; i < 70; ++i) due += sampler.Due() ? 1 : 0;
+  EXPECT_EQ(due, 1);
+  sampler.Sample(config.binding->sources[1], event, counters);
+  for (size_t i = 0; i < 3; ++i) EXPECT_GT(counters.rules[i].cpu_ns, 0u);
+  CallSampler calls;
+  uint64_t cpu_ns = 0;
+  EXPECT_EQ(calls.Run(&cpu_ns, [] { return 7; }), 7);
+  const uint64_t once = cpu_ns;
+  EXPECT_GT(once, 0u);
+  for (uint32_t i = 1; i < kCostCallsEvery; ++i) calls.Run(&cpu_ns, [] { return 7; });
+  EXPECT_EQ(cpu_ns, once);
+}
+
+}  // namespace
+}  // namespace bongsu
