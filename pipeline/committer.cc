@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include "pipeline/alert_writer.h"
-#include "pipeline/failpoint.h"
 #include "pipeline/logging.h"
+#include "state/failpoint.h"
 #include "state/status_macros.h"
 
 namespace bongsu {
@@ -86,18 +86,30 @@ absl::Status Committer::status() const {
   return status_;
 }
 
+// The mutex is held.
+bool Committer::HasWork() const {
+  if (prepared_ != nullptr) return membership_ != nullptr || !no_membership_.ok();
+  const auto it = pending_.find(current_);
+  return it != pending_.end() && (!it->second.chunks.empty() || Sealed(it->second));
+}
+
 void Committer::Loop() {
-  while (true) {
-    std::deque<OutputChunk> chunks;
-    std::optional<Pending> complete;
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] {
-        if (stop_) return true;
-        auto it = pending_.find(current_);
-        return it != pending_.end() && (!it->second.chunks.empty() || Sealed(it->second));
-      });
-      if (stop_) return;
+  do {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return stop_ || HasWork(); });
+    if (stop_) return;
+    lock.unlock();
+    Step();
+  } while (status().ok());
+}
+
+bool Committer::Step() {
+  std::deque<OutputChunk> chunks;
+  std::optional<Pending> complete;
+  {
+    std::lock_guard lock(mutex_);
+    if (stop_ || !status_.ok() || !HasWork()) return false;
+    if (prepared_ == nullptr) {
       Pending& pending = pending_[current_];
       // Outputs of a later epoch wait: a file must never hold more than its checkpoint says.
       chunks.swap(pending.chunks);
@@ -106,24 +118,27 @@ void Committer::Loop() {
         pending_.erase(current_);
       }
     }
-    absl::Status status;
-    for (const OutputChunk& chunk : chunks) {
-      if (status.ok()) status = Write(chunk);
-      backlog_bytes_.fetch_sub(chunk.bytes.size(), std::memory_order_relaxed);
-    }
-    if (status.ok() && complete.has_value()) {
-      const int64_t from = clock_.MonotonicNs();
-      status = Commit(*std::move(complete));
-      if (status.ok()) commit_times_.Add(clock_.MonotonicNs() - from);
-      if (status.ok()) ++current_;
-    }
-    if (!status.ok()) {
-      std::lock_guard lock(mutex_);
-      status_ = status;
-    }
-    on_change_();
-    if (!status.ok()) return;
   }
+  if (prepared_ != nullptr) {
+    Finish(CommitPrepared());
+    return true;
+  }
+  absl::Status status;
+  for (const OutputChunk& chunk : chunks) {
+    if (status.ok()) status = Write(chunk);
+    backlog_bytes_.fetch_sub(chunk.bytes.size(), std::memory_order_relaxed);
+  }
+  if (status.ok() && complete.has_value()) status = Commit(*std::move(complete));
+  Finish(std::move(status));
+  return true;
+}
+
+void Committer::Finish(absl::Status status) {
+  if (!status.ok()) {
+    std::lock_guard lock(mutex_);
+    status_ = std::move(status);
+  }
+  on_change_();
 }
 
 absl::Status Committer::Write(const OutputChunk& chunk) {
@@ -187,28 +202,32 @@ void Committer::Persisted(EpochId epoch, std::vector<Position> positions) {
 }
 
 absl::Status Committer::Commit(Pending pending) {
-  const EpochEnd end = *pending.end;
-  if (exactly_once_.log != nullptr) {
-    BONGSU_RETURN_IF_ERROR(CommitTransaction(std::move(pending)));
-  } else {
-    for (Sink* sink : sinks_) BONGSU_RETURN_IF_ERROR(sink->Flush());
-    if (end.checkpoint) {
-      Checkpoint checkpoint;
-      checkpoint.meta.epoch = end.epoch;
-      // All threads agree on clocks and watermarks.
-      checkpoint.meta.positions = EncodePositions(MakePositions(end, pending.seals.front()));
-      for (EpochSeal& seal : pending.seals) {
-        for (auto& change : seal.changes) checkpoint.changes.push_back(std::move(change));
-      }
-      BONGSU_FAILPOINT(kStoreWriting);
-      BONGSU_RETURN_IF_ERROR(store_.Commit(std::move(checkpoint)));
-      BONGSU_FAILPOINT(kStoreWritten);
-      Persisted(end.epoch, end.positions);
+  if (exactly_once_.log != nullptr) return Prepare(std::move(pending));
+  const EpochEnd& end = *pending.end;
+  const int64_t sealed_ns = clock_.MonotonicNs();
+  for (Sink* sink : sinks_) BONGSU_RETURN_IF_ERROR(sink->Flush());
+  if (end.checkpoint) {
+    Checkpoint checkpoint;
+    checkpoint.meta.epoch = end.epoch;
+    // All threads agree on clocks and watermarks.
+    checkpoint.meta.positions = EncodePositions(MakePositions(end, pending.seals.front()));
+    for (EpochSeal& seal : pending.seals) {
+      for (auto& change : seal.changes) checkpoint.changes.push_back(std::move(change));
     }
+    BONGSU_FAILPOINT(kStoreWriting);
+    BONGSU_RETURN_IF_ERROR(store_.Commit(std::move(checkpoint)));
+    BONGSU_FAILPOINT(kStoreWritten);
+    Persisted(end.epoch, end.positions);
   }
-  epochs_.fetch_add(1, std::memory_order_relaxed);
-  committed_.store(end.epoch, std::memory_order_release);
+  Committed(end.epoch, sealed_ns);
   return absl::OkStatus();
+}
+
+void Committer::Committed(EpochId epoch, int64_t sealed_ns) {
+  commit_times_.Add(clock_.MonotonicNs() - sealed_ns);
+  epochs_.fetch_add(1, std::memory_order_relaxed);
+  committed_.store(epoch, std::memory_order_release);
+  ++current_;
 }
 
 // --- Exactly once on Kafka ----------------------------------------------------------------------
@@ -232,46 +251,52 @@ void Committer::GiveMembership(
   changed_.notify_all();
 }
 
-absl::Status Committer::AwaitMembership(std::shared_ptr<const Membership>* membership) {
-  wants_membership_.store(true, std::memory_order_release);
-  on_change_();
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return stop_ || membership_ != nullptr || !no_membership_.ok(); });
-  BONGSU_RETURN_IF_ERROR(no_membership_);
-  if (membership_ == nullptr) return absl::CancelledError("stopped before the commit");
-  *membership = std::exchange(membership_, nullptr);
-  return absl::OkStatus();
-}
-
-absl::Status Committer::CommitTransaction(Pending pending) {
+// Everything up to the question whether the partitions are still ours.
+absl::Status Committer::Prepare(Pending pending) {
   EpochLog& log = *exactly_once_.log;
   Changelog& changelog = *exactly_once_.changelog;
-  const EpochEnd& end = *pending.end;
   BONGSU_RETURN_IF_ERROR(BeginTransaction());
+  auto prepared = std::make_unique<Prepared>();
+  prepared->sealed_ns = clock_.MonotonicNs();
+  prepared->end = *std::move(pending.end);
   std::vector<std::unique_ptr<FrozenShard>> changes;
   for (EpochSeal& seal : pending.seals) {
     for (auto& change : seal.changes) changes.push_back(std::move(change));
   }
-  BONGSU_ASSIGN_OR_RETURN(std::vector<ShardBundle> bundles, changelog.Encode(std::move(changes)));
-  PipelinePositions positions = MakePositions(end, pending.seals.front());
+  BONGSU_ASSIGN_OR_RETURN(prepared->bundles, changelog.Encode(std::move(changes)));
+  PipelinePositions positions = MakePositions(prepared->end, pending.seals.front());
   for (ShardId shard = 0; shard < store_.shards(); ++shard)
     positions.shard_epochs.push_back(changelog.position(shard).epoch);
-  for (ShardBundle& bundle : bundles) {
+  prepared_ = std::move(prepared);
+  for (ShardBundle& bundle : prepared_->bundles) {
     positions.shard_epochs[bundle.shard] = bundle.epoch;
     for (ShardBundle::Record& record : bundle.records)
       BONGSU_RETURN_IF_ERROR(log.Append(bundle.shard, record.bytes, &record.offset));
   }
-  const std::string record = EncodePositions(positions);
-  int64_t positions_offset = -1;
-  BONGSU_RETURN_IF_ERROR(log.Append(store_.shards(), record, &positions_offset));
+  prepared_->positions = EncodePositions(positions);
+  BONGSU_RETURN_IF_ERROR(
+      log.Append(store_.shards(), prepared_->positions, &prepared_->positions_offset));
+  wants_membership_.store(true, std::memory_order_release);
+  return absl::OkStatus();
+}
+
+absl::Status Committer::CommitPrepared() {
   std::shared_ptr<const Membership> membership;
-  BONGSU_RETURN_IF_ERROR(AwaitMembership(&membership));
-  BONGSU_RETURN_IF_ERROR(log.Commit(end.epoch, *membership, end.read_positions));
+  {
+    std::lock_guard lock(mutex_);
+    BONGSU_RETURN_IF_ERROR(no_membership_);
+    membership = std::exchange(membership_, nullptr);
+  }
+  const EpochEnd& end = prepared_->end;
+  BONGSU_RETURN_IF_ERROR(exactly_once_.log->Commit(end.epoch, *membership, end.read_positions));
   begun_ = false;
-  changelog.Committed(end.epoch, record, bundles, clock_.MonotonicNs());
+  Changelog& changelog = *exactly_once_.changelog;
+  changelog.Committed(end.epoch, prepared_->positions, prepared_->bundles, clock_.MonotonicNs());
   BONGSU_FAILPOINT(kMerged);
   BONGSU_RETURN_IF_ERROR(FlushChangelog(end.checkpoint));
-  Trim(positions_offset);
+  Trim(prepared_->positions_offset);
+  Committed(end.epoch, prepared_->sealed_ns);
+  prepared_.reset();
   return absl::OkStatus();
 }
 
@@ -288,7 +313,8 @@ absl::Status Committer::FlushChangelog(bool now) {
 // What a complete round has replaced may go, and all positions but the newest. A log that cannot be
 // trimmed grows, and is no less true: a warning, and the next try comes with the next point.
 void Committer::Trim(int64_t positions_offset) {
-  constexpr int64_t kPositionsKept = 256;  // records; fewer would mean more requests
+  // Offsets, markers too; fewer would mean more requests, more a longer read at the start.
+  constexpr int64_t kPositionsKept = 16;
   std::map<int, int64_t> before;
   for (const auto& [shard, offset] : exactly_once_.changelog->TrimPoints()) before[shard] = offset;
   if (previous_positions_ < 0) previous_positions_ = positions_offset;
@@ -297,7 +323,9 @@ void Committer::Trim(int64_t positions_offset) {
     before[store_.shards()] = positions_offset;
   }
   if (before.empty()) return;
+  BONGSU_FAILPOINT(kTrimming);
   const absl::Status status = exactly_once_.trim(before);
+  BONGSU_FAILPOINT(kTrimmed);
   if (status.ok()) return;
   trims_failed_.fetch_add(1, std::memory_order_relaxed);
   LogWarning(fmt::format("the changelog was not trimmed: {}", std::string(status.message())));

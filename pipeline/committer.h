@@ -77,6 +77,9 @@ class Committer {
   void Start();
   // Ends the thread; what is not complete stays uncommitted.
   void Stop();
+  // What the thread does, one step at a time: outputs written, an epoch prepared or committed.
+  // False: there is nothing to do now. For a caller who is the thread, in place of Start.
+  bool Step();
 
   void Outputs(OutputChunk chunk);
   void BeginCommit(EpochEnd end);
@@ -108,15 +111,26 @@ class Committer {
     std::optional<EpochEnd> end;
     std::vector<EpochSeal> seals;
   };
+  // A transaction that wants nothing but the membership. Delivery reports write into it.
+  struct Prepared {
+    EpochEnd end;
+    int64_t sealed_ns = 0;
+    std::vector<ShardBundle> bundles;
+    std::string positions;
+    int64_t positions_offset = -1;
+  };
   void Loop();
+  bool HasWork() const;
   bool Sealed(const Pending& pending) const;
+  void Finish(absl::Status status);
   absl::Status Write(const OutputChunk& chunk);
   absl::Status Unsendable(Stream stream, std::string_view key, std::string_view value,
                           const absl::Status& why);
   absl::Status Commit(Pending pending);
-  absl::Status CommitTransaction(Pending pending);
+  void Committed(EpochId epoch, int64_t sealed_ns);
+  absl::Status Prepare(Pending pending);
+  absl::Status CommitPrepared();
   absl::Status BeginTransaction();
-  absl::Status AwaitMembership(std::shared_ptr<const Membership>* membership);
   absl::Status FlushChangelog(bool now);
   void Trim(int64_t positions_offset);
   PipelinePositions MakePositions(const EpochEnd& end, const EpochSeal& seal) const;
@@ -142,9 +156,10 @@ class Committer {
   absl::Status no_membership_;
   std::atomic<bool> wants_membership_{false};
 
-  EpochId current_;                  // the committer's thread only
-  bool begun_ = false;               // the transaction of `current_`; the committer's thread only
-  int64_t previous_positions_ = -1;  // offset of the newest committed positions record
+  EpochId current_;     // the committer's thread only
+  bool begun_ = false;  // the transaction of `current_`; the committer's thread only
+  std::unique_ptr<Prepared> prepared_;  // as `begun_`
+  int64_t previous_positions_ = -1;     // offset of the newest committed positions record
   std::atomic<EpochId> committed_;
   std::atomic<EpochId> persisted_;
   std::atomic<size_t> backlog_bytes_{0};

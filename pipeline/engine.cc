@@ -60,6 +60,7 @@ Engine::Engine(const Config& config, EngineParts parts)
 }
 
 Engine::~Engine() {
+  if (parts_.scheduler != nullptr) parts_.scheduler->RemoveAll();
   {
     std::lock_guard lock(mutex_);
     done_ = true;
@@ -77,6 +78,12 @@ void Engine::Wake() {
     ++wakes_;
   }
   changed_.notify_all();
+}
+
+void Engine::Await() {
+  if (parts_.scheduler != nullptr) return parts_.scheduler->Wait();
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, std::chrono::milliseconds(50));
 }
 
 void Engine::Fail(absl::Status status) {
@@ -233,9 +240,18 @@ absl::Status Engine::Start() {
                                            parts_.exactly_once, *parts_.clock, threads_, epoch_,
                                            [this] { Wake(); });
   for (auto& worker : workers_) {
-    worker->thread = std::thread([this, w = worker.get()] { WorkerLoop(*w); });
+    if (Scheduler* scheduler = parts_.scheduler; scheduler != nullptr) {
+      scheduler->Add([this, w = worker.get()] {
+        return !failed_.load() && (ApplyNext(*w) || DecodeNext(*w));
+      });
+    } else {
+      worker->thread = std::thread([this, w = worker.get()] { WorkerLoop(*w); });
+    }
   }
-  committer_->Start();
+  if (parts_.scheduler != nullptr)
+    parts_.scheduler->Add([this] { return committer_->Step(); });
+  else
+    committer_->Start();
   const int64_t now = parts_.clock->MonotonicNs();
   epoch_started_ = last_tick_ = now;
   // The first checkpoint comes before the first output: a restart must be able to tell its own
@@ -345,10 +361,7 @@ absl::Status Engine::WaitForRoom(const std::atomic<bool>& stop) {
   ++waits_[static_cast<size_t>(*reason)];
   const int64_t since = parts_.clock->MonotonicNs();
   while (!HasRoom() && !failed_.load(std::memory_order_acquire) && !stop.load()) {
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait_for(lock, std::chrono::milliseconds(50));
-    }
+    Await();
     BONGSU_RETURN_IF_ERROR(Housekeeping());
     if (parts_.clock->MonotonicNs() - since < kBackpressureAfterNs) continue;
     if (!backpressure_) {
@@ -514,17 +527,11 @@ absl::Status Engine::ReadLoop(const std::atomic<bool>& stop) {
 }
 
 absl::Status Engine::Finish() {
-  while (issued_ - LowestApplied() >= kBatchesInFlight && !failed_.load()) {
-    std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, std::chrono::milliseconds(50));
-  }
+  while (issued_ - LowestApplied() >= kBatchesInFlight && !failed_.load()) Await();
   const EpochId last = epoch_;
   CloseEpoch(parts_.clock->MonotonicNs(), /*final=*/true);
   while (committer_->committed() < last && !failed_.load()) {
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait_for(lock, std::chrono::milliseconds(50));
-    }
+    Await();
     BONGSU_RETURN_IF_ERROR(Housekeeping());
   }
   BONGSU_RETURN_IF_ERROR(Failure());
@@ -544,7 +551,9 @@ absl::Status Engine::Run(const std::atomic<bool>& stop) {
     ++wakes_;
   }
   changed_.notify_all();
-  for (auto& worker : workers_) worker->thread.join();
+  for (auto& worker : workers_) {
+    if (worker->thread.joinable()) worker->thread.join();
+  }
   committer_->Stop();
   return status;
 }

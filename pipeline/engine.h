@@ -40,6 +40,18 @@
 
 namespace bongsu {
 
+// Runs the engine's threads. None is given in the service, where they are threads; the simulation
+// takes their steps one by one on the thread that calls Run, in an order that its seed says.
+class Scheduler {
+ public:
+  virtual ~Scheduler() = default;
+  // An actor takes one step; false: it had nothing to do. It lives until RemoveAll.
+  virtual void Add(std::function<bool()> actor) = 0;
+  virtual void RemoveAll() = 0;
+  // The caller can do nothing until others have taken a step.
+  virtual void Wait() = 0;
+};
+
 // What the engine is wired to; all of it outlives the engine, and is opened but not started.
 struct EngineParts {
   PartitionTable* partitions = nullptr;
@@ -50,6 +62,7 @@ struct EngineParts {
   // Where the run goes on: the last committed epoch and its positions; none: from the beginning.
   std::optional<CheckpointMeta> resume;
   ExactlyOnceParts exactly_once;
+  Scheduler* scheduler = nullptr;
 };
 
 // The bounds that the reader waits for.
@@ -125,6 +138,8 @@ class Engine {
   void Fail(absl::Status status);
   absl::Status Failure() const;
   void Wake();
+  // Until something may have changed, for a short while.
+  void Await();
 
   absl::Status ReadLoop(const std::atomic<bool>& stop);
   absl::Status PollSources(bool* got, bool* finished);

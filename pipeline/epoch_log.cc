@@ -23,6 +23,12 @@ class EpochSink : public Sink {
 
 }  // namespace
 
+std::string ChangelogTopic(const Config& config) { return config.application + ".changelog"; }
+
+std::string TransactionalId(const Config& config) {
+  return config.application + "-" + config.instance;
+}
+
 std::unique_ptr<Sink> MakeEpochSink(EpochLog& log, std::string topic) {
   return std::make_unique<EpochSink>(log, std::move(topic));
 }

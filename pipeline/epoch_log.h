@@ -2,7 +2,7 @@
 //
 // Where an epoch becomes visible as a whole or not at all (delivery: exactly_once): one transaction
 // holds its alerts, late and dead-letter records, the changes of its state, and the positions of
-// its sources. Kafka implements it (pipeline/kafka/kafka_transaction.h); tests have one in memory.
+// its sources. pipeline/transaction_log.h implements it.
 //
 //   RETURN_IF_ERROR(log.Begin(epoch));
 //   log.Write(topic, key, value); ...          // outputs, as they come
@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "pipeline/config.h"
 #include "pipeline/io.h"
 #include "state/types.h"
 
@@ -36,7 +37,7 @@ class EpochLog {
  public:
   virtual ~EpochLog() = default;
   // Makes this process the only writer under its identity, and settles what an earlier one left
-  // open. Waits for brokers as long as it takes, until `stop`.
+  // open. Waits for brokers as long as it takes, until `stop`, which outlives the log.
   [[nodiscard]] virtual absl::Status Init(const std::atomic<bool>& stop) = 0;
   [[nodiscard]] virtual absl::Status Begin(EpochId epoch) = 0;
   // A record of an output topic, within the transaction.
@@ -59,6 +60,12 @@ class EpochLog {
   };
   virtual Counters counters() const = 0;
 };
+
+// The topic that holds the changes of state: one partition for each shard, and behind them one for
+// the positions.
+std::string ChangelogTopic(const Config& config);
+// Transactional id, and part of every message about it.
+std::string TransactionalId(const Config& config);
 
 // A sink whose records belong to the log's transaction; `log` outlives it.
 std::unique_ptr<Sink> MakeEpochSink(EpochLog& log, std::string topic);

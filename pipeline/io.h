@@ -84,6 +84,8 @@ class Clock {
   virtual ~Clock() = default;
   virtual int64_t NowNs() const = 0;        // wall clock, UTC
   virtual int64_t MonotonicNs() const = 0;  // for intervals
+  // Pauses the calling thread. Simulations let time pass instead.
+  virtual void Sleep(DurationNs pause) const = 0;
 };
 const Clock& SystemClock();
 

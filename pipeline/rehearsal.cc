@@ -43,6 +43,7 @@ int64_t IntAt(const Json& json, const char* key) {
 
 class Rehearsal::FixedClock : public Clock {
  public:
+  void Sleep(DurationNs) const override {}
   int64_t NowNs() const override { return now; }
   int64_t MonotonicNs() const override { return now; }
   int64_t now = 0;

@@ -14,16 +14,13 @@
 
 #include "pipeline/commit_machine.h"
 #include "pipeline/decoder.h"
-#include "pipeline/failpoint.h"
 #include "pipeline/file/file_sink.h"
 #include "pipeline/file/file_source.h"
 #include "pipeline/kafka/kafka_lag.h"
-#include "pipeline/kafka/kafka_recovery.h"
+#include "pipeline/kafka/kafka_producer.h"
 #include "pipeline/kafka/kafka_sink.h"
-#include "pipeline/kafka/kafka_source.h"
-#include "pipeline/kafka/kafka_topics.h"
-#include "pipeline/kafka/kafka_transaction.h"
 #include "pipeline/logging.h"
+#include "state/failpoint.h"
 #include "state/status_macros.h"
 
 namespace bongsu {
@@ -35,6 +32,8 @@ constexpr DurationNs kRecoveryPauseNs = 2 * kSecondNs;
 // Brokers that do not answer for so long leave the lag unknown.
 constexpr DurationNs kLagValidNs = kMinuteNs;
 constexpr uint64_t kDiskEveryTicks = 15;
+constexpr DurationNs kHeartbeatNs = 3 * kSecondNs;  // librdkafka's heartbeat.interval.ms
+constexpr DurationNs kKeepAliveNs = 100 * kMillisecondNs;
 
 class RealClock : public Clock {
  public:
@@ -47,6 +46,9 @@ class RealClock : public Clock {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(
                std::chrono::steady_clock::now().time_since_epoch())
         .count();
+  }
+  void Sleep(DurationNs pause) const override {
+    std::this_thread::sleep_for(std::chrono::nanoseconds(pause));
   }
 };
 
@@ -100,9 +102,10 @@ const Clock& SystemClock() {
   return clock;
 }
 
-Service::Service(const Config& config)
+Service::Service(const Config& config, Backend& backend)
     : config_(config),
-      clock_(SystemClock()),
+      backend_(backend),
+      clock_(backend.clock()),
       started_ns_(clock_.MonotonicNs()),
       board_(clock_),
       current_(std::shared_ptr<const Config>(), &config) {}
@@ -173,13 +176,18 @@ absl::Status Service::OpenFromLog(const std::atomic<bool>& stop) {
     }
     board_.SetRestore(now);
   };
-  BONGSU_ASSIGN_OR_RETURN(Recovered recovered,
-                          Recover(
-                              config_, StateOptions(), committed, stop,
-                              [&source] { return source.KeepAlive(); }, progress));
-  changelog_topic_ = std::move(recovered.log);
-  store_ = std::move(recovered.store);
-  resume_ = std::move(recovered.resume);
+  BONGSU_ASSIGN_OR_RETURN(
+      changelog_topic_, backend_.OpenLog(config_, stop, [&source] { return source.KeepAlive(); }));
+  const auto open_store = [this](std::optional<uint64_t> hash_seed) {
+    StoreOptions options = StateOptions();
+    options.hash_seed = hash_seed;
+    return backend_.OpenStore(options);
+  };
+  absl::StatusOr<Recovered> recovered =
+      Recover(config_, *changelog_topic_, open_store, committed, progress);
+  if (!recovered.ok()) return Doubt(recovered.status());
+  store_ = std::move(recovered->store);
+  resume_ = std::move(recovered->resume);
   partitions_.Clear();
   if (resume_.has_value()) {
     BONGSU_ASSIGN_OR_RETURN(const PipelinePositions positions, DecodePositions(resume_->positions));
@@ -188,11 +196,24 @@ absl::Status Service::OpenFromLog(const std::atomic<bool>& stop) {
   return source.Bind(partitions_);
 }
 
+// A process that was stopped for long reads a log on which somebody else has gone on meanwhile, and
+// finds it in disorder. What is wrong with the log counts only if nobody has taken it from us.
+absl::Status Service::Doubt(absl::Status found) {
+  if (!absl::IsFailedPrecondition(found) && !absl::IsDataLoss(found)) return found;
+  RecordSource& source = *sources_.front();
+  for (int64_t waited = 0; waited < kHeartbeatNs; waited += kKeepAliveNs) {
+    BONGSU_RETURN_IF_ERROR(source.KeepAlive());
+    clock_.Sleep(kKeepAliveNs);
+  }
+  const absl::Status owner = source.GetMembership().status();
+  return owner.ok() ? found : owner;
+}
+
 absl::Status Service::OpenSources() {
   const bool files = std::any_of(config_.sources.begin(), config_.sources.end(),
                                  [](const SourceConfig& source) { return !source.files.empty(); });
   if (files) sources_.push_back(MakeFileSource(config_));
-  if (config_.uses_kafka_sources()) sources_.push_back(MakeKafkaSource(config_, clock_));
+  if (config_.uses_kafka_sources()) sources_.push_back(backend_.Source(config_));
   Failures failures;
   for (auto& source : sources_) failures.Add(source->Open(partitions_));
   return failures.status();
@@ -202,7 +223,8 @@ absl::Status Service::OpenSinks() {
   const std::array<const SinkConfig*, kStreams> configs = {&config_.alerts, &config_.late,
                                                            &config_.dead_letter};
   if (transactional()) {
-    log_ = MakeKafkaTransaction(config_, partitions_, clock_);
+    log_ = MakeTransactionLog(backend_.Transaction(config_, partitions_), ChangelogTopic(config_),
+                              clock_);
     for (size_t i = 0; i < configs.size(); ++i) sinks_[i] = MakeEpochSink(*log_, configs[i]->topic);
     return absl::OkStatus();
   }
@@ -226,8 +248,7 @@ absl::Status Service::OpenSinks() {
 
 // What exactly-once rests on: the topics' and the brokers' settings.
 absl::Status Service::CheckKafkaTopics(Mode mode) {
-  BONGSU_ASSIGN_OR_RETURN(const std::vector<TopicFinding> findings,
-                          CheckTopics(config_, config_.state.shards));
+  BONGSU_ASSIGN_OR_RETURN(const std::vector<TopicFinding> findings, backend_.LookAtTopics(config_));
   Failures failures;
   for (const TopicFinding& finding : findings) {
     if (finding.wrong)
@@ -287,6 +308,7 @@ std::unique_ptr<Engine> Service::MakeEngine() {
   for (size_t i = 0; i < sinks_.size(); ++i) parts.sinks[i] = sinks_[i].get();
   parts.clock = &clock_;
   if (transactional()) {
+    parts.scheduler = backend_.scheduler();
     parts.exactly_once.log = log_.get();
     parts.exactly_once.changelog = changelog_.get();
     parts.exactly_once.trim = [this](const std::map<int, int64_t>& before) {
@@ -304,7 +326,8 @@ absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
   if (transactional()) {
     std::vector<ShardId> shards(store_->shards());
     std::iota(shards.begin(), shards.end(), ShardId{0});
-    BONGSU_ASSIGN_OR_RETURN(changelog_, Changelog::Open(*store_, shards));
+    BONGSU_ASSIGN_OR_RETURN(changelog_,
+                            Changelog::Open(*store_, shards, backend_.LogOptions(config_)));
   }
   engine_ = MakeEngine();
   if (progress || http_ != nullptr) engine_->on_tick = [this, progress] { Tick(progress); };
@@ -336,6 +359,18 @@ absl::Status Service::Close() {
   return status;
 }
 
+absl::Status Service::SetAsideDamaged(const absl::Status& damage) {
+  changelog_.reset();
+  store_.reset();
+  const std::string path = config_.state.path;
+  BONGSU_ASSIGN_OR_RETURN(const std::string aside, backend_.SetAside(StateOptions()));
+  LogWarning(
+      fmt::format("{}: the state in {} was set aside as {}, and is restored from the "
+                  "changelog",
+                  std::string(damage.message()), path, aside));
+  return absl::OkStatus();
+}
+
 absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
   absl::Status status;
   uint64_t in_a_row = 0;
@@ -345,10 +380,12 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
     // Brokers may be away for hours: a recovery waits for them, and is not counted while it does.
     if (recoveries_ > 0 && engine_ == nullptr && absl::IsUnavailable(status) && !stop.load()) {
       LogWarning(fmt::format("recovering: waiting: {}", std::string(status.message())));
-      std::this_thread::sleep_for(std::chrono::nanoseconds(kRecoveryPauseNs));
+      clock_.Sleep(kRecoveryPauseNs);
       continue;
     }
-    if (!absl::IsAborted(status) || stop.load()) break;
+    const bool damaged =
+        transactional() && absl::IsDataLoss(status) && !LogFaultOf(status).has_value();
+    if (!(damaged || absl::IsAborted(status)) || stop.load()) break;
     // The one way back: drop what memory holds, and go on from what is committed.
     const EngineTotals totals = engine_ != nullptr ? engine_->Totals() : EngineTotals();
     in_a_row = totals.epochs > 0 ? 1 : in_a_row + 1;
@@ -362,6 +399,12 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
     }
     earlier_.Merge(totals);
     engine_.reset();
+    if (damaged) {
+      if (const absl::Status aside = SetAsideDamaged(status); !aside.ok()) {
+        status = aside;
+        break;
+      }
+    }
   }
   board_.SetPhase(Phase::kStopping);
   const absl::Status closed = Close();

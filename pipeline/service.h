@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "pipeline/backend.h"
 #include "pipeline/config.h"
 #include "pipeline/engine.h"
 #include "pipeline/epoch_log.h"
@@ -34,13 +35,13 @@
 namespace bongsu {
 
 class KafkaEnds;
-class KafkaLog;
 
 class Service {
  public:
   enum class Mode { kCheck, kRun };
 
-  explicit Service(const Config& config);
+  // `config` and `backend` outlive the service.
+  explicit Service(const Config& config, Backend& backend = RealBackend());
   ~Service();
 
   // Opens everything and checks that it can be used. All failures are in the status, one a line.
@@ -57,12 +58,15 @@ class Service {
   void RestorePartitions(const PipelinePositions& positions);
   // Exactly once on Kafka: store and positions as of the last committed epoch.
   absl::Status OpenFromLog(const std::atomic<bool>& stop);
+  absl::Status Doubt(absl::Status found);
   absl::Status CheckKafkaTopics(Mode mode);
   absl::Status OpenSources();
   absl::Status OpenSinks();
   std::unique_ptr<Engine> MakeEngine();
   // From owning the partitions to the end of the input, a stop, or an error. Aborted: once more.
   absl::Status RunOnce(const std::atomic<bool>& stop, bool progress);
+  // A state that turned out to be damaged while it was read is put aside: the log has it all.
+  absl::Status SetAsideDamaged(const absl::Status& damage);
   absl::Status Close();
   // The HTTP endpoints, where they are configured.
   absl::Status Listen();
@@ -72,6 +76,7 @@ class Service {
   void PublishMetrics();
 
   const Config& config_;
+  Backend& backend_;
   const Clock& clock_;
   const int64_t started_ns_;
   PartitionTable partitions_;
@@ -79,7 +84,7 @@ class Service {
   std::vector<std::unique_ptr<RecordSource>> sources_;
   std::array<std::unique_ptr<Sink>, kStreams> sinks_;
   std::unique_ptr<EpochLog> log_;  // exactly once on Kafka
-  std::unique_ptr<KafkaLog> changelog_topic_;
+  std::unique_ptr<LogTopic> changelog_topic_;
   std::unique_ptr<Changelog> changelog_;
   std::optional<CheckpointMeta> resume_;
   StatusBoard board_;

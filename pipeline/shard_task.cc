@@ -150,6 +150,7 @@ absl::Status ShardTask::Open() {
     }
     shards_.push_back(std::move(shard));
   }
+  source_watermarks_.resize(kBatchesInFlight);
   inputs_.resize(shards_.size() * plan_.operators.size());
   return absl::OkStatus();
 }
@@ -183,27 +184,31 @@ absl::Status ShardTask::Apply(int level, uint64_t number, OutputChunk& outputs, 
       next.block(options_.thread, reader).Clear();
   }
   BONGSU_RETURN_IF_ERROR(Inputs(level, slot));
-  if (level == 0) watermarks_.Apply(batch.times, batch.marks);
+  if (level == 0) {
+    watermarks_.Apply(batch.times, batch.marks);
+    source_watermarks_[number % kBatchesInFlight] = watermarks_.sources();
+  }
   BONGSU_RETURN_IF_ERROR(Advance(level, number));
+  seal->epoch = 0;
   if (batch.epoch_end) {
+    EpochSeal& own = seals_[number];
     for (size_t op = 0; op < plan_.operators.size(); ++op) {
       if (plan_.operators[op].level != level || !batch.freeze) continue;
       for (auto& shard : shards_) {
         shard->state->BeginFreeze(batch.epoch);
-        seal_.changes.push_back(shard->state->Freeze(options_.operator_ids[op]));
+        own.changes.push_back(shard->state->Freeze(options_.operator_ids[op]));
       }
     }
-    if (level == 0) seal_.partitions = watermarks_.partitions();
-    seal_.port_watermarks.resize(ports_.size());
+    if (level == 0) own.partitions = watermarks_.partitions();
+    own.port_watermarks.resize(ports_.size());
     for (size_t op = 0; op < ports_.size(); ++op) {
-      if (plan_.operators[op].level == level) seal_.port_watermarks[op] = ports_[op];
+      if (plan_.operators[op].level == level) own.port_watermarks[op] = ports_[op];
     }
-  }
-  seal->epoch = 0;
-  if (highest && batch.epoch_end) {
-    seal_.epoch = batch.epoch;
-    *seal = std::move(seal_);
-    seal_ = EpochSeal{};
+    if (highest) {
+      own.epoch = batch.epoch;
+      *seal = std::move(own);
+      seals_.erase(number);
+    }
   }
   return absl::OkStatus();
 }
@@ -262,7 +267,7 @@ absl::Status ShardTask::Advance(int level, uint64_t number) {
           now = std::min(now, slot.result_watermarks(writer)[from]);
         }
       } else {
-        now = watermarks_.source(static_cast<int>(from));
+        now = source_watermarks_[number % kBatchesInFlight][from];
       }
       if (now > ports[port]) {
         ports[port] = now;

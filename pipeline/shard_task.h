@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -100,7 +101,10 @@ class ShardTask {
   std::vector<std::vector<EventTimeNs>>
       ports_;                    // by operator: port watermarks as of the last advance
   uint64_t forward_number_ = 0;  // the batch whose results Forward routes
-  EpochSeal seal_;
+  // Of the sources as of each batch, for the levels above 0: level 0 may be batches ahead of them.
+  std::vector<std::vector<EventTimeNs>> source_watermarks_;
+  // By barrier: a lower level may be at the next one before a higher level is done with this one.
+  std::map<uint64_t, EpochSeal> seals_;
 };
 
 }  // namespace bongsu

@@ -40,8 +40,9 @@ class Watermarks {
   void Restore(PartitionId partition, const PartitionClock& clock);
   // Applies a batch's news. True when a source's watermark may have moved.
   bool Apply(std::span<const PartitionTime> times, std::span<const PartitionMark> marks);
-  EventTimeNs source(int index) const { return source_[static_cast<size_t>(index)]; }
+  // Of all sources.
   const std::vector<EventTimeNs>& sources() const { return source_; }
+  EventTimeNs source(int index) const { return source_[static_cast<size_t>(index)]; }
   const std::vector<PartitionClock>& partitions() const { return partitions_; }
   // Recomputes all sources (after Restore).
   void Refresh();

@@ -11,6 +11,7 @@
 #include <rocksdb/write_buffer_manager.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <map>
@@ -18,6 +19,7 @@
 #include <random>
 
 #include "state/check.h"
+#include "state/failpoint.h"
 #include "state/key_encoding.h"
 #include "state/status_macros.h"
 
@@ -155,6 +157,7 @@ class RocksStore : public Store {
   absl::Status Create();
   absl::Status Load();
   absl::Status LoadFormat(const std::string& format);
+  absl::Status AgreeOnSeed();
   absl::Status LoadChangelog();
   std::string FormatRow() const;
   rocksdb::ColumnFamilyHandle* FamilyOf(int family) const {
@@ -290,13 +293,26 @@ absl::Status RocksStore::LoadFormat(const std::string& format) {
                     "made; set state.shards: {}, or start with another state.path",
                     options_.path, shards, options_.shards, shards));
   }
-  if (options_.hash_seed.has_value() && *options_.hash_seed != seed_) {
+  return absl::OkStatus();
+}
+
+// A store that holds nothing takes over the seed that the log says: it was made by a process that
+// ended before its first commit, while another one wrote the log.
+absl::Status RocksStore::AgreeOnSeed() {
+  if (!options_.hash_seed.has_value() || *options_.hash_seed == seed_) return absl::OkStatus();
+  const bool logged = std::any_of(changelog_.begin(), changelog_.end(),
+                                  [](const auto& shard) { return shard.second.epoch > 0; });
+  if (latest_.has_value() || logged) {
     return absl::FailedPreconditionError(
         fmt::format("the state in {} was made with another hash seed than the topics: it is of "
                     "another installation; move the folder away to restore it from the changelog",
                     options_.path));
   }
-  return absl::OkStatus();
+  seed_ = *options_.hash_seed;
+  rocksdb::WriteBatch batch;
+  batch.Put(FamilyOf(kMetaFamily), kFormatKey, FormatRow());
+  BONGSU_RETURN_IF_ERROR(Write(&batch));
+  return Flush();
 }
 
 absl::Status RocksStore::Load() {
@@ -326,7 +342,8 @@ absl::Status RocksStore::Load() {
                                 return bad.ok();
                               }));
   BONGSU_RETURN_IF_ERROR(bad);
-  return LoadChangelog();
+  BONGSU_RETURN_IF_ERROR(LoadChangelog());
+  return AgreeOnSeed();
 }
 
 absl::Status RocksStore::LoadChangelog() {
@@ -461,6 +478,7 @@ absl::Status RocksStore::Commit(Checkpoint checkpoint) {
     unlogged_ = unlogged_ || unlogged;
     upgrade_ = false;
   }
+  BONGSU_FAILPOINT(kStoreBatched);
   absl::Status status = Flush();
   std::lock_guard lock(mutex_);
   if (!status.ok()) {

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "pipeline/kafka/kafka_transaction.h"
+#include "pipeline/epoch_log.h"
 #include "pipeline/logging.h"
 #include "state/status_macros.h"
 

@@ -26,23 +26,20 @@
 #include "absl/status/statusor.h"
 #include "pipeline/config.h"
 #include "pipeline/kafka/kafka_client.h"
-#include "state/restore.h"
+#include "pipeline/recovery.h"
 
 namespace bongsu {
 
-class KafkaLog {
+class KafkaLog : public LogTopic {
  public:
   // `keep_alive` is called about ten times a second while reading: restoring may take longer than
   // the group waits for a silent member.
   static absl::StatusOr<std::unique_ptr<KafkaLog>> Open(const Config& config,
                                                         const std::atomic<bool>& stop,
                                                         std::function<absl::Status()> keep_alive);
-  // The number of partitions that the topic has.
-  int partitions() const { return partitions_; }
-  // A reader of one partition; the log outlives it.
-  absl::StatusOr<std::unique_ptr<ShardLogReader>> Reader(int partition);
-  // Deletes the records before these offsets, by partition.
-  [[nodiscard]] absl::Status Trim(const std::map<int, int64_t>& before);
+  int partitions() const override { return partitions_; }
+  absl::StatusOr<std::unique_ptr<ShardLogReader>> Reader(int partition) override;
+  [[nodiscard]] absl::Status Trim(const std::map<int, int64_t>& before) override;
 
  private:
   class PartitionReader;

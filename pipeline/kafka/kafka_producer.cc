@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "pipeline/failpoint.h"
+#include "state/failpoint.h"
 #include "state/status_macros.h"
 
 namespace bongsu {

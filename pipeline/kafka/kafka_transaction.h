@@ -1,9 +1,10 @@
 // File: pipeline/kafka/kafka_transaction.h
 //
-// EpochLog on Kafka: one transactional producer of the process, `<application>-<instance>` its
-// transactional id. An epoch's outputs, changelog and source offsets are one transaction, fenced by
-// the producer epoch and (KIP-447) by the consumer's generation, and read with
-// isolation.level=read_committed they appear together or not at all.
+// The producer behind an EpochLog (pipeline/transaction_log.h) on Kafka: one transactional producer
+// of the process, `<application>-<instance>` its transactional id. An epoch's outputs, changelog
+// and source offsets are one transaction, fenced by the producer epoch and (KIP-447) by the
+// consumer's generation, and read with isolation.level=read_committed they appear together or not
+// at all.
 //
 // Every answer of librdkafka goes through Classify and pipeline/commit_machine.h's table. The
 // interceptor on_request_sent counts EndTxn and TxnOffsetCommit: where one was written to a socket
@@ -11,7 +12,7 @@
 // (librdkafka up to 2.15 resends them by itself with the same producer epoch; KIP-890 part 2 is not
 // in it).
 //
-// Thread-safety: as EpochLog.
+// Thread-safety: as TransactionClient.
 #pragma once
 
 #include <memory>
@@ -20,8 +21,8 @@
 
 #include "pipeline/commit_machine.h"
 #include "pipeline/config.h"
-#include "pipeline/epoch_log.h"
 #include "pipeline/kafka/kafka_client.h"
+#include "pipeline/transaction_log.h"
 
 namespace bongsu {
 
@@ -44,19 +45,12 @@ struct TransactionError {
 };
 Seen Classify(const TransactionError& error);
 
-// The topic that holds the changes of state: one partition for each shard, and behind them one for
-// the positions.
-std::string ChangelogTopic(const Config& config);
-// Transactional id, and part of every message about it.
-std::string TransactionalId(const Config& config);
-
 // What is committed beside each offset of the group, and read back: the epoch. 0: other metadata.
 std::string MetadataOfEpoch(EpochId epoch);
 EpochId EpochOfMetadata(std::string_view metadata);
 
-// `config`, `partitions` and `clock` outlive the log.
-std::unique_ptr<EpochLog> MakeKafkaTransaction(const Config& config,
-                                               const PartitionTable& partitions,
-                                               const Clock& clock);
+// `config` and `partitions` outlive the client.
+std::unique_ptr<TransactionClient> MakeKafkaTransaction(const Config& config,
+                                                        const PartitionTable& partitions);
 
 }  // namespace bongsu

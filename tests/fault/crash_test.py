@@ -1,6 +1,6 @@
 """Exactly once through crashes, on a real broker: kill -9 at every named point of an epoch, and at random.
 
-The points come from pipeline/failpoint.cc; one that no code reaches fails the test.
+The points come from state/failpoint.cc; one that no code reaches fails the test.
 """
 import os
 import random
@@ -18,7 +18,7 @@ MOST_KILLS_OF_ONE = 8
 
 
 def failpoints():
-    with open(os.path.join(SOURCE, "pipeline", "failpoint.cc")) as text:
+    with open(os.path.join(SOURCE, "state", "failpoint.cc")) as text:
         return re.findall(r'return "([a-z_]+)";', text.read())
 
 

@@ -24,6 +24,7 @@ class FakeClock final : public Clock {
  public:
   int64_t NowNs() const override { return kAlertTime + kMinuteNs; }
   int64_t MonotonicNs() const override { return 0; }
+  void Sleep(DurationNs) const override {}
 };
 
 class TestSpec final : public OperatorSpec {

@@ -203,6 +203,7 @@ TEST(Health, Verdicts) {
 
 class StoppedClock : public Clock {
  public:
+  void Sleep(DurationNs) const override {}
   int64_t NowNs() const override { return now; }
   int64_t MonotonicNs() const override { return now; }
   int64_t now = 0;

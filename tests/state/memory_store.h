@@ -7,6 +7,7 @@
 // Thread-safety: none.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <optional>
@@ -36,12 +37,18 @@ class MemoryStore : public Store {
  public:
   MemoryStore(MemoryDisk& disk, std::mt19937_64& random, uint16_t shards, uint64_t seed)
       : disk_(disk), random_(random), shards_(shards), now_(disk.durable) {
-    if (disk_.seed == 0) disk_.seed = seed;
+    const bool holds = now_.latest.has_value() ||
+                       std::any_of(now_.changelog.begin(), now_.changelog.end(),
+                                   [](const auto& shard) { return shard.second.epoch > 0; });
+    if (disk_.seed == 0 || !holds) disk_.seed = seed;
     for (const auto& [key, value] : now_.operators) (void)operators_.Load(key, value);
   }
   // Called in the middle of Commit: before the write (0), between write and flush (1). False: the
   // process dies here.
   std::function<bool(int step)> in_commit;
+  // Before every other write, as above; and at every read: false: a checksum does not hold.
+  std::function<bool()> in_write;
+  std::function<bool()> in_read;
 
   const std::optional<CheckpointMeta>& latest() const override { return now_.latest; }
   uint16_t shards() const override { return shards_; }
@@ -90,6 +97,7 @@ class MemoryStore : public Store {
   }
   absl::Status ApplyLog(ShardId shard, const Overlay& overlay, const ChangelogPosition& position,
                         bool drop_rows) override {
+    if (in_write && !in_write()) return absl::CancelledError("killed");
     Content next = now_;
     if (drop_rows) {
       for (int family = 0; family < kFamilies; ++family) {
@@ -108,16 +116,19 @@ class MemoryStore : public Store {
   }
   absl::Status BeginLog(
       const std::vector<std::pair<ShardId, ChangelogPosition>>& positions) override {
+    if (in_write && !in_write()) return absl::CancelledError("killed");
     for (const auto& [shard, position] : positions) now_.changelog[shard] = position;
     now_.unlogged = false;
     return Flush();
   }
   absl::Status Flush() override {
+    if (in_write && !in_write()) return absl::CancelledError("killed");
     disk_.durable = now_;
     return absl::OkStatus();
   }
   absl::Status Read(uint8_t family, std::string_view from, std::string_view to,
                     absl::FunctionRef<bool(std::string_view, std::string_view)> visit) override {
+    if (in_read && !in_read()) return absl::DataLossError("a block's checksum does not hold");
     const auto& rows = now_.rows[family];
     for (auto it = rows.lower_bound(std::string(from));
          it != rows.end() && (to.empty() || it->first < to); ++it) {

@@ -1,4 +1,4 @@
-#include "pipeline/failpoint.h"
+#include "state/failpoint.h"
 
 #include <signal.h>
 
@@ -53,8 +53,14 @@ std::string_view FailpointName(Failpoint point) {
       return "merged";
     case Failpoint::kStoreWriting:
       return "store_writing";
+    case Failpoint::kStoreBatched:
+      return "store_batched";
     case Failpoint::kStoreWritten:
       return "store_written";
+    case Failpoint::kTrimming:
+      return "trimming";
+    case Failpoint::kTrimmed:
+      return "trimmed";
     case Failpoint::kOwned:
       return "owned";
     case Failpoint::kFenced:

@@ -1,33 +1,20 @@
-#include "pipeline/kafka/kafka_recovery.h"
+#include "pipeline/recovery.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <vector>
 
-#include "pipeline/failpoint.h"
-#include "pipeline/kafka/kafka_transaction.h"
+#include "pipeline/epoch_log.h"
 #include "pipeline/logging.h"
 #include "pipeline/positions.h"
+#include "state/failpoint.h"
 #include "state/status_macros.h"
 
 namespace bongsu {
 namespace {
 
 using Readers = std::vector<std::unique_ptr<ShardLogReader>>;
-
-// A store that does not open or read for its checksums is kept for whoever wants to look, and the
-// log makes a new one.
-absl::StatusOr<std::unique_ptr<Store>> OpenStore(const StoreOptions& options) {
-  absl::StatusOr<std::unique_ptr<Store>> store = Store::Open(options);
-  if (!absl::IsDataLoss(store.status()) || LogFaultOf(store.status()).has_value()) return store;
-  BONGSU_ASSIGN_OR_RETURN(const std::string aside, SetAsideStore(options.path));
-  LogWarning(
-      fmt::format("the state in {} is damaged ({}): it was set aside as {}, and is restored "
-                  "from the changelog",
-                  options.path, std::string(store.status().message()), aside));
-  return Store::Open(options);
-}
 
 absl::Status RestoreShards(Store& store, Readers& readers, const RestoreWatcher& watcher,
                            std::vector<uint64_t>* epochs) {
@@ -71,7 +58,14 @@ absl::StatusOr<std::optional<CheckpointMeta>> ReadPositions(ShardLogReader& read
     meta->positions = std::string(bytes);
   }
   if (!meta.has_value()) return meta;
-  BONGSU_ASSIGN_OR_RETURN(*positions, DecodePositions(meta->positions));
+  absl::StatusOr<PipelinePositions> decoded = DecodePositions(meta->positions);
+  if (!decoded.ok()) {
+    return absl::FailedPreconditionError(
+        fmt::format("the changelog's last positions are damaged: {}. Restore the topic, or start "
+                    "anew with another application name",
+                    std::string(decoded.status().message())));
+  }
+  *positions = *std::move(decoded);
   meta->epoch = positions->epoch;
   return meta;
 }
@@ -91,7 +85,7 @@ absl::Status Compare(const Config& config, const std::optional<CheckpointMeta>& 
                     config.application, committed, topic));
   }
   if (positions.shard_epochs != epochs) {
-    return absl::DataLossError(fmt::format(
+    return absl::FailedPreconditionError(fmt::format(
         "the shards' logs in topic '{}' do not end where the positions of epoch {} say: "
         "records are missing from it. Restore the topic, or start anew with another "
         "application name",
@@ -113,30 +107,39 @@ absl::Status Compare(const Config& config, const std::optional<CheckpointMeta>& 
 
 }  // namespace
 
-absl::StatusOr<Recovered> Recover(const Config& config, const StoreOptions& options,
-                                  EpochId committed, const std::atomic<bool>& stop,
-                                  const std::function<absl::Status()>& keep_alive,
+absl::StatusOr<std::unique_ptr<Store>> OpenOrSetAside(const StoreOptions& options) {
+  absl::StatusOr<std::unique_ptr<Store>> store = Store::Open(options);
+  if (!absl::IsDataLoss(store.status()) || LogFaultOf(store.status()).has_value()) return store;
+  BONGSU_ASSIGN_OR_RETURN(const std::string aside, SetAsideStore(options.path));
+  LogWarning(
+      fmt::format("the state in {} is damaged ({}): it was set aside as {}, and is restored "
+                  "from the changelog",
+                  options.path, std::string(store.status().message()), aside));
+  return Store::Open(options);
+}
+
+absl::StatusOr<Recovered> Recover(const Config& config, LogTopic& log,
+                                  const OpenStoreFunction& open_store, EpochId committed,
                                   const RestoreWatcher& watcher) {
-  Recovered recovered;
-  BONGSU_ASSIGN_OR_RETURN(recovered.log, KafkaLog::Open(config, stop, keep_alive));
-  if (recovered.log->partitions() != options.shards + 1) {
+  const int shards = config.state.shards;
+  if (log.partitions() != shards + 1) {
     return absl::FailedPreconditionError(
         fmt::format("topic '{}' has {} partitions, not {} (state.shards and one more): shards are "
                     "fixed once the topic exists. Use the old value, or another application name",
-                    ChangelogTopic(config), recovered.log->partitions(), options.shards + 1));
+                    ChangelogTopic(config), log.partitions(), shards + 1));
   }
   Readers readers;
-  StoreOptions opened = options;
-  for (int partition = 0; partition <= options.shards; ++partition) {
-    BONGSU_ASSIGN_OR_RETURN(std::unique_ptr<ShardLogReader> reader,
-                            recovered.log->Reader(partition));
+  std::optional<uint64_t> hash_seed;
+  for (int partition = 0; partition <= shards; ++partition) {
+    BONGSU_ASSIGN_OR_RETURN(std::unique_ptr<ShardLogReader> reader, log.Reader(partition));
     readers.push_back(std::move(reader));
-    if (partition == options.shards || opened.hash_seed.has_value()) continue;
+    if (partition == shards || hash_seed.has_value()) continue;
     BONGSU_ASSIGN_OR_RETURN(const std::optional<LogIdentity> identity,
                             ReadLogIdentity(static_cast<ShardId>(partition), *readers.back()));
-    if (identity.has_value()) opened.hash_seed = identity->hash_seed;
+    if (identity.has_value()) hash_seed = identity->hash_seed;
   }
-  BONGSU_ASSIGN_OR_RETURN(recovered.store, OpenStore(opened));
+  Recovered recovered;
+  BONGSU_ASSIGN_OR_RETURN(recovered.store, open_store(hash_seed));
   std::vector<uint64_t> epochs;
   BONGSU_RETURN_IF_ERROR(RestoreShards(*recovered.store, readers, watcher, &epochs));
   PipelinePositions positions;

@@ -1,4 +1,4 @@
-// File: pipeline/failpoint.h
+// File: state/failpoint.h
 //
 // The named points at which a test can make the process die, one for each step between two of which
 // a crash could tell the difference. In a build with BONGSU_FAILPOINTS (preset dev) the environment
@@ -29,13 +29,16 @@ enum class Failpoint : uint8_t {
   kCommitted,         // the coordinator has said yes; memory does not show it yet
   kMerged,            // the changes are in the overlay, not on disk
   kStoreWriting,      // before the atomic batch
-  kStoreWritten,      // behind it
+  kStoreBatched,      // the batch is in memory, not flushed to the column families' files
+  kStoreWritten,      // it is on disk
+  kTrimming,          // about to delete what the changelog does not need any more
+  kTrimmed,           // deleted
   kOwned,             // the partitions are ours; the old producer is not fenced yet
   kFenced,            // init_transactions has returned
   kRestoring,         // a bundle of the changelog is about to be applied
   kRestored,          // the store stands at the end of the log; nothing is read yet
 };
-inline constexpr int kFailpoints = 15;
+inline constexpr int kFailpoints = 18;
 
 // "epoch_begun", ...
 std::string_view FailpointName(Failpoint point);

@@ -1,0 +1,190 @@
+// Epochs, restore and recovery by the ten thousand, on a simulated cluster (cluster.h): the real
+// service, with crashes at any call, zombies, late copies of requests and unknown outcomes. What
+// readers see must be what an undisturbed run puts out, each output once.
+//
+//   simulation_simulation_test                          so many seeds from a new one on (CI)
+//   BONGSU_SEED=n BONGSU_SEEDS=1 simulation_...         one again
+//   BONGSU_SEEDS=500000 simulation_...                  by command
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "operators/config/diagnostics.h"
+#include "operators/registry.h"
+#include "pipeline/config.h"
+#include "pipeline/logging.h"
+#include "tests/simulation/world.h"
+
+namespace bongsu {
+namespace {
+
+// Sanitizers slow it down, and look for something else.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr uint64_t kSeedsInCi = 1'000;
+#else
+constexpr uint64_t kSeedsInCi = 20'000;
+#endif
+constexpr int kScenarios = 8;
+
+constexpr const char* kYaml = R"(
+application: sim
+instance: {}
+threads: 2
+epoch: 2ms
+delivery: exactly_once
+kafka: {{bootstrap.servers: "simulated:1"}}
+sources:
+  - {{name: fw, topics: [fw], until: end, format: {{time: [{{path: t, as: epoch_s}}]}},
+     time: {{out_of_orderness: 5s, allowed_lateness: 5s, max_future_skew: 366d}}}}
+  - {{name: ep, topics: [ep], until: end, format: {{time: [{{path: t, as: epoch_s}}]}},
+     time: {{out_of_orderness: 5s, allowed_lateness: 5s, max_future_skew: 366d}}}}
+operators:
+  - name: near
+    type: interval_join
+    left: {{source: fw, key: ip, fields: [id]}}
+    right: {{source: ep, key: host.ip, fields: [id]}}
+    within: {{before: 2s, after: 3s}}
+    emit: pairs
+  - name: chained
+    type: interval_join
+    left: {{source: near, key: left.ip}}
+    right: {{source: ep, key: host.ip}}
+    within: {{before: 1s, after: 1s}}
+    emit: pairs
+sinks:
+  alerts: {{topic: alerts, format: native}}
+  late: {{topic: late}}
+  dead_letter: {{topic: dead}}
+state: {{path: {}, memory: 32MiB, shards: 2, checkpoint_interval: 10ms}}
+)";
+
+std::unique_ptr<Config> Parse(const std::string& instance, const OperatorRegistry& registry) {
+  Diagnostics diagnostics;
+  auto config = ParseConfig(fmt::format(kYaml, instance, testing::TempDir()), "sim.yaml", registry,
+                            diagnostics);
+  EXPECT_TRUE(config.has_value()) << diagnostics.Text();
+  return config.has_value() ? std::make_unique<Config>(*std::move(config)) : nullptr;
+}
+
+std::vector<std::string> Lines(std::mt19937_64& random, int count, bool endpoint, int first_id) {
+  std::vector<std::string> lines;
+  for (int i = 0; i < count; ++i) {
+    const auto second = 1'800'000'000 + i / 2 - static_cast<int64_t>(random() % 5);
+    const int host = static_cast<int>(random() % 5);
+    if (random() % 16 == 0)
+      lines.push_back(fmt::format("{{\"t\":{},", second));  // a dead letter
+    else if (endpoint)
+      lines.push_back(fmt::format("{{\"t\":{},\"host\":{{\"ip\":\"10.0.0.{}\"}},\"id\":{}}}",
+                                  second, host, first_id + i));
+    else
+      lines.push_back(
+          fmt::format("{{\"t\":{},\"ip\":\"10.0.0.{}\",\"id\":{}}}", second, host, first_id + i));
+  }
+  return lines;
+}
+
+class Simulation : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    SetUpLogging({false, "error"});
+    RegisterAllOperators(registry_);
+    for (int i = 0; i < kSimInstances; ++i)
+      configs_.push_back(Parse(fmt::format("i{}", i), registry_));
+    for (int i = 0; i < kScenarios; ++i) {
+      std::mt19937_64 random(static_cast<uint64_t>(i));
+      Scenario scenario;
+      for (int j = 0; j < kSimInstances; ++j)
+        scenario.configs[static_cast<size_t>(j)] = configs_[static_cast<size_t>(j)].get();
+      scenario.input[{"fw", 0}] = Lines(random, 8 + i * 2, false, 0);
+      scenario.input[{"fw", 1}] = Lines(random, 8 + i * 2, false, 1000);
+      scenario.input[{"ep", 0}] = Lines(random, 8 + i * 2, true, 2000);
+      World undisturbed(static_cast<uint64_t>(i), scenario, Faults{});
+      ASSERT_EQ(undisturbed.Run(), "");
+      scenario.expected = undisturbed.Outputs();
+      ASSERT_GT(scenario.expected.size(), 10u);
+      scenarios_.push_back(std::move(scenario));
+    }
+  }
+
+  // Not everything goes wrong in every run: where it always storms, nothing rare happens.
+  static Faults Weather(uint64_t seed) {
+    std::mt19937_64 random(seed ^ 0x5EED);
+    const auto one_in = [&](uint64_t often) {
+      const uint64_t scale[] = {0, 1, 4, 16};
+      return often * scale[random() % 4];
+    };
+    Faults faults;
+    faults.crash = one_in(100);
+    faults.pause = one_in(100);
+    faults.stall = one_in(100);
+    faults.revoke = one_in(100);
+    faults.resend = one_in(3);
+    faults.unknown = one_in(8);
+    faults.refuse = one_in(60);
+    faults.lose_disk = one_in(2);
+    faults.damage = one_in(400);
+    return faults;
+  }
+  static std::string RunSeed(uint64_t seed, Tally* tally, uint64_t* trace) {
+    World world(seed, scenarios_[seed % kScenarios], Weather(seed));
+    std::string problem = world.Run();
+    tally->Add(world.tally());
+    *trace = world.trace();
+    return problem;
+  }
+
+  static inline OperatorRegistry registry_;
+  static inline std::vector<std::unique_ptr<Config>> configs_;
+  static inline std::vector<Scenario> scenarios_;
+};
+
+uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
+  const char* given = std::getenv(name);
+  return given != nullptr ? std::strtoull(given, nullptr, 10) : otherwise;
+}
+
+TEST_F(Simulation, EveryOutputOnceWhateverGoesWrong) {
+  const auto chosen =
+      static_cast<uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) / 1000;
+  const uint64_t first = FromEnvironment("BONGSU_SEED", chosen);
+  const uint64_t seeds = FromEnvironment("BONGSU_SEEDS", kSeedsInCi);
+  fmt::print("seeds {} to {}\n", first, first + seeds - 1);
+  Tally tally;
+  uint64_t bad = 0;
+  for (uint64_t seed = first; seed < first + seeds && bad < 5; ++seed) {
+    uint64_t trace = 0;
+    const std::string problem = RunSeed(seed, &tally, &trace);
+    if (problem.empty()) continue;
+    ++bad;
+    ADD_FAILURE() << "BONGSU_SEED=" << seed << " BONGSU_SEEDS=1: " << problem;
+  }
+  fmt::print("{}\n", tally.Text());
+  if (seeds < 1000) return;
+  EXPECT_GT(tally.crashes, seeds / 2);
+  EXPECT_GT(tally.pauses, seeds / 10);
+  EXPECT_GT(tally.unknowns, seeds / 4);
+  EXPECT_GT(tally.resends, seeds / 2);
+  EXPECT_GT(tally.recoveries, seeds);
+  EXPECT_GT(tally.fenced, seeds / 100);
+  EXPECT_GT(tally.damages, seeds / 100);
+  EXPECT_GT(tally.flushes, seeds);
+}
+
+TEST_F(Simulation, ASeedReplays) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    Tally tally;
+    uint64_t once = 0;
+    uint64_t again = 0;
+    EXPECT_EQ(RunSeed(seed, &tally, &once), "");
+    EXPECT_EQ(RunSeed(seed, &tally, &again), "");
+    EXPECT_EQ(once, again) << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace bongsu
