@@ -260,8 +260,8 @@ class Loader : public OperatorBuildContext {
 
   // A format's name, its map, or a file that holds the map.
   std::optional<Format> ReadFormatOf(const Node& node) {
-    const bool file = node.is_scalar() &&
-                      (node.scalar.ends_with(".yaml") || node.scalar.ends_with(".yml"));
+    const bool file =
+        node.is_scalar() && (node.scalar.ends_with(".yaml") || node.scalar.ends_with(".yml"));
     if (!file) return ParseFormat(node, diagnostics_);
     const std::string path = Path(node.scalar);
     std::string text;

@@ -362,8 +362,8 @@ std::optional<std::tm> TimeOf(const Value& value) {
     while (number >= 1e11) number /= 1000;
     seconds = static_cast<std::time_t>(number);
   } else {
-    static const RE2 grammar(
-        R"((\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(?::(\d\d)(?:[.,]\d*)?)?(?:[Zz]|([+-])(\d\d)(?::?(\d\d))?)?)?)");
+    static const RE2 grammar(R"((\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(?::(\d\d)(?:[.,]\d*)?)?)"
+                             R"((?:[Zz]|([+-])(\d\d)(?::?(\d\d))?)?)?)");
     std::string date, clock, second, sign, hours, minutes;
     if (!value.is_string() || !RE2::FullMatch(std::string(value.text()), grammar, &date, &clock,
                                               &second, &sign, &hours, &minutes))

@@ -328,7 +328,8 @@ class Generator {
 std::string Shown(const Value& value) {
   if (value.is_absent()) return "absent";
   if (value.is_null_or_absent()) return "null";
-  if (!value.is_array()) return fmt::format("{} '{}'", static_cast<int>(value.type()), value.text());
+  if (!value.is_array())
+    return fmt::format("{} '{}'", static_cast<int>(value.type()), value.text());
   std::string text = "[";
   for (const Value& item : value.items()) text += Shown(item) + ", ";
   return text + "]";

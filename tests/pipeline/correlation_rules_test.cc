@@ -219,7 +219,7 @@ correlation:
   Logons({{0, "joe", "h1"}});
   const absl::Status status = Run();
   ASSERT_FALSE(status.ok());
-  EXPECT_THAT(std::string(status.message()), HasSubstr("r.yml:15:"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("r.yml:16:"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("did you mean 'evidence_max'?"));
 }
 
