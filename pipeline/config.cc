@@ -77,16 +77,34 @@ std::string ReadWhole(const std::string& path, size_t bytes_max, std::string* co
   return "";
 }
 
+// Every scalar below `node`, by its path.
+void Flatten(const Node& node, const std::string& path, std::map<std::string, size_t>* out) {
+  if (node.is_scalar()) (*out)[path] = std::hash<std::string>()(node.scalar);
+  for (size_t i = 0; i < node.items.size(); ++i)
+    Flatten(node.items[i], fmt::format("{}[{}]", path, i), out);
+  for (const auto& [key, value] : node.entries)
+    Flatten(value, path.empty() ? key.scalar : path + "." + key.scalar, out);
+}
+
+// Relative paths start at the configuration's folder.
+std::string FromFolderOf(const std::string& file, const std::string& path) {
+  return (fs::path(file).parent_path() / path).string();
+}
+
 class Loader : public OperatorBuildContext {
  public:
   Loader(const std::string& file, const OperatorRegistry& registry, Diagnostics& diagnostics)
       : registry_(registry), diagnostics_(diagnostics) {
     config_.file = file;
-    folder_ = fs::path(file).parent_path();
   }
 
   std::optional<Config> Load(const Node& root) {
     const OptionReader top(root, ConfigOptions(""), diagnostics_);
+    for (const auto& [key, value] : root.entries) {
+      if (std::find(std::begin(kReloadableKeys), std::end(kReloadableKeys), key.scalar) ==
+          std::end(kReloadableKeys))
+        Flatten(value, key.scalar, &config_.fixed);
+    }
     config_.application = top.String("application");
     CheckName(config_.application, top.where("application"));
     config_.instance = top.String("instance");
@@ -176,9 +194,7 @@ class Loader : public OperatorBuildContext {
                          "letters, digits, '.', '_' and '-', at most 200");
   }
 
-  std::string Path(const std::string& path) const {
-    return fs::path(path).is_absolute() ? path : (folder_ / path).string();
-  }
+  std::string Path(const std::string& path) const { return FromFolderOf(config_.file, path); }
 
   void Kafka(const OptionReader& top) {
     const Node* kafka = top.node("kafka");
@@ -580,7 +596,6 @@ class Loader : public OperatorBuildContext {
 
   const OperatorRegistry& registry_;
   Diagnostics& diagnostics_;
-  fs::path folder_;
   Config config_;
   std::vector<std::pair<std::string, const Node*>> operator_nodes_;
   std::set<std::string> failed_operators_;
@@ -643,6 +658,21 @@ std::optional<Config> ParseConfig(std::string_view text, const std::string& file
                                   const OperatorRegistry& registry, Diagnostics& diagnostics) {
   const std::optional<Node> tree = ParseConfigTree(text, file, diagnostics);
   return tree.has_value() ? ReadConfig(*tree, file, registry, diagnostics) : std::nullopt;
+}
+
+std::optional<std::string> ConfiguredStatePath(const std::string& file) {
+  std::string content;
+  if (!ReadWhole(file, YamlLimits{}.bytes_max, &content).empty()) return std::nullopt;
+  Diagnostics ignored;
+  std::vector<Node> documents = ParseYaml(content, file, YamlLimits{}, ignored);
+  if (documents.size() != 1) return std::nullopt;
+  Substitute(documents[0], ignored);
+  const Node* state = documents[0].Find("state");
+  const Node* path = state != nullptr ? state->Find("path") : nullptr;
+  const Node* application = documents[0].Find("application");
+  if (path != nullptr && path->is_scalar()) return FromFolderOf(file, path->scalar);
+  if (application == nullptr) return std::nullopt;
+  return FromFolderOf(file, ".bongsu/" + application->scalar);
 }
 
 std::optional<Config> LoadConfig(const std::string& file, const OperatorRegistry& registry,

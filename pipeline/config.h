@@ -18,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "operators/config/diagnostics.h"
@@ -74,8 +75,14 @@ struct StateConfig {
   int64_t checkpoint_bytes = int64_t{64} << 20;    // or this much changed state
 };
 
+// The top-level keys that a reload may change (pipeline/reload.h).
+inline constexpr std::string_view kReloadableKeys[] = {
+    "rules", "rules_strict", "rules_skip_status", "placeholders", "filter_condition", "operators"};
+
 struct Config {
   std::string file;  // as given
+  // Every value outside of kReloadableKeys: its path and a hash, which holds in this process only.
+  std::map<std::string, size_t> fixed;
   std::string application;
   std::string instance;
   std::map<std::string, std::string> kafka;  // librdkafka properties as they stand; may be secret
@@ -104,6 +111,9 @@ struct Config {
   const SourceConfig* FindSource(std::string_view name) const;
 };
 
+// Where the state of this configuration is, also where the rest of it has mistakes; none where the
+// file cannot be read.
+std::optional<std::string> ConfiguredStatePath(const std::string& file);
 std::optional<Config> LoadConfig(const std::string& file, const OperatorRegistry& registry,
                                  Diagnostics& diagnostics);
 // The same from text; `file` is used in messages and for relative paths.

@@ -512,7 +512,8 @@ absl::Status Engine::PollSources(bool* got, bool* finished) {
 }
 
 absl::Status Engine::ReadLoop(const std::atomic<bool>& stop) {
-  while (!stop.load() && !failed_.load(std::memory_order_acquire)) {
+  const auto paused = [&] { return parts_.pause != nullptr && parts_.pause->load(); };
+  while (!stop.load() && !paused() && !failed_.load(std::memory_order_acquire)) {
     BONGSU_RETURN_IF_ERROR(WaitForRoom(stop));
     bool got = false;
     bool finished = false;

@@ -63,6 +63,8 @@ struct EngineParts {
   std::optional<CheckpointMeta> resume;
   ExactlyOnceParts exactly_once;
   Scheduler* scheduler = nullptr;
+  // Set from outside: Run commits everything read and returns, as with `stop`. Null: never.
+  const std::atomic<bool>* pause = nullptr;
 };
 
 // The bounds that the reader waits for.

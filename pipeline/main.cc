@@ -20,6 +20,7 @@
 #include "operators/registry.h"
 #include "pipeline/config.h"
 #include "pipeline/config_rules.h"
+#include "pipeline/control_socket.h"
 #include "pipeline/explain.h"
 #include "pipeline/kafka/kafka_topics.h"
 #include "pipeline/logging.h"
@@ -41,6 +42,10 @@ std::atomic<bool> stop_requested{false};
 extern "C" void OnSignal(int) {
   if (stop_requested.exchange(true)) _exit(130);
 }
+
+std::atomic<bool> reload_requested{false};
+
+extern "C" void OnHangup(int) { reload_requested.store(true); }
 
 struct Arguments {
   std::string config;
@@ -86,6 +91,40 @@ int Lint(const Config& config, const Arguments& arguments) {
   for (const std::string& finding : findings) fmt::print("{}\n", finding);
   fmt::print("{} findings\n", findings.size());
   return findings.empty() ? 0 : 1;
+}
+
+// For a reload, beside a running service.
+std::shared_ptr<const Config> LoadAside(const std::string& path, std::string* problems) {
+  OperatorRegistry registry;
+  RegisterAllOperators(registry);
+  Diagnostics diagnostics;
+  std::optional<Config> config = LoadConfig(path, registry, diagnostics);
+  if (config.has_value() && !diagnostics.has_errors())
+    return std::make_shared<const Config>(*std::move(config));
+  *problems = diagnostics.Text();
+  return nullptr;
+}
+
+// 0: the new rules run; 2: they are refused and the old ones stay; 1: nothing is known of them.
+int ReloadRules(const Arguments& arguments) {
+  const std::optional<std::string> state = ConfiguredStatePath(arguments.config);
+  if (!state.has_value()) {
+    fmt::print(stderr, "{} cannot be read, or names no state.path\n", arguments.config);
+    return kUsage;
+  }
+  const absl::StatusOr<std::string> answer = AskControl(ControlPath(*state), "reload");
+  if (!answer.ok()) {
+    fmt::print(stderr,
+               "no bongsu processes records with the state in {} ({}); one that waits for its "
+               "partitions can be told with SIGHUP\n",
+               *state, std::string(answer.status().message()));
+    return 1;
+  }
+  const size_t word = answer->find('\n');
+  const bool good = answer->substr(0, word) == "ok";
+  fmt::print(good ? stdout : stderr, "{}{}",
+             good ? "reloaded: " : "not reloaded: ", answer->substr(word + 1));
+  return good ? 0 : answer->substr(0, word) == "refused" ? kUsage : 1;
 }
 
 int Check(const Arguments& arguments) {
@@ -164,6 +203,8 @@ int Run(const Arguments& arguments) {
   action.sa_handler = OnSignal;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  action.sa_handler = OnHangup;
+  sigaction(SIGHUP, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   KeepLargeBuffers();
   const std::optional<Config> config = Load(arguments.config);
@@ -187,6 +228,9 @@ int Run(const Arguments& arguments) {
     LogError(std::string(status.message()));
     return ExitStatus(status);
   }
+  service.AllowReload(
+      [&arguments](std::string* problems) { return LoadAside(arguments.config, problems); },
+      &reload_requested);
   status = service.Run(stop_requested, isatty(STDERR_FILENO) != 0);
   if (!status.ok()) LogError(std::string(status.message()));
   const RunReport report = service.Report();
@@ -259,6 +303,13 @@ int Main(int argc, char** argv) {
                      "Replicas of each new topic; -1: as the brokers say")
         ->check(CLI::Range(-1, 32));
   }
+  CLI::App* rules = app.add_subcommand("rules", "The rules of a running service");
+  rules->require_subcommand(1);
+  CLI::App* rules_reload = rules->add_subcommand(
+      "reload",
+      "Bring changed rules and operators into force; refused as a whole where one is broken\n\n"
+      "Example: bongsu rules reload -c bongsu.yaml");
+  rules_reload->add_option("-c,--config", arguments.config, "Configuration file")->required();
   CLI::App* check = app.add_subcommand("check",
                                        "Do all that run does before the first record, and say what "
                                        "is wrong\n\nExample: bongsu check -c bongsu.yaml");
@@ -340,6 +391,7 @@ int Main(int argc, char** argv) {
   }
   if (test->parsed()) return TestRules(arguments.test, stdout);
   if (topics_acls->parsed()) return Acls(arguments);
+  if (rules_reload->parsed()) return ReloadRules(arguments);
   if (topics->parsed()) return Topics(arguments, topics_create->parsed());
   return check->parsed() ? Check(arguments) : Run(arguments);
 }

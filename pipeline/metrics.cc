@@ -241,6 +241,11 @@ void RuleFamilies(const MetricsSnapshot& snapshot, Families* all) {
   }
   all->Gauge("bongsu_rules_left_out", "Rules that were not loaded.");
   if (snapshot.config->rules != nullptr) all->Set({}, snapshot.config->rules->skipped.size());
+  all->Counter("bongsu_reloads_total", "Reloads of rules, by result.");
+  all->Set({{"result", "done"}}, snapshot.reload.done);
+  all->Set({{"result", "refused"}}, snapshot.reload.refused);
+  all->Gauge("bongsu_reload_refused", "1 while the newest reload is one that was refused.");
+  all->Set({}, snapshot.reload.last_refused ? 1 : 0);
   all->Counter("bongsu_rule_matches_total", "Events that met the rule and passed its filters.");
   PerRule(snapshot, all, [](const RuleCounters& one) { return one.matches; });
   all->Counter("bongsu_rule_filtered_total", "Events that a filter removed.");

@@ -69,6 +69,12 @@ struct RestoreStatus {
   int64_t offsets_left = 0;  // of the shard that is being restored
 };
 
+struct ReloadStatus {
+  uint64_t done = 0;
+  uint64_t refused = 0;
+  bool last_refused = false;
+};
+
 struct MetricsSnapshot {
   std::shared_ptr<const Config> config;
   EngineView engine;  // totals since the process began
@@ -76,6 +82,7 @@ struct MetricsSnapshot {
   Store::Counters store;
   Store::Memory store_memory;
   uint64_t recoveries = 0;
+  ReloadStatus reload;
   uint64_t disk_bytes = 0;  // of the state's folder
 };
 

@@ -307,6 +307,7 @@ std::unique_ptr<Engine> Service::MakeEngine() {
   for (auto& source : sources_) parts.sources.push_back(source.get());
   for (size_t i = 0; i < sinks_.size(); ++i) parts.sinks[i] = sinks_[i].get();
   parts.clock = &clock_;
+  parts.pause = reloader_ != nullptr ? &reloader_->wanted() : nullptr;
   if (transactional()) {
     parts.scheduler = backend_.scheduler();
     parts.exactly_once.log = log_.get();
@@ -319,9 +320,9 @@ std::unique_ptr<Engine> Service::MakeEngine() {
 }
 
 absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
-  if (recoveries_ == 0) board_.SetPhase(Phase::kWaiting);
+  if (recoveries_ == 0 && !switching_) board_.SetPhase(Phase::kWaiting);
   for (auto& source : sources_) BONGSU_RETURN_IF_ERROR(source->Own(stop));
-  board_.SetPhase(Phase::kRestoring);
+  if (!switching_) board_.SetPhase(Phase::kRestoring);
   if (transactional()) BONGSU_RETURN_IF_ERROR(OpenFromLog(stop));
   if (transactional()) {
     std::vector<ShardId> shards(store_->shards());
@@ -329,9 +330,15 @@ absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
     BONGSU_ASSIGN_OR_RETURN(changelog_,
                             Changelog::Open(*store_, shards, backend_.LogOptions(config_)));
   }
+  AdoptNewRules();
   engine_ = MakeEngine();
+  last_records_ = 0;
   if (progress || http_ != nullptr) engine_->on_tick = [this, progress] { Tick(progress); };
-  BONGSU_RETURN_IF_ERROR(engine_->Start());
+  const absl::Status started = engine_->Start();
+  if (reloader_ != nullptr) reloader_->Done(started);
+  BONGSU_RETURN_IF_ERROR(started);
+  switching_ = false;
+  ListenForCommands();
   for (const std::string& name : engine_->reset_operators()) {
     LogWarning(
         fmt::format("operator '{}' has changed: the state of its earlier form is dropped", name));
@@ -344,6 +351,68 @@ absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
   if (http_ != nullptr) PublishMetrics();
   board_.SetPhase(Phase::kRunning);
   return engine_->Run(stop);
+}
+
+void Service::AllowReload(Reloader::Load load, std::atomic<bool>* hangup) {
+  reloader_ = std::make_unique<Reloader>(std::move(load), hangup);
+  reloader_->SetRunning(current_);
+}
+
+bool Service::GoOnWithNewRules(const std::atomic<bool>& stop) const {
+  if (reloader_ == nullptr || !reloader_->wanted().load() || stop.load()) return false;
+  // Input that has ended has closed its windows: there is nothing to go on with.
+  return std::any_of(sources_.begin(), sources_.end(),
+                     [](const auto& source) { return !source->finished(); });
+}
+
+absl::Status Service::Reopen() {
+  switching_ = true;
+  earlier_.Merge(engine_->Totals());
+  engine_.reset();
+  if (transactional()) return absl::OkStatus();  // RunOnce opens everything from the log
+  resume_ = store_->latest();
+  for (auto& sink : sinks_) BONGSU_RETURN_IF_ERROR(sink->Close());
+  BONGSU_RETURN_IF_ERROR(OpenSinks());
+  const bool files = sources_.size() > 1 || !config_.uses_kafka_sources();
+  if (!files) return absl::OkStatus();
+  BONGSU_RETURN_IF_ERROR(sources_.front()->Close());
+  sources_.front() = MakeFileSource(config_);
+  return sources_.front()->Open(partitions_);
+}
+
+void Service::AdoptNewRules() {
+  if (reloader_ == nullptr) return;
+  std::shared_ptr<const Config> next = reloader_->Take();
+  if (next == nullptr) return;
+  earlier_ = Remap(earlier_, *current_, *next);
+  current_ = std::move(next);
+  reloader_->SetRunning(current_);
+}
+
+// Once the store is open its lock says that the folder is ours. A damaged store was set aside with
+// the socket in it: then there is a new one.
+void Service::ListenForCommands() {
+  if (reloader_ == nullptr) return;
+  const std::string path = ControlPath(config_.state.path);
+  std::error_code error;
+  if (control_ != nullptr && fs::exists(path, error)) return;
+  control_.reset();
+  auto control =
+      ControlSocket::Listen(path, [this](std::string_view command) { return Command(command); });
+  if (control.ok())
+    control_ = *std::move(control);
+  else
+    LogWarning(fmt::format("commands cannot reach this process: {}",
+                           std::string(control.status().message())));
+}
+
+// On the socket's thread.
+std::string Service::Command(std::string_view command) {
+  if (command != "reload") return "refused\nunknown command\n";
+  const absl::StatusOr<std::string> answer = reloader_->Ask();
+  if (answer.ok()) return "ok\n" + *answer + "\n";
+  const char* word = absl::IsInvalidArgument(answer.status()) ? "refused" : "failed";
+  return fmt::format("{}\n{}\n", word, std::string(answer.status().message()));
 }
 
 absl::Status Service::Close() {
@@ -376,6 +445,10 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
   uint64_t in_a_row = 0;
   while (true) {
     status = RunOnce(stop, progress);
+    if (status.ok() && GoOnWithNewRules(stop)) {
+      status = Reopen();
+      if (status.ok()) continue;
+    }
     if (absl::IsCancelled(status) && stop.load()) status = absl::OkStatus();
     // Brokers may be away for hours: a recovery waits for them, and is not counted while it does.
     if (recoveries_ > 0 && engine_ == nullptr && absl::IsUnavailable(status) && !stop.load()) {
@@ -407,6 +480,8 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
     }
   }
   board_.SetPhase(Phase::kStopping);
+  if (reloader_ != nullptr) reloader_->Stop();
+  control_.reset();
   const absl::Status closed = Close();
   if (status.ok()) status = closed;
   if (progress) fmt::print(stderr, "\r\x1b[K");
@@ -431,6 +506,7 @@ void Service::PublishMetrics() {
   snapshot->store = store_->counters();
   snapshot->store_memory = store_->memory();
   snapshot->recoveries = recoveries_;
+  if (reloader_ != nullptr) snapshot->reload = reloader_->status();
   if (ticks_++ % kDiskEveryTicks == 0) disk_bytes_ = FolderBytes(config_.state.path);
   snapshot->disk_bytes = disk_bytes_;
   board_.Publish(std::move(snapshot));
@@ -449,7 +525,7 @@ void Service::Progress() {
 
 RunReport Service::Report() const {
   RunReport report;
-  report.config = &config_;
+  report.config = current_.get();
   report.totals = earlier_;
   if (engine_ != nullptr) {
     report.totals = engine_->Totals();

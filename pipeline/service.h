@@ -21,12 +21,14 @@
 #include "absl/status/status.h"
 #include "pipeline/backend.h"
 #include "pipeline/config.h"
+#include "pipeline/control_socket.h"
 #include "pipeline/engine.h"
 #include "pipeline/epoch_log.h"
 #include "pipeline/http_server.h"
 #include "pipeline/io.h"
 #include "pipeline/metrics.h"
 #include "pipeline/positions.h"
+#include "pipeline/reload.h"
 #include "pipeline/report.h"
 #include "pipeline/status_board.h"
 #include "state/changelog.h"
@@ -46,6 +48,9 @@ class Service {
 
   // Opens everything and checks that it can be used. All failures are in the status, one a line.
   [[nodiscard]] absl::Status Open(Mode mode);
+  // Before Run: the rules may be changed while it runs, by `hangup` (set by a signal handler; may
+  // be null) or through the control socket in the state's folder.
+  void AllowReload(Reloader::Load load, std::atomic<bool>* hangup);
   // Until the input ends or `stop` is set; `progress` prints a line a second to standard error.
   [[nodiscard]] absl::Status Run(const std::atomic<bool>& stop, bool progress);
   // After Run.
@@ -68,6 +73,13 @@ class Service {
   // A state that turned out to be damaged while it was read is put aside: the log has it all.
   absl::Status SetAsideDamaged(const absl::Status& damage);
   absl::Status Close();
+  // Rules that wait to come into force: whether the run is to go on with them.
+  bool GoOnWithNewRules(const std::atomic<bool>& stop) const;
+  // After an engine that has committed everything: what the next one goes on with.
+  absl::Status Reopen();
+  void AdoptNewRules();
+  void ListenForCommands();
+  std::string Command(std::string_view command);
   // The HTTP endpoints, where they are configured.
   absl::Status Listen();
   // About once a second, from the engine.
@@ -95,7 +107,10 @@ class Service {
   // What the engine runs; not owned where it is the one that the service was made with.
   std::shared_ptr<const Config> current_;
   std::unique_ptr<Engine> engine_;
-  EngineTotals earlier_;  // of engines that a recovery has replaced
+  std::unique_ptr<Reloader> reloader_;
+  std::unique_ptr<ControlSocket> control_;
+  bool switching_ = false;  // between two engines, for new rules
+  EngineTotals earlier_;    // of engines that a recovery has replaced
   uint64_t recoveries_ = 0;
   std::string outcome_;
   uint64_t last_records_ = 0;
