@@ -94,7 +94,7 @@ sources:
       time: [{path: t, as: rfc3339}]
       entities: {host: Computer, user: User}
       logsource: {product: windows}
-    time: {out_of_orderness: 5s, allowed_lateness: 1m, max_future_skew: 40000d}
+    time: {out_of_orderness: 5s, allowed_lateness: 1m}
 sinks: {alerts: {file: alerts.jsonl}, late: {file: late.jsonl}, dead_letter: {file: dead.jsonl}}
 state: {path: state, memory: 64MiB, checkpoint_interval: 20ms}
 """
@@ -106,7 +106,7 @@ SECOND = 10**9
 
 
 def event(ns, event_id, host, user="u", source="security"):
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(1767225600 + ns // SECOND)) + f".{ns % SECOND:09d}Z"
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(1735689600 + ns // SECOND)) + f".{ns % SECOND:09d}Z"
     return ns, json.dumps({"t": stamp, "EventID": event_id, "Computer": host, "User": user, "Source": source,
                                 "Pad": "x" * random.randrange(200)})
 
