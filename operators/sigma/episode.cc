@@ -17,6 +17,7 @@ constexpr char kSuppressTimer = 's';
 constexpr uint8_t kCreated = 1;  // an alert of it is out
 constexpr uint8_t kMuted = 2;    // suppressed: none will be
 constexpr uint8_t kHanded = 4;   // T0 is over: it has been handed to readers
+constexpr uint8_t kKept = 8;     // what was read of it is in state
 
 std::string TimerData(uint64_t number) {
   std::string data(1, kEpisodeTimer);
@@ -133,6 +134,7 @@ absl::Status EpisodeBook::Save(std::string_view key, const Group& group) {
 
 absl::Status EpisodeBook::LoadReading(std::string_view key, const Episode& episode,
                                       Reading* reading) {
+  if (!episode.has(kKept)) return absl::OkStatus();
   std::string row(key);
   AppendU64(episode.number, &row);
   std::string value;
@@ -157,7 +159,7 @@ absl::Status EpisodeBook::LoadReading(std::string_view key, const Episode& episo
                      : absl::DataLossError("an episode's events have the wrong size");
 }
 
-absl::Status EpisodeBook::SaveReading(std::string_view key, const Episode& episode,
+absl::Status EpisodeBook::SaveReading(std::string_view key, Episode* episode,
                                       const Reading& reading) {
   std::string value(1, static_cast<char>(kVersion));
   AppendU64(reading.count, &value);
@@ -171,7 +173,8 @@ absl::Status EpisodeBook::SaveReading(std::string_view key, const Episode& episo
     AppendBytes(kept.payload, &value);
   }
   std::string row(key);
-  AppendU64(episode.number, &row);
+  AppendU64(episode->number, &row);
+  episode->flags |= kKept;
   return readings_->Put(row, value);
 }
 
@@ -279,7 +282,7 @@ absl::Status EpisodeBook::Merge(std::string_view key, Episode* into, const Episo
   if (into->read_to == kMinEventTime && (other.read_to != kMinEventTime || other.has(kHanded))) {
     Reading reading;
     BONGSU_RETURN_IF_ERROR(LoadReading(key, other, &reading));
-    BONGSU_RETURN_IF_ERROR(SaveReading(key, *into, reading));
+    BONGSU_RETURN_IF_ERROR(SaveReading(key, into, reading));
     std::string row(key);
     AppendU64(other.number, &row);
     BONGSU_RETURN_IF_ERROR(readings_->Erase(row));
@@ -473,15 +476,17 @@ absl::Status EpisodeBook::ReadOn(std::string_view key, Group* group, size_t at, 
                     (episode.read_to == kMinEventTime && now > episode.last);
   if (over) return End(key, group, at);
   if (now >= AddTime(episode.first, options_.max_episode)) return Cut(key, group, at, now, context);
-  BONGSU_RETURN_IF_ERROR(SaveReading(key, episode, reading));
+  BONGSU_RETURN_IF_ERROR(SaveReading(key, &episode, reading));
   BONGSU_RETURN_IF_ERROR(SetTimer(key, &episode, AddTime(now, options_.span), context));
   return Save(key, *group);
 }
 
 absl::Status EpisodeBook::End(std::string_view key, Group* group, size_t at) {
-  std::string row(key);
-  AppendU64(group->episodes[at].number, &row);
-  BONGSU_RETURN_IF_ERROR(readings_->Erase(row));
+  if (group->episodes[at].has(kKept)) {
+    std::string row(key);
+    AppendU64(group->episodes[at].number, &row);
+    BONGSU_RETURN_IF_ERROR(readings_->Erase(row));
+  }
   group->episodes.erase(group->episodes.begin() + static_cast<std::ptrdiff_t>(at));
   return Save(key, *group);
 }

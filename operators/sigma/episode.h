@@ -131,7 +131,7 @@ class EpisodeBook {
   absl::Status Load(std::string_view key, Group* group);
   absl::Status Save(std::string_view key, const Group& group);
   absl::Status LoadReading(std::string_view key, const Episode& episode, Reading* reading);
-  absl::Status SaveReading(std::string_view key, const Episode& episode, const Reading& reading);
+  absl::Status SaveReading(std::string_view key, Episode* episode, const Reading& reading);
   absl::Status SetTimer(std::string_view key, Episode* episode, EventTimeNs time,
                         OperatorContext& context);
   EventTimeNs FirstTimer(const Episode& episode, const OperatorContext& context) const;

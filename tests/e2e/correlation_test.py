@@ -47,7 +47,7 @@ level: medium
 correlation:
   type: temporal_ordered
   rules: [5f3b0c66-5a0e-4c0e-9d3e-000000000001, logon]
-  group-by: [User, Computer]
+  group-by: [User]  # the correlation above it groups by a field that this one does not
   timespan: 1m
   generate: false
 ---
@@ -94,7 +94,7 @@ sources:
       time: [{path: t, as: rfc3339}]
       entities: {host: Computer, user: User}
       logsource: {product: windows}
-    time: {out_of_orderness: 5s, allowed_lateness: 1m, max_future_skew: 40000d}
+    time: {out_of_orderness: 5s, allowed_lateness: 1m}
 sinks: {alerts: {file: alerts.jsonl}, late: {file: late.jsonl}, dead_letter: {file: dead.jsonl}}
 state: {path: state, memory: 64MiB, checkpoint_interval: 20ms}
 """
@@ -106,7 +106,7 @@ SECOND = 10**9
 
 
 def event(ns, event_id, host, user="u", source="security"):
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(1767225600 + ns // SECOND)) + f".{ns % SECOND:09d}Z"
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(1735689600 + ns // SECOND)) + f".{ns % SECOND:09d}Z"
     return ns, json.dumps({"t": stamp, "EventID": event_id, "Computer": host, "User": user, "Source": source,
                                 "Pad": "x" * random.randrange(200)})
 
@@ -114,7 +114,7 @@ def event(ns, event_id, host, user="u", source="security"):
 def story(at, host, decoy):
     """A password guessed, a service installed, the log cleared before or after that; or what only looks like it."""
     def late(seconds, event_id, user="u"):
-        return event(at + int(seconds * SECOND), event_id, host, user)
+        return event(at + int(seconds * SECOND), event_id, host, f"{user}-{host}")
     end = [late(80, 7045), late(90, 1102)]
     if decoy == "order":  # the logon is half a second before the failure
         return [late(0, 4624), late(0.5, 4625)] + end
