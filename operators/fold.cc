@@ -20,14 +20,52 @@ bool IsAscii(std::string_view text) {
   return true;
 }
 
-void AppendFolded(std::string_view text, std::string* out) {
-  if (IsAscii(text)) {
-    const size_t start = out->size();
-    out->append(text);
-    for (size_t i = start; i < out->size(); ++i) (*out)[i] = FoldAscii((*out)[i]);
-    return;
+namespace {
+
+// The bytes up to the first that is not ASCII.
+size_t AsciiPrefix(std::string_view text) {
+  size_t i = 0;
+  for (; i + 8 <= text.size(); i += 8) {
+    uint64_t word = 0;
+    std::memcpy(&word, text.data() + i, 8);
+    if ((word & 0x8080808080808080u) != 0) break;
   }
+  while (i < text.size() && (static_cast<uint8_t>(text[i]) & 0x80) == 0) ++i;
+  return i;
+}
+
+// Eight letters at once: of each byte the top bit says whether it lies in A..Z; it becomes 0x20.
+uint64_t FoldWord(uint64_t word) {
+  constexpr uint64_t kOnes = 0x0101010101010101u;
+  const uint64_t low = word & (0x7f * kOnes);
+  const uint64_t beyond_z = low + (0x7f - 'Z') * kOnes;
+  const uint64_t from_a = low + (0x80 - 'A') * kOnes;
+  const uint64_t upper = (from_a ^ beyond_z) & ~word & (0x80 * kOnes);
+  return word | upper >> 2;
+}
+
+void AppendFoldedAscii(std::string_view text, std::string* out) {
+  const size_t start = out->size();
+  out->append(text);
+  char* at = out->data() + start;
+  size_t i = 0;
+  for (; i + 8 <= text.size(); i += 8) {
+    uint64_t word = 0;
+    std::memcpy(&word, at + i, 8);
+    word = FoldWord(word);
+    std::memcpy(at + i, &word, 8);
+  }
+  for (; i < text.size(); ++i) at[i] = FoldAscii(at[i]);
+}
+
+}  // namespace
+
+void AppendFolded(std::string_view text, std::string* out) {
   while (!text.empty()) {
+    const size_t ascii = AsciiPrefix(text);
+    AppendFoldedAscii(text.substr(0, ascii), out);
+    text.remove_prefix(ascii);
+    if (text.empty()) return;
     utf8proc_int32_t point = -1;
     const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
     const utf8proc_ssize_t size =

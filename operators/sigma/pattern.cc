@@ -15,6 +15,30 @@ bool EqualFoldedAscii(const char* text, const char* folded, size_t size) {
   return true;
 }
 
+bool EqualAt(std::string_view text, size_t at, std::string_view piece, bool exact) {
+  if (text.size() - at < piece.size()) return false;
+  return exact ? std::memcmp(text.data() + at, piece.data(), piece.size()) == 0
+               : EqualFoldedAscii(text.data() + at, piece.data(), piece.size());
+}
+
+size_t FindFrom(std::string_view text, size_t at, std::string_view piece, bool exact) {
+  if (piece.empty()) return at;
+  if (at > text.size()) return std::string_view::npos;
+  if (exact) {
+    const void* found = memmem(text.data() + at, text.size() - at, piece.data(), piece.size());
+    return found == nullptr ? std::string_view::npos
+                            : static_cast<size_t>(static_cast<const char*>(found) - text.data());
+  }
+  const char low = piece[0];
+  const char high = low >= 'a' && low <= 'z' ? static_cast<char>(low - 32) : low;
+  for (size_t i = at; i + piece.size() <= text.size(); ++i) {
+    if ((text[i] == low || text[i] == high) &&
+        EqualFoldedAscii(text.data() + i, piece.data(), piece.size()))
+      return i;
+  }
+  return std::string_view::npos;
+}
+
 // The bytes of the code point at `at`; a stray byte counts as one.
 size_t CodePointBytes(std::string_view text, size_t at) {
   const auto lead = static_cast<unsigned char>(text[at]);
@@ -114,57 +138,38 @@ std::optional<std::string> Pattern::Plain() const {
   return literal_;
 }
 
-bool Pattern::EqualAt(std::string_view text, size_t at, const std::string& piece) const {
-  if (text.size() - at < piece.size()) return false;
-  return cased_ ? std::memcmp(text.data() + at, piece.data(), piece.size()) == 0
-                : EqualFoldedAscii(text.data() + at, piece.data(), piece.size());
-}
-
-size_t Pattern::FindFrom(std::string_view text, size_t at, const std::string& piece) const {
-  if (cased_) return text.find(piece, at);
-  if (piece.empty()) return at;
-  const char low = piece[0];
-  const char high = low >= 'a' && low <= 'z' ? static_cast<char>(low - 32) : low;
-  for (size_t i = at; i + piece.size() <= text.size(); ++i) {
-    if ((text[i] == low || text[i] == high) &&
-        EqualFoldedAscii(text.data() + i, piece.data(), piece.size()))
-      return i;
-  }
-  return std::string_view::npos;
-}
-
 bool Pattern::Matches(std::string_view text) const {
   // Folding can change a text's length outside ASCII: such texts are folded first, then compared.
   if (!cased_ && !IsAscii(text)) {
     thread_local std::string folded;
     folded.clear();
     AppendFolded(text, &folded);
-    return MatchesShape(folded);
+    return MatchesShape(folded, true);
   }
-  return MatchesShape(text);
+  return MatchesShape(text, cased_);
 }
 
-bool Pattern::MatchesShape(std::string_view text) const {
+bool Pattern::MatchesShape(std::string_view text, bool exact) const {
   switch (shape_) {
     case Shape::kEquals:
-      return text.size() == literal_.size() && EqualAt(text, 0, literal_);
+      return text.size() == literal_.size() && EqualAt(text, 0, literal_, exact);
     case Shape::kStarts:
-      return EqualAt(text, 0, literal_);
+      return EqualAt(text, 0, literal_, exact);
     case Shape::kEnds:
       return text.size() >= literal_.size() &&
-             EqualAt(text, text.size() - literal_.size(), literal_);
+             EqualAt(text, text.size() - literal_.size(), literal_, exact);
     case Shape::kContains:
-      return FindFrom(text, 0, literal_) != std::string_view::npos;
+      return FindFrom(text, 0, literal_, exact) != std::string_view::npos;
     case Shape::kAnything:
       return true;
     case Shape::kGeneral:
       break;
   }
-  return MatchPieces(text);
+  return MatchPieces(text, exact);
 }
 
 // Greedy with one point to come back to: linear in most texts, text * pattern at worst.
-bool Pattern::MatchPieces(std::string_view text) const {
+bool Pattern::MatchPieces(std::string_view text, bool exact) const {
   size_t at = 0;
   size_t piece = 0;
   size_t star_piece = pieces_.size() + 1;  // none yet
@@ -190,7 +195,7 @@ bool Pattern::MatchPieces(std::string_view text) const {
         ++piece;
         continue;
       }
-    } else if (at <= text.size() && EqualAt(text, at, pieces_[piece].text)) {
+    } else if (at <= text.size() && EqualAt(text, at, pieces_[piece].text, exact)) {
       at += pieces_[piece].text.size();
       ++piece;
       continue;
@@ -199,7 +204,7 @@ bool Pattern::MatchPieces(std::string_view text) const {
     // After a `*`: go on where its next piece could begin.
     star_at += CodePointBytes(text, star_at);
     if (pieces_[star_piece].kind == Piece::kText) {
-      star_at = FindFrom(text, star_at, pieces_[star_piece].text);
+      star_at = FindFrom(text, star_at, pieces_[star_piece].text, exact);
       if (star_at == std::string_view::npos) return false;
     }
     at = star_at;

@@ -26,7 +26,7 @@ class Pattern {
  public:
   bool Matches(std::string_view text) const;
   // The same for a text that is folded already (operators/fold.h); of a pattern that is not cased.
-  bool MatchesFolded(std::string_view folded) const { return MatchesShape(folded); }
+  bool MatchesFolded(std::string_view folded) const { return MatchesShape(folded, true); }
   bool cased() const { return cased_; }
   bool has_wildcards() const { return has_wildcards_; }
   // The text, where it is no more than that.
@@ -49,10 +49,9 @@ class Pattern {
     std::string text;
   };
   void Finish();
-  bool MatchesShape(std::string_view text) const;
-  bool MatchPieces(std::string_view text) const;
-  bool EqualAt(std::string_view text, size_t at, const std::string& piece) const;
-  size_t FindFrom(std::string_view text, size_t at, const std::string& piece) const;
+  // `exact`: letter case is settled, on both sides.
+  bool MatchesShape(std::string_view text, bool exact) const;
+  bool MatchPieces(std::string_view text, bool exact) const;
 
   std::vector<Piece> pieces_;
   bool cased_ = false;

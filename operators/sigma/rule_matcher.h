@@ -103,6 +103,8 @@ class RuleMatcher {
   std::span<const uint16_t> Groups(const Event& event, Scratch& scratch) const;
   void EvaluateGuards(const Event& event, Scratch& scratch, std::vector<uint16_t>* groups) const;
   void Scan(const Unit& unit, const Event& event, Scratch& scratch) const;
+  static std::string_view FoldedText(int slot, const Value& value, Scratch& scratch);
+  bool MayBeInMembers(const Unit& unit, const Value& array, Scratch& scratch) const;
   void ScanMembers(const Unit& unit, const Value& array, const Event& event,
                    Scratch& scratch) const;
   void ScanText(const Unit& unit, const Value& value, std::string_view folded, const Event& event,
@@ -137,6 +139,7 @@ class RuleMatcher::Builder {
  private:
   struct Wanted;  // of a group and a field
   void BuildGroup(uint32_t group);
+  void AddOthers(uint32_t group, std::map<int, Wanted>* wanted);
   void BuildUnit(const Wanted& wanted, Unit* unit);
   Literal AddTargets(const std::map<uint32_t, std::vector<uint32_t>>& leaves, Unit* unit);
   void BuildGuards();

@@ -17,6 +17,12 @@ struct RuleMatcher::Builder::Wanted {
   using Leaves = std::map<uint32_t, std::vector<uint32_t>>;
   std::map<std::pair<LeafIndex, std::string>, Leaves> literals;
   Leaves present;
+
+  // Whether the whole text is gone through.
+  bool searched() const {
+    const auto it = literals.lower_bound({LeafIndex::kContains, std::string()});
+    return it != literals.end() && it->first.first == LeafIndex::kContains;
+  }
 };
 
 uint32_t RuleMatcher::Builder::Group(std::shared_ptr<const Detection> guard) {
@@ -83,12 +89,31 @@ void RuleMatcher::Builder::BuildGroup(uint32_t index) {
         slot.literals[{leaf.index, literal}][one].push_back(rule);
     }
   }
+  AddOthers(index, &wanted);
   matcher.size_.always += group.always.size();
   for (const auto& [slot, leaves] : wanted) {
     Unit& unit = group.units.emplace_back();
     unit.slot = slot;
     BuildUnit(leaves, &unit);
     if (unit.contains != nullptr) ++matcher.size_.databases;
+  }
+}
+
+// Where a field is searched for the covers, one pass finds the other literals of the group's rules
+// as well; alone, each would be a search of its own in every candidate.
+void RuleMatcher::Builder::AddOthers(uint32_t index, std::map<int, Wanted>* wanted) {
+  RuleMatcher& matcher = *matcher_;
+  std::set<uint32_t> leaves;
+  for (const uint32_t rule : group_rules_[index]) {
+    for (const uint32_t leaf : matcher.graph_.Leaves(matcher.roots_[rule])) leaves.insert(leaf);
+  }
+  for (const uint32_t one : leaves) {
+    const FormulaLeaf& leaf = matcher.graph_.leaves()[one];
+    if (!leaf.exact || leaf.index != LeafIndex::kContains) continue;
+    const auto slot = wanted->find(leaf.slot);
+    if (slot == wanted->end() || !slot->second.searched()) continue;
+    if (matcher.scanned_in_[one] < 0) matcher.scanned_in_[one] = static_cast<int32_t>(index);
+    slot->second.literals[{leaf.index, leaf.literals[0]}].try_emplace(one);
   }
 }
 
