@@ -1,6 +1,7 @@
 // The page deploy/CONFIG.md, from the tables.
 #include <fmt/format.h>
 
+#include "operators/sigma/correlation.h"
 #include "pipeline/config.h"
 #include "pipeline/config_options.h"
 
@@ -83,6 +84,9 @@ std::string ConfigPage(const OperatorRegistry& registry) {
       Section(fmt::format("`operators[].{}`, type `{}`", key, name), "", options, &page);
     }
   }
+  Section("`correlation.bongsu` of a Sigma rule",
+          "What Sigma has no word for, written in the rule itself, within `correlation:`.",
+          sigma::CorrelationOptionDefs(), &page);
   page += "\n## Formats by name\n\n";
   for (const auto& [name, format] : BuiltinFormats()) page += fmt::format("- `{}`\n", name);
   page += "\n## librdkafka properties that bongsu sets itself\n\n";

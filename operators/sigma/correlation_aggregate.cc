@@ -30,9 +30,16 @@ void CheckOptions(const AggregateSpec& spec, Diagnostics& diagnostics) {
   if (spec.comparisons().least() > options.events_max && rule.type == CorrelationType::kEventCount)
     diagnostics.Error(rule.condition_where, "the condition asks for more than 'events_max' events",
                       "raise correlation.bongsu.events_max");
-  if (options.reset && spec.tiled())
-    diagnostics.Error(rule.where, "'reset' is for sliding windows with gt or gte",
-                      "windows that follow one another share no events");
+  // A key that would change nothing is a mistake.
+  const auto refuse = [&](const char* key, const char* why) {
+    if (const Node* node = rule.extensions.Find(key); node != nullptr)
+      diagnostics.Error(node->where, fmt::format("'{}' has no use here", key), why);
+  };
+  if (spec.tiled()) refuse("reset", "windows that follow one another share no events");
+  if (spec.tiled() && options.window != CorrelationWindow::kSession)
+    refuse("max_episode", "each of its windows is an incident of its own");
+  if (rule.type != CorrelationType::kValueCount) refuse("values_max", "it is for value_count");
+  refuse("tie", "it is for temporal_ordered");
 }
 
 }  // namespace

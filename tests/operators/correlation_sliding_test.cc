@@ -1,0 +1,279 @@
+// Sliding correlations: one test for each decision of the specification's open points, and for each
+// thing that the strongest other engine gets wrong.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/testing/operator_harness.h"
+
+namespace bongsu {
+namespace {
+
+using ::testing::ElementsAre;
+using testing::FinalIncident;
+using testing::OperatorHarness;
+using testing::RunOptions;
+using ::testing::SizeIs;
+using testing::TestEvent;
+
+constexpr DurationNs kMs = kMillisecondNs;
+
+std::string Rules(const std::string& correlation) {
+  return R"(
+title: A
+name: a
+logsource: {product: any}
+detection: {sel: {kind: a}, condition: sel}
+---
+title: B
+name: b
+logsource: {product: any}
+detection: {sel: {kind: [a, b]}, condition: sel}
+---
+title: C
+name: c
+correlation:
+)" + correlation;
+}
+
+std::string Count(const std::string& condition, const std::string& more = "") {
+  return Rules(
+      fmt::format("  {{type: event_count, rules: [a], group-by: [ip], timespan: 10s, "
+                  "condition: {{{}}}{}}}\n",
+                  condition, more));
+}
+
+TestEvent At(DurationNs ms, const std::string& ip = "h", const std::string& value = "") {
+  TestEvent event{.source = "fw", .time = ms * kMs, .fields = {{"kind", "a"}, {"ip", ip}}};
+  if (!value.empty()) event.fields["value"] = value;
+  return event;
+}
+
+std::vector<FinalIncident> Incidents(const std::string& rules, const std::vector<TestEvent>& events,
+                                     DurationNs lateness = kMinuteNs) {
+  OperatorHarness harness(rules, "c", {"fw"});
+  std::vector<FinalIncident> incidents;
+  for (const auto& [id, incident] : harness.Run(events, {.lateness = lateness}))
+    incidents.push_back(incident);
+  return incidents;
+}
+
+TEST(CorrelationSliding, TheWindowIsOpenAtItsBeginning) {
+  EXPECT_THAT(Incidents(Count("gte: 3"), {At(0), At(5000), At(9999)}), SizeIs(1));
+  EXPECT_THAT(Incidents(Count("gte: 3"), {At(0), At(5000), At(10000)}), SizeIs(0));
+}
+
+TEST(CorrelationSliding, TimesAreNotCutToWholeSeconds) {
+  EXPECT_THAT(Incidents(Count("gte: 3"), {At(0), At(5000), At(10900)}), SizeIs(0));
+}
+
+TEST(CorrelationSliding, ArrivalOutOfOrderFires) {
+  // Three within 10 s of event time, the first of them last.
+  EXPECT_THAT(Incidents(Count("gte: 3"), {At(20000), At(25000), At(40000), At(22000)}), SizeIs(1));
+  EXPECT_THAT(Incidents(Count("gte: 3"), {At(50000), At(55000), At(0)}), SizeIs(0));
+}
+
+TEST(CorrelationSliding, OneIncidentThenUpdates) {
+  std::vector<TestEvent> events;
+  for (int i = 0; i < 100; ++i) events.push_back(At(500 * i));
+  const auto incidents = Incidents(Count("gte: 3"), events);
+  ASSERT_THAT(incidents, SizeIs(1));
+  EXPECT_EQ(incidents[0].creates, 1);
+  EXPECT_EQ(incidents[0].event_count, 100u);
+  // At most one for each timespan of 10 s within 50 s, and the last one.
+  EXPECT_LE(incidents[0].updates, 6);
+  EXPECT_GE(incidents[0].updates, 2);
+  EXPECT_EQ(incidents[0].value, "20");
+}
+
+TEST(CorrelationSliding, IncidentsComeAtOnce) {
+  OperatorHarness harness(Count("gte: 3"), "c", {"fw"});
+  RunOptions options{.lateness = kHourNs};
+  std::vector<TestEvent> events = {At(0), At(1000), At(2000), At(3000)};
+  harness.Run(events, options);
+  ASSERT_THAT(harness.emitted(), SizeIs(2));
+  EXPECT_THAT(harness.emitted()[0], ::testing::HasSubstr("count 3"));
+  EXPECT_THAT(harness.emitted()[1], ::testing::HasSubstr("count 4"));
+}
+
+TEST(CorrelationSliding, EpisodesWithoutOverlapAreTwoIncidents) {
+  // The last window of the first ends at 2 s; the next one at 12 s begins behind it.
+  EXPECT_THAT(Incidents(Count("gte: 2"), {At(1000), At(2000), At(11500), At(12000)}), SizeIs(1));
+  EXPECT_THAT(Incidents(Count("gte: 2"), {At(1000), At(2000), At(12500), At(13000)}), SizeIs(2));
+}
+
+TEST(CorrelationSliding, ALateEventMergesTwoIncidentsIntoTheOlder) {
+  OperatorHarness harness(Count("gte: 2"), "c", {"fw"});
+  const auto incidents =
+      harness.Run({At(1000), At(2000), At(15000), At(16000), At(8000)}, {.lateness = kMinuteNs});
+  ASSERT_THAT(incidents, SizeIs(2));
+  std::string kept;
+  for (const auto& [id, incident] : incidents) {
+    if (!incident.merged_into.empty()) {
+      EXPECT_EQ(incident.closes, 1);
+      kept = incident.merged_into;
+    }
+  }
+  ASSERT_TRUE(incidents.contains(kept));
+  EXPECT_EQ(incidents.at(kept).first_time, 1000 * kMs);
+  EXPECT_EQ(incidents.at(kept).event_count, 5u);
+}
+
+TEST(CorrelationSliding, ALongEpisodeIsCut) {
+  std::vector<TestEvent> events;
+  for (int i = 0; i < 60; ++i) events.push_back(At(1000 * i));
+  const auto incidents =
+      Incidents(Count("gte: 2", ", bongsu: {max_episode: 20s, evidence_max: 100}"), events);
+  ASSERT_THAT(incidents, SizeIs(3));
+  uint64_t all = 0;
+  for (const FinalIncident& incident : incidents) all += incident.event_count;
+  EXPECT_EQ(all, 60u);
+}
+
+TEST(CorrelationSliding, ResetStartsAnewAfterEachFiring) {
+  std::vector<TestEvent> events;
+  for (int i = 0; i < 7; ++i) events.push_back(At(1000 * i));
+  EXPECT_THAT(Incidents(Count("gte: 3", ", bongsu: {reset: true}"), events), SizeIs(2));
+}
+
+TEST(CorrelationSliding, SuppressionIsForEachKeyAndCounted) {
+  OperatorHarness harness(Count("gte: 2", ", bongsu: {suppress: 1h}"), "c", {"fw"});
+  std::vector<TestEvent> events;
+  for (const char* ip : {"h", "i"}) {
+    for (const int minute : {0, 10, 61}) {
+      events.push_back(At(minute * 60'000, ip));
+      events.push_back(At(minute * 60'000 + 1000, ip));
+    }
+  }
+  EXPECT_THAT(harness.Run(events, {.lateness = 2 * kHourNs}), SizeIs(4));
+  EXPECT_EQ(harness.counters().at("suppressed"), 2u);
+}
+
+TEST(CorrelationSliding, WithoutGroupByAllEventsAreOneGroup) {
+  const std::string rules =
+      Rules("  {type: event_count, rules: a, timespan: 10s, condition: {gte: 3}}\n");
+  EXPECT_THAT(Incidents(rules, {At(0, "x"), At(1, "y"), At(2, "z")}), SizeIs(1));
+}
+
+TEST(CorrelationSliding, AMissingGroupFieldIsLeftOutOrAGroupOfItsOwn) {
+  std::vector<TestEvent> events = {At(0), At(1), At(2)};
+  for (TestEvent& event : events) event.fields.erase("ip");
+  EXPECT_THAT(Incidents(Count("gte: 3"), events), SizeIs(0));
+  const auto incidents = Incidents(Count("gte: 3", ", bongsu: {missing: group}"), events);
+  ASSERT_THAT(incidents, SizeIs(1));
+  EXPECT_EQ(incidents[0].key, "(none)");
+}
+
+TEST(CorrelationSliding, OneEventThatMatchesTwoRulesIsOneEvent) {
+  const std::string rules = Rules(
+      "  {type: event_count, rules: [a, b], group-by: [ip], timespan: 10s, condition: "
+      "{gte: 3}}\n");
+  EXPECT_THAT(Incidents(rules, {At(0), At(1000)}), SizeIs(0));
+  EXPECT_THAT(Incidents(rules, {At(0), At(1000), At(2000)}), SizeIs(1));
+}
+
+TEST(CorrelationSliding, FloatsAndIntegersAreExact) {
+  const auto sum = [](const std::string& condition) {
+    return Rules(
+        fmt::format("  {{type: value_sum, rules: a, group-by: [ip], timespan: 10s, "
+                    "condition: {{field: value, {}}}}}\n",
+                    condition));
+  };
+  const std::vector<TestEvent> tenths = {At(0, "h", "0.1"), At(1, "h", "0.2")};
+  EXPECT_THAT(Incidents(sum("gte: 0.3"), tenths), SizeIs(1));
+  EXPECT_THAT(Incidents(sum("gt: 0.3"), tenths), SizeIs(0));
+  // Beyond 2^53.
+  const std::vector<TestEvent> large = {At(0, "h", "9007199254740992"), At(1, "h", "1")};
+  EXPECT_THAT(Incidents(sum("gte: 9007199254740993"), large), SizeIs(1));
+  EXPECT_THAT(Incidents(sum("gt: 9007199254740993"), large), SizeIs(0));
+  EXPECT_EQ(Incidents(sum("gte: 0.3"), tenths)[0].value, "0.3");
+}
+
+TEST(CorrelationSliding, ARangeIsAConjunction) {
+  const std::string rules = Count("gte: 2, lte: 3");
+  EXPECT_THAT(Incidents(rules, {At(0)}), SizeIs(0));
+  EXPECT_THAT(Incidents(rules, {At(0), At(1), At(2)}), SizeIs(1));
+  EXPECT_THAT(Incidents(rules, {At(0), At(1), At(2), At(3)}), SizeIs(0));
+}
+
+TEST(CorrelationSliding, ValueCountOverSeveralFieldsCountsTuples) {
+  const std::string rules = Rules(
+      "  {type: value_count, rules: a, group-by: [ip], timespan: 10s, condition: {field: "
+      "[value, port], gte: 3}}\n");
+  std::vector<TestEvent> events;
+  int i = 0;
+  for (const auto& [value, port] : std::vector<std::pair<std::string, std::string>>{
+           {"x", "1"}, {"X", "1"}, {"x", "2"}, {"y", "1"}}) {
+    events.push_back(At(i++, "h", value));
+    events.back().fields["port"] = port;
+  }
+  const auto incidents = Incidents(rules, events);
+  ASSERT_THAT(incidents, SizeIs(1));
+  EXPECT_EQ(incidents[0].value, "3");
+  EXPECT_EQ(incidents[0].event_count, 4u);
+}
+
+TEST(CorrelationSliding, BeyondTheBoundDistinctValuesAreEstimated) {
+  const std::string rules = Rules(
+      "  {type: value_count, rules: a, group-by: [ip], timespan: 10s, condition: {field: "
+      "value, gte: 2000}, bongsu: {values_max: 500}}\n");
+  std::vector<TestEvent> events;
+  for (int i = 0; i < 3000; ++i) events.push_back(At(i, "h", std::to_string(i)));
+  OperatorHarness harness(rules, "c", {"fw"});
+  const auto incidents = harness.Run(events, {.batch = 100, .lateness = kMinuteNs});
+  ASSERT_THAT(incidents, SizeIs(1));
+  EXPECT_NEAR(std::stod(incidents.begin()->second.value), 3000, 600);
+}
+
+// A flood of groups pushes nothing out: state spills to disk.
+TEST(CorrelationSliding, ASlowScanIsFoundInAFloodOfKeys) {
+  std::vector<TestEvent> events;
+  const std::string rules =
+      Rules("  {type: event_count, rules: a, group-by: [ip], timespan: 1h, condition: {gte: 3}}\n");
+  for (int i = 0; i < 30'000; ++i) {
+    events.push_back(At(i * 100, fmt::format("key-{}", i)));
+    if (i % 10'000 == 5'000) events.push_back(At(i * 100, "slow"));
+  }
+  OperatorHarness harness(rules, "c", {"fw"});
+  const auto incidents =
+      harness.Run(events, {.batch = 500, .evict_to = 100'000, .lateness = kMinuteNs});
+  ASSERT_THAT(incidents, SizeIs(1));
+  EXPECT_EQ(incidents.begin()->second.key, "slow");
+}
+
+TEST(CorrelationSliding, TheBoundOfEventsIsCounted) {
+  OperatorHarness harness(Count("gte: 2", ", bongsu: {events_max: 5}"), "c", {"fw"});
+  std::vector<TestEvent> events;
+  for (int i = 0; i < 9; ++i) events.push_back(At(i));
+  EXPECT_THAT(harness.Run(events, {.lateness = kMinuteNs}), SizeIs(1));
+  EXPECT_EQ(harness.counters().at("events_capped"), 4u);
+}
+
+TEST(CorrelationSliding, EvidenceIsTheFirstEventsAndTheLast) {
+  std::vector<TestEvent> events;
+  for (int i = 0; i < 30; ++i) events.push_back(At(100 * i));
+  for (const char* emit : {"early", "watermark"}) {
+    const auto incidents = Incidents(
+        Count("gte: 5", fmt::format(", bongsu: {{evidence_max: 4, emit: {}}}", emit)), events);
+    ASSERT_THAT(incidents, SizeIs(1));
+    std::vector<int64_t> offsets;
+    for (const auto& [source, offset] : incidents[0].evidence) offsets.push_back(offset);
+    EXPECT_THAT(offsets, ElementsAre(0, 1, 2, 29));
+    EXPECT_EQ(incidents[0].evidence_dropped, 26u);
+  }
+}
+
+TEST(CorrelationSliding, ResultsGoOnOnceWithTheCompletingTimeInAnyOrder) {
+  OperatorHarness harness(Count("gte: 3"), "c", {"fw"});
+  harness.set_has_readers(true);
+  for (const std::vector<TestEvent>& events :
+       {std::vector<TestEvent>{At(0), At(1000), At(2000), At(3000)},
+        std::vector<TestEvent>{At(3000), At(1000), At(2000), At(0)}}) {
+    harness.Run(events, {.lateness = kMinuteNs});
+    ASSERT_THAT(harness.forwarded(), SizeIs(1));
+    EXPECT_EQ(harness.forwarded()[0].second, 2 * kSecondNs);
+  }
+}
+
+}  // namespace
+}  // namespace bongsu

@@ -1,0 +1,113 @@
+// Correlations over windows that follow one another.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/testing/operator_harness.h"
+
+namespace bongsu {
+namespace {
+
+using testing::FinalIncident;
+using testing::OperatorHarness;
+using ::testing::SizeIs;
+using testing::TestEvent;
+
+std::string Rules(const std::string& group_by, const std::string& condition,
+                  const std::string& more = "") {
+  return fmt::format(R"(
+title: A
+name: a
+logsource: {{product: any}}
+detection: {{sel: {{kind: a}}, condition: sel}}
+---
+title: C
+name: c
+correlation:
+  {{type: event_count, rules: a, group-by: [{}], timespan: 10s, condition: {{{}}}{}}}
+)",
+                     group_by, condition, more);
+}
+
+TestEvent At(int seconds, const std::string& ip = "h") {
+  return {.source = "fw", .time = seconds * kSecondNs, .fields = {{"kind", "a"}, {"ip", ip}}};
+}
+
+std::vector<FinalIncident> Incidents(const std::string& rules, const std::vector<TestEvent>& events,
+                                     std::vector<std::string>* emitted = nullptr) {
+  OperatorHarness harness(rules, "c", {"fw"});
+  std::vector<FinalIncident> incidents;
+  for (const auto& [id, incident] : harness.Run(events, {.lateness = kMinuteNs}))
+    incidents.push_back(incident);
+  std::sort(incidents.begin(), incidents.end(),
+            [](const auto& a, const auto& b) { return a.first_time < b.first_time; });
+  if (emitted != nullptr) *emitted = harness.emitted();
+  return incidents;
+}
+
+// Some position of every burst has fewer than three events in its window; the burst has not.
+TEST(CorrelationTiled, LessThanFiresWhenTheWindowHasClosed) {
+  EXPECT_THAT(Incidents(Rules("ip", "lt: 3"), {At(0), At(1), At(2)}), SizeIs(0));
+  const auto incidents = Incidents(Rules("ip", "lt: 3"), {At(0), At(1), At(30)});
+  ASSERT_THAT(incidents, SizeIs(2));
+  EXPECT_EQ(incidents[0].event_count, 2u);
+  EXPECT_EQ(incidents[0].creates, 1);
+  EXPECT_EQ(incidents[0].updates, 0);
+}
+
+TEST(CorrelationTiled, NothingIsSaidBeforeTheClose) {
+  // The second event comes while the first one's window could still get more.
+  std::vector<std::string> emitted;
+  Incidents(Rules("ip", "lt: 2"), {At(0), At(65), At(5)}, &emitted);
+  ASSERT_THAT(emitted, SizeIs(1));
+  EXPECT_THAT(emitted[0], ::testing::HasSubstr("[65000000000, 65000000000]"));
+}
+
+TEST(CorrelationTiled, WindowsBeginAtTheFirstEventBehindTheLastOne) {
+  const auto incidents = Incidents(Rules("ip", "lte: 2"), {At(3), At(12), At(13), At(40)});
+  ASSERT_THAT(incidents, SizeIs(3));
+  EXPECT_EQ(incidents[0].event_count, 2u);  // [3, 13)
+  EXPECT_EQ(incidents[1].event_count, 1u);  // [13, 23)
+  EXPECT_EQ(incidents[2].event_count, 1u);
+}
+
+TEST(CorrelationTiled, WindowsWithoutEventsCountOnlyWithoutGroupBy) {
+  // 1 s, a silence of five windows, and one more event; the input ends there.
+  EXPECT_THAT(Incidents(Rules("ip", "lt: 1"), {At(1), At(60)}), SizeIs(0));
+  const auto incidents = Incidents(Rules("", "lt: 1"), {At(1), At(60)});
+  EXPECT_THAT(incidents, SizeIs(4));  // [11, 51) in four windows; [51, 61) holds the other event
+  EXPECT_EQ(incidents[0].event_count, 0u);
+  EXPECT_EQ(incidents[0].value, "0");
+}
+
+TEST(CorrelationTiled, EqualAndUnequal) {
+  EXPECT_THAT(Incidents(Rules("ip", "eq: 2"), {At(0), At(1), At(20), At(40), At(41)}), SizeIs(2));
+  EXPECT_THAT(Incidents(Rules("ip", "neq: 2"), {At(0), At(1), At(20), At(40), At(41)}), SizeIs(1));
+}
+
+TEST(CorrelationTiled, TumblingWindowsStandStill) {
+  const std::string rules = Rules("ip", "gte: 2", ", bongsu: {window: tumbling}");
+  EXPECT_THAT(Incidents(rules, {At(9), At(11)}), SizeIs(0));
+  EXPECT_THAT(Incidents(rules, {At(11), At(19)}), SizeIs(1));
+}
+
+TEST(CorrelationTiled, ASessionGoesOnAsLongAsEventsComeInTime) {
+  const std::string rules = Rules("ip", "gte: 4", ", bongsu: {window: session}");
+  const auto incidents = Incidents(rules, {At(0), At(9), At(18), At(27), At(40)});
+  ASSERT_THAT(incidents, SizeIs(1));
+  EXPECT_EQ(incidents[0].event_count, 4u);
+  EXPECT_EQ(incidents[0].last_time, 27 * kSecondNs);
+}
+
+TEST(CorrelationTiled, KeepsTheRulesOfOperators) {
+  std::vector<TestEvent> events;
+  for (int i = 0; i < 60; ++i) events.push_back(At((i * 37) % 100, i % 3 == 0 ? "h" : "i"));
+  for (const char* more : {"", ", bongsu: {window: tumbling}", ", bongsu: {window: session}",
+                           ", bongsu: {suppress: 30s}"}) {
+    OperatorHarness harness(Rules("ip", "lte: 4", more), "c", {"fw"});
+    harness.CheckRules(events, 20 * kSecondNs, 7);
+  }
+}
+
+}  // namespace
+}  // namespace bongsu
