@@ -5,7 +5,7 @@
 namespace bongsu {
 namespace {
 
-OptionSection Top() {
+OptionSection Top() {  // NOLINT(readability-function-size): a table
   return {
       "",
       "",

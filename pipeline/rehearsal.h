@@ -127,8 +127,8 @@ class Rehearsal {
   absl::Status OpenState();
   absl::Status Apply(struct Batch& batch);
   void Take(const struct OutputChunk& chunk);
-  void TakeAlert(std::string_view json);
-  void TakeReject(std::string_view json, bool late);
+  void TakeAlert(std::string_view text);
+  void TakeReject(std::string_view text, bool late);
   uint16_t SourceIndex(const std::string& name) const;
 
   const Config& config_;

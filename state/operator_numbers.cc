@@ -121,8 +121,9 @@ void OperatorNumbers::Written(const Pending& pending) {
   std::lock_guard lock(mutex_);
   for (auto& [name, entry] : entries_) {
     if (!entry.changed) continue;
+    const std::string& row_key = entry.row_key;
     entry.changed = std::none_of(pending.put.begin(), pending.put.end(),
-                                 [&](const Row& row) { return row.key == entry.row_key; });
+                                 [&](const Row& row) { return row.key == row_key; });
   }
   for (Removed& removed : removed_) {
     removed.written = removed.written || std::find(pending.removed.begin(), pending.removed.end(),

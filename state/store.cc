@@ -224,6 +224,7 @@ absl::Status RocksStore::Open() {
     BONGSU_RETURN_IF_ERROR(RefuseHeadless(options_.path));
   static constexpr const char* kNames[kFamilies] = {"default", "lists", "values", "timers"};
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+  descriptors.reserve(kFamilies);
   for (int i = 0; i < kFamilies; ++i) descriptors.emplace_back(kNames[i], FamilyOptions(i));
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status =

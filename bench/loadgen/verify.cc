@@ -123,7 +123,7 @@ VerifyResult VerifyAlerts(std::istream& truth, std::istream& alerts) {
   while (std::getline(truth, line)) {
     const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (!json.is_object()) {
-      result.problems.push_back("the truth file has a line that is not JSON");
+      result.problems.emplace_back("the truth file has a line that is not JSON");
       return result;
     }
     if (json.value("kind", "") == "summary") {
@@ -136,7 +136,7 @@ VerifyResult VerifyAlerts(std::istream& truth, std::istream& alerts) {
     Group& group = groups[expected.Name()];
     for (int i = 0; i < copies; ++i) group.expected.push_back(expected);
   }
-  if (rules.empty()) result.problems.push_back("the truth file has no summary");
+  if (rules.empty()) result.problems.emplace_back("the truth file has no summary");
   std::map<std::string, Found> by_id;
   for (size_t number = 1; std::getline(alerts, line); ++number) {
     std::string id;
