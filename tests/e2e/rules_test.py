@@ -17,7 +17,39 @@ work = work_folder("rules")
 if "BONGSU_SHARED" not in os.environ:
     print("SKIPPED in part: BONGSU_SHARED is not set, so that the real captures are not here")
     sys.exit(0)
-captures = os.path.join(os.environ["BONGSU_SHARED"], "data", "joined", "shire-empire")
+data = os.path.join(os.environ["BONGSU_SHARED"], "data")
+
+
+def recorded_tests():
+    """The development data's regression events in the layout of SigmaHQ's repository."""
+    corpus = os.path.join(work, "corpus")
+    os.makedirs(corpus)
+    run(["tar", "--zstd", "-xf", os.path.join(data, "sigma-rules.tar.zst"), "-C", corpus])
+    regression = os.path.join(data, "sigma-regression")
+    events = subprocess.run(["zstd", "-dc", os.path.join(regression, "events.jsonl.zst")], check=True, text=True,
+                            stdout=subprocess.PIPE).stdout.split("\n")
+    matches = {}
+    with open(os.path.join(regression, "expected.tsv")) as lines:
+        for rule, matching, *_ in (line.rstrip("\n").split("\t") for line in lines):
+            matches[rule] = len(matching.split(","))
+    with open(os.path.join(regression, "index.tsv")) as lines:
+        rows = [line.rstrip("\n").split("\t") for line in lines][1:]
+    for rule, first, last, path in rows:
+        folder = os.path.join("regression_data", path[:-len(".yml")])
+        os.makedirs(os.path.join(corpus, folder))
+        with open(os.path.join(corpus, folder, "x.json"), "w") as out:
+            out.write("\n".join(json.dumps(json.loads(line), indent=2) for line in events[int(first) - 1:int(last)]))
+        with open(os.path.join(corpus, folder, "info.yml"), "w") as out:
+            out.write(f"rule_metadata: [{{id: {rule}, title: x}}]\nregression_tests_info:\n  - {{name: Positive, type: evtx, "
+                      f"match_count: {matches[rule]}, path: {folder}/x.evtx}}\n")
+    folders = [os.path.join(corpus, name) for name in sorted(os.listdir(corpus)) if name.startswith(("rules", "regression"))]
+    tested = subprocess.run([BONGSU, "test"] + folders, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    print(tested.stdout)
+    need(f"{len(rows)} tests: {len(rows)} passed" in tested.stdout, "recorded tests failed")
+
+
+recorded_tests()
+captures = os.path.join(data, "joined", "shire-empire")
 config = os.path.join(work, "c.yaml")
 with open(config, "w") as out:
     out.write(f"""
