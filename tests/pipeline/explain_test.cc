@@ -204,6 +204,44 @@ TEST_F(ExplainTest, ALateStepIsNamed) {
   EXPECT_THAT(out_, HasSubstr("step 'right' came late by "));
 }
 
+TEST_F(ExplainTest, ACountBelowItsThreshold) {
+  Write("rules.yml", R"(
+title: Any event
+name: any
+logsource: {product: windows}
+detection: {a: {EventID: 1}, condition: a}
+---
+title: Three values
+name: three
+correlation:
+  type: value_count
+  rules: [any]
+  group-by: [host_ip]
+  timespan: 10s
+  condition: {gte: 3, field: Channel}
+---
+title: Four events
+name: four
+correlation:
+  {type: event_count, rules: [any], group-by: [host_ip], timespan: 10s, condition: {gte: 4}}
+)");
+  Write("ep.jsonl", Shell(0, "10.0.0.5") + Shell(1, "10.0.0.5") + Shell(2, "10.0.0.5"));
+  const auto explain = [&](const std::string& rule) {
+    return Explain({.rule = rule,
+                    .rules = {Path("rules.yml")},
+                    .inputs = {"sysmon-nxlog=" + Path("ep.jsonl")},
+                    .key = "10.0.0.5"});
+  };
+  EXPECT_EQ(explain("three"), 1);
+  EXPECT_THAT(out_, HasSubstr("at most 1 different values of the key within 10 s"));
+  EXPECT_EQ(explain("four"), 1);
+  EXPECT_THAT(out_, HasSubstr("at most 3 events of the key within 10 s, the rule wants gte 4"));
+  Write("ep.jsonl",
+        Shell(0, "10.0.0.5") + Shell(1, "10.0.0.5") + Shell(2, "10.0.0.5") + Shell(3, "10.0.0.5"));
+  EXPECT_EQ(explain("four"), 0);
+  EXPECT_THAT(out_, StartsWith("'Four events' fired for key '10.0.0.5': 4 events"));
+}
+
 TEST_F(ExplainTest, FieldsThatNoSampleHas) {
   Write("ep.jsonl", Shell(0, "10.0.0.5"));
   const Config config = Load();
