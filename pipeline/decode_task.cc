@@ -164,8 +164,8 @@ void DecodeTask::RunRecord(const Record& record, ExchangeSlot& slot, OutputChunk
   if (newest == kMinEventTime) touched_.push_back(record.partition);
   if (event.time > newest) newest = event.time;
   source.rules.Run(event, event.time, TimeOrigin::kEvent, outputs, counters, live);
-  if (source.cost_of != nullptr && source.cost.Due())
-    source.cost.Sample(*source.cost_of, event, counters);
+  if (const uint32_t weight = source.cost_of != nullptr ? source.cost.Due() : 0; weight > 0)
+    CostSampler::Sample(*source.cost_of, event, weight, counters);
   source.router.Route(event, source.rules.fired(), slot, 0, counters);
 }
 

@@ -8,6 +8,7 @@
 
 #include "operators/fold.h"
 #include "operators/key.h"
+#include "operators/payload.h"
 #include "operators/sigma/correlation.h"
 #include "pipeline/explain.h"
 #include "pipeline/json_text.h"
@@ -32,6 +33,7 @@ struct Seen {
   int64_t offset = 0;
   bool late = false;
   DurationNs behind = 0;
+  std::string value;  // what value_count counts
 };
 
 // One thing that the rule needs: an input, or all inputs of one referenced rule.
@@ -110,7 +112,8 @@ class Explainer {
     std::set<std::tuple<uint8_t, uint16_t, int64_t, std::string>> once;
     for (const RehearsedInput& input : rehearsal_.inputs()) {
       if (input.op != question_.op) continue;
-      Seen seen{input.time, KeyText(input.key), input.source, input.offset, false, 0};
+      Seen seen{input.time, KeyText(input.key), input.source, input.offset, false,
+                0,          Counted(input)};
       if (!once.insert({input.port, input.source, input.offset, seen.key}).second) continue;
       for (const RehearsedReject& reject : rehearsal_.rejects()) {
         if (reject.op != spec_.rule().name || reject.offset != seen.offset ||
@@ -239,10 +242,12 @@ class Explainer {
   // Every step was seen near the time: what is it, then?
   std::string WhyNot() const {
     if (steps_.size() == 1 && correlation_ != nullptr) {
-      const size_t most = MostInWindow();
-      return fmt::format("at most {} events of the key within {}, the rule wants {}{}", most,
+      const bool distinct = correlation_->correlation().type == sigma::CorrelationType::kValueCount;
+      const bool counted = distinct || correlation_->correlation().fields.empty();
+      return fmt::format("at most {} {} of the key within {}, the rule wants {}{}",
+                         MostInWindow(distinct), distinct ? "different values" : "events",
                          Seconds(question_.span), correlation_->threshold(),
-                         correlation_->correlation().fields.empty() ? "" : " of their values");
+                         counted ? "" : " of their values");
     }
     const DurationNs closest = ClosestTogether();
     if (closest > question_.span)
@@ -254,19 +259,37 @@ class Explainer {
     return "all steps were seen within the window, but the condition does not hold";
   }
 
-  // Most events of the key in one (t - span, t].
-  size_t MostInWindow() const {
-    std::vector<EventTimeNs> times;
+  // Most events, or different values, of the key in one (t - span, t].
+  size_t MostInWindow(bool distinct) const {
+    std::vector<const Seen*> all;
     for (const Seen& seen : steps_[0].events) {
-      if (Same(seen.key, key_) && !seen.late) times.push_back(seen.time);
+      if (Same(seen.key, key_) && !seen.late) all.push_back(&seen);
     }
     size_t most = 0;
     size_t begin = 0;
-    for (size_t i = 0; i < times.size(); ++i) {
-      while (times[begin] <= AddTime(times[i], -question_.span)) ++begin;
-      most = std::max(most, i + 1 - begin);
+    std::map<std::string, size_t> values;
+    for (size_t i = 0; i < all.size(); ++i) {
+      ++values[all[i]->value];
+      for (; all[begin]->time <= AddTime(all[i]->time, -question_.span); ++begin) {
+        if (--values[all[begin]->value] == 0) values.erase(all[begin]->value);
+      }
+      most = std::max(most, distinct ? values.size() : i + 1 - begin);
     }
     return most;
+  }
+
+  // The fields that the correlation counts, as one text.
+  std::string Counted(const RehearsedInput& input) const {
+    if (correlation_ == nullptr || correlation_->value_positions(input.port).empty()) return "";
+    PayloadReader reader(input.payload);
+    const std::vector<Value> values = ReadPayload(reader);
+    std::string text;
+    for (const int position : correlation_->value_positions(input.port)) {
+      if (static_cast<size_t>(position) >= values.size()) continue;
+      AppendKeyPart(values[static_cast<size_t>(position)], /*cased=*/false, &text);
+      text.push_back('\n');
+    }
+    return text;
   }
 
   // The shortest time that holds an event of every step.

@@ -317,8 +317,10 @@ int Main(int argc, char** argv) {
   check->add_flag("--rules", arguments.lint,
                   "Say also what is doubtful about the rules, and which fields no sample record of "
                   "the sources has; exit status 1 where there is something");
-  check->add_option("--sample", arguments.samples,
-                    "SOURCE=FILE: sample records of a source, JSON lines (default: its files)");
+  check
+      ->add_option("--sample", arguments.samples,
+                   "SOURCE=FILE: sample records of a source, JSON lines (default: its files)")
+      ->allow_extra_args(false);
   CLI::App* show = app.add_subcommand("show",
                                       "Print the incidents of an OCSF alerts file for "
                                       "people\n\nExample: bongsu show alerts.jsonl --limit 5");
@@ -355,7 +357,10 @@ int Main(int argc, char** argv) {
       ->required();
   auto* explain_config = explain->add_option("-c,--config", arguments.explain.config,
                                              "The configuration that the rule is of");
-  explain->add_option("-r,--rules", arguments.explain.rules, "Instead: files or folders of rules")
+  explain
+      ->add_option("-r,--rules", arguments.explain.rules,
+                   "Instead: a file or folder of rules; may be given again")
+      ->allow_extra_args(false)
       ->excludes(explain_config);
   explain->add_option("--key", arguments.explain.key,
                       "Correlations: the key as alerts show it; default: the one with most events");

@@ -216,6 +216,7 @@ absl::Status Rehearsal::Apply(Batch& batch) {
       input.op = routed.op;
       input.port = routed.input.port;
       input.key = std::string(routed.input.key);
+      input.payload = std::string(routed.input.payload);
       input.time = routed.input.time;
       input.source = SeqPartition(routed.input.seq);
       input.offset = SeqOffset(routed.input.seq);

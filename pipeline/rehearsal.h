@@ -65,7 +65,8 @@ struct RehearsedIncident {
 struct RehearsedInput {
   uint16_t op = 0;  // index into Config::operators
   uint8_t port = 0;
-  std::string key;  // canonical
+  std::string key;      // canonical
+  std::string payload;  // the carried fields (operators/payload.h)
   EventTimeNs time = 0;
   uint16_t source = 0;
   int64_t offset = 0;

@@ -64,7 +64,7 @@ void OperatorRows(const RunReport& report, std::string* out) {
   for (size_t i = 0; i < report.totals.counters.operators.size(); ++i) {
     const OperatorCounters& op = report.totals.counters.operators[i];
     *out += fmt::format(
-        "{:<36} {:>24} {:>10} {:>10} {:>8}\n", report.config->operators[i]->rule().name,
+        "{:<36.36} {:>24} {:>10} {:>10} {:>8}\n", report.config->operators[i]->rule().title,
         fmt::format("{}", fmt::join(op.selected, " x ")), op.created, op.updated, op.late);
     if (op.key_missing > 0) *out += fmt::format("    without a usable key: {}\n", op.key_missing);
     if (op.key_members_capped > 0)

@@ -2,18 +2,22 @@
 //
 // What each rule costs, sampled: so that the slow one can be named at next to no cost itself.
 //
-// Detections: all of a source are matched at once, so that none has a time of its own. One event in
-// kCostEventsEvery is therefore asked of every detection alone, under the clock of the thread's
-// CPU, and the time counts for all the events that were left out. It says which rule is dear
-// compared with the others; the matcher that shares their work is cheaper than their sum.
-// Operators: one call in kCostCallsEvery is timed and counts for all.
+// Detections: all of a source are matched at once, so that none has a time of its own. An event now
+// and then is therefore asked of every detection alone (thrice, the least counts: what interrupts
+// it is no cost of the rule), and the time counts for all events since the last such one. It says
+// which rule is dear compared with the others; the matcher that shares their work is cheaper than
+// their sum. Operators: a call now and then is timed and counts for all since the last.
 //
-//   CostSampler sampler;
-//   if (sampler.Due()) sampler.Sample(rules, event, counters);
+// Samples are dense at first, so that short runs say something, and then one in kCostEventsEvery
+// events, one in kCostCallsEvery calls.
+//
+//   if (const uint32_t weight = sampler.Due(); weight > 0)
+//     CostSampler::Sample(rules, event, weight, counters);
 //
 // Thread-safety: one thread.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "operators/event.h"
@@ -22,41 +26,57 @@
 
 namespace bongsu {
 
-inline constexpr uint32_t kCostEventsEvery = 16'384;
+inline constexpr uint32_t kCostEventsEvery = 65'536;
 inline constexpr uint32_t kCostCallsEvery = 64;
 
 // CPU time of this thread.
 int64_t ThreadCpuNs();
 
-class CostSampler {
+// When the next sample is due, and for how many it counts: twice as many each time, up to `every`.
+class SampleClock {
  public:
-  // Every kCostEventsEvery-th time; the first time early, so that short runs say something, too.
-  bool Due() {
-    if (--left_ > 0) return false;
-    left_ = kCostEventsEvery;
-    return true;
+  SampleClock(uint32_t first, uint32_t every) : interval_(first), left_(first), every_(every) {}
+  // 0: not now; else for how many this one counts.
+  uint32_t Due() {
+    if (--left_ > 0) return 0;
+    const uint32_t weight = interval_;
+    interval_ = std::min(interval_ * 2, every_);
+    left_ = interval_;
+    return weight;
   }
-  void Sample(const sigma::SourceRules& rules, const Event& event, RunCounters& counters);
 
  private:
-  uint32_t left_ = 64;
+  uint32_t interval_;
+  uint32_t left_;
+  uint32_t every_;
 };
 
-// Times every kCostCallsEvery-th call of what it is asked to run, into `*cpu_ns`.
+class CostSampler {
+ public:
+  uint32_t Due() { return clock_.Due(); }
+  // Adds to RuleCounters::cpu_ns of each detection; `weight`: what Due said.
+  static void Sample(const sigma::SourceRules& rules, const Event& event, uint32_t weight,
+                     RunCounters& counters);
+
+ private:
+  SampleClock clock_{64, kCostEventsEvery};
+};
+
+// Times some of the calls that it is asked to run, into `*cpu_ns`.
 class CallSampler {
  public:
   template <typename Call>
   auto Run(uint64_t* cpu_ns, Call call) {
-    if (--left_ > 0) return call();
-    left_ = kCostCallsEvery;
+    const uint32_t weight = clock_.Due();
+    if (weight == 0) return call();
     const int64_t begin = ThreadCpuNs();
     auto result = call();
-    *cpu_ns += static_cast<uint64_t>(ThreadCpuNs() - begin) * kCostCallsEvery;
+    *cpu_ns += static_cast<uint64_t>(ThreadCpuNs() - begin) * weight;
     return result;
   }
 
  private:
-  uint32_t left_ = 1;
+  SampleClock clock_{1, kCostCallsEvery};
 };
 
 }  // namespace bongsu
