@@ -29,6 +29,7 @@
 #include "pipeline/rule_test_command.h"
 #include "pipeline/service.h"
 #include "pipeline/show.h"
+#include "pipeline/state_command.h"
 
 namespace bongsu {
 namespace {
@@ -56,6 +57,8 @@ struct Arguments {
   int limit = 0;
   bool lint = false;
   std::vector<std::string> samples;
+  std::string folder;
+  bool json = false;
   RuleTestOptions test;
   ExplainOptions explain;
 };
@@ -252,6 +255,41 @@ int Show(const Arguments& arguments) {
   return ExitStatus(status);
 }
 
+int State(StateCommand command, const Arguments& arguments) {
+  const absl::Status status = RunStateCommand(command, arguments.folder, arguments.json);
+  if (!status.ok()) fmt::print(stderr, "{}\n", std::string(status.message()));
+  return ExitStatus(status);
+}
+
+// The commands under `bongsu state`.
+struct StateCommands {
+  CLI::App* info;
+  CLI::App* verify;
+  CLI::App* dump;
+};
+
+StateCommands AddStateCommands(CLI::App& app, Arguments& arguments) {
+  CLI::App* state = app.add_subcommand("state", "Look at the state folder of a stopped instance");
+  state->require_subcommand(1);
+  StateCommands commands{};
+  commands.info = state->add_subcommand("info",
+                                        "What is stored, how much of each operator, and where it "
+                                        "stands\n\nExample: bongsu state info "
+                                        "/var/lib/bongsu --json");
+  commands.verify = state->add_subcommand(
+      "verify",
+      "Read everything, and check every checksum\n\nExample: bongsu state verify "
+      "/var/lib/bongsu");
+  commands.dump = state->add_subcommand(
+      "export",
+      "Print every row as a line of JSON, keys and values in hexadecimal\n\nExample: "
+      "bongsu state export /var/lib/bongsu > state.jsonl");
+  for (CLI::App* command : {commands.info, commands.verify, commands.dump})
+    command->add_option("folder", arguments.folder, "The state folder (state.path)")->required();
+  commands.info->add_flag("--json", arguments.json, "As JSON");
+  return commands;
+}
+
 int ConfigPageCommand() {
   OperatorRegistry registry;
   RegisterAllOperators(registry);
@@ -321,6 +359,7 @@ int Main(int argc, char** argv) {
       ->add_option("--sample", arguments.samples,
                    "SOURCE=FILE: sample records of a source, JSON lines (default: its files)")
       ->allow_extra_args(false);
+  const StateCommands state = AddStateCommands(app, arguments);
   CLI::App* show = app.add_subcommand("show",
                                       "Print the incidents of an OCSF alerts file for "
                                       "people\n\nExample: bongsu show alerts.jsonl --limit 5");
@@ -394,6 +433,9 @@ int Main(int argc, char** argv) {
     }
     return ExplainRule(arguments.explain, stdout);
   }
+  if (state.info->parsed()) return State(StateCommand::kInfo, arguments);
+  if (state.verify->parsed()) return State(StateCommand::kVerify, arguments);
+  if (state.dump->parsed()) return State(StateCommand::kExport, arguments);
   if (test->parsed()) return TestRules(arguments.test, stdout);
   if (topics_acls->parsed()) return Acls(arguments);
   if (rules_reload->parsed()) return ReloadRules(arguments);

@@ -115,6 +115,7 @@ absl::Status TransactionLog::Init(const std::atomic<bool>& stop) {
 absl::Status TransactionLog::Begin(EpochId) {
   if (machine_.renew()) {
     ++counters_.renewals;
+    LogInfo("a request was sent twice, and a copy may be under way: the producer is made anew");
     BONGSU_RETURN_IF_ERROR(MakeProducer());
   }
   BONGSU_RETURN_IF_ERROR(

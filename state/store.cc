@@ -22,22 +22,15 @@
 #include "state/failpoint.h"
 #include "state/key_encoding.h"
 #include "state/status_macros.h"
+#include "state/store_format.h"
 
 namespace bongsu {
 namespace {
 
-constexpr int kFormatVersion = 2;
 constexpr int kOldestVersion = 1;
-constexpr char kFormatKey[] = "format";
-constexpr char kCheckpointKey[] = "checkpoint";
-constexpr char kLogKey[] = "log";
-constexpr char kChangelogPrefix[] = "changelog/";
 
 rocksdb::Slice ToSlice(std::string_view text) { return {text.data(), text.size()}; }
 std::string_view ToView(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
-
-constexpr char kDamaged[] =
-    ": the state is damaged; restore a backup, or move the folder away and start anew";
 
 absl::Status FromRocks(const rocksdb::Status& status, std::string_view what) {
   if (status.ok()) return absl::OkStatus();
@@ -64,22 +57,6 @@ class ListKeyPrefix : public rocksdb::SliceTransform {
     return kListHeadBytes + ReadU16(ToView(key).substr(kListHeadBytes - 2, 2));
   }
 };
-
-// "application\0shards\0seed" and the version in front, with a checksum over all of it.
-std::string WithChecksum(std::string body) {
-  AppendU64(XXH3_64bits(body.data(), body.size()), &body);
-  return body;
-}
-
-absl::StatusOr<std::string> CheckedBody(std::string bytes, std::string_view what) {
-  if (bytes.size() < 8) return absl::DataLossError(fmt::format("{} is too short", what));
-  const uint64_t checksum = ReadU64(std::string_view(bytes).substr(bytes.size() - 8));
-  bytes.resize(bytes.size() - 8);
-  if (checksum != XXH3_64bits(bytes.data(), bytes.size())) {
-    return absl::DataLossError(fmt::format("the checksum of {} does not hold{}", what, kDamaged));
-  }
-  return bytes;
-}
 
 // RocksDB takes a folder without CURRENT for a new one and removes what it finds there. A store has
 // table files from the moment on when it was made (Create ends with a flush): a folder without any
@@ -222,10 +199,9 @@ absl::Status RocksStore::Open() {
     options.env = MemoryEnv(options_.path);
   else
     BONGSU_RETURN_IF_ERROR(RefuseHeadless(options_.path));
-  static constexpr const char* kNames[kFamilies] = {"default", "lists", "values", "timers"};
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
   descriptors.reserve(kFamilies);
-  for (int i = 0; i < kFamilies; ++i) descriptors.emplace_back(kNames[i], FamilyOptions(i));
+  for (int i = 0; i < kFamilies; ++i) descriptors.emplace_back(kFamilyNames[i], FamilyOptions(i));
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status =
       rocksdb::DB::Open(options, options_.path, descriptors, &families_, &db);

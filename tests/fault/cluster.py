@@ -6,6 +6,8 @@ content, none missing, none created twice.
 """
 import json
 import os
+import re  # noqa: F401
+import shutil  # noqa: F401
 import signal
 import subprocess
 import sys
@@ -16,10 +18,21 @@ from common import *  # noqa: E402,F401,F403
 import common  # noqa: E402
 
 
+PROXIED = """
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},PROXIED://127.0.0.1:{through}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxy}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+"""
+
+
 class Broker:
     """deploy/local-kafka in a folder of its own."""
 
-    def __init__(self, work, port, properties=""):
+    def __init__(self, work, port, properties="", proxy=None):
+        """`proxy`: the port of a Proxy, to which clients of port + 2 are sent."""
+        if proxy is not None:
+            properties += PROXIED.format(port=port, controller=port + 1, through=port + 2, proxy=proxy)
         self.data = os.path.join(work, "broker")
         self.properties = os.path.join(work, "broker.properties")
         with open(self.properties, "w") as out:
@@ -35,6 +48,24 @@ class Broker:
     def start(self):
         self._do("start")
 
+    def tool(self, name, *arguments):
+        """One of Kafka's own tools, by its class."""
+        jars = os.path.join(os.path.dirname(common.BUILD), "kafka-jars")
+        return common.run(["java", "-cp", os.path.join(jars, "lib", "*"),
+                           f"-Dlog4j2.configurationFile={self.data}/log4j2.properties", name,
+                           "--bootstrap-server", self.address, *arguments])
+
+    def delete_topic(self, name):
+        self.tool("org.apache.kafka.tools.TopicCommand", "--delete", "--topic", name)
+
+    def delete_records(self, topic, before):
+        """Deletes what lies before the offsets, by partition; -1: everything."""
+        path = os.path.join(self.data, "delete.json")
+        with open(path, "w") as out:
+            json.dump({"version": 1, "partitions": [{"topic": topic, "partition": partition, "offset": offset}
+                                                    for partition, offset in before.items()]}, out)
+        self.tool("org.apache.kafka.tools.DeleteRecordsCommand", "--offset-json-file", path)
+
     def stop(self):
         self._do("stop")
 
@@ -42,10 +73,10 @@ class Broker:
         with open(os.path.join(self.data, "pid")) as text:
             return int(text.read())
 
-    def kill(self):
+    def kill(self, seconds_down=0.2):
         """kill -9, and a start that finds the log as the crash left it."""
         os.kill(self.pid(), signal.SIGKILL)
-        time.sleep(0.2)
+        time.sleep(seconds_down)
         os.unlink(os.path.join(self.data, "pid"))
         self.start()
 
@@ -66,10 +97,17 @@ class Broker:
 class Application:
     """One application name on the broker: its configuration, topics, and instances."""
 
-    def __init__(self, work, broker, name, extra=""):
+    def __init__(self, work, broker, name, extra="", kafka=None, address=None):
+        """`kafka`: more of its properties; `address`: another than the broker's own (a proxy's)."""
         self.work, self.broker, self.name, self.extra = work, broker, name, extra
+        self.kafka = {"fetch.message.max.bytes": "16384", **(kafka or {})}   # small steps: many epochs
+        self.address = address or broker.address
 
-    def config(self, instance="one", until_end=True, epoch="20ms", checkpoint="200ms", state=None):
+    def state(self, instance="one"):
+        return os.path.join(self.work, f"state-{self.name}-{instance}")
+
+    def config(self, instance="one", until_end=True, epoch="20ms", checkpoint="200ms", state=None, name=None):
+        """`name`: of the file and the log, where two run under one instance name."""
         with open(os.path.join(common.SOURCE, "deploy", "samples", "quickstart.yaml")) as sample:
             text = sample.read()
         until = "\n    until: end" if until_end else ""
@@ -82,13 +120,13 @@ sinks:
   late: {{topic: {self.name}.late}}
   dead_letter: {{topic: {self.name}.dead}}
 kafka:
-  bootstrap.servers: "{self.broker.address}"
-  fetch.message.max.bytes: "16384"   # small steps: many epochs
+  bootstrap.servers: "{self.address}"
+{chr(10).join(f'  {name}: "{value}"' for name, value in self.kafka.items())}
 delivery: exactly_once
-state: {{path: {state or os.path.join(self.work, 'state-' + self.name + '-' + instance)}, checkpoint_interval: {checkpoint}}}
+state: {{path: {state or self.state(name or instance)}, checkpoint_interval: {checkpoint}}}
 epoch: {epoch}
 {self.extra}"""
-        path = os.path.join(self.work, f"{self.name}-{instance}.yaml")
+        path = os.path.join(self.work, f"{self.name}-{name or instance}.yaml")
         with open(path, "w") as out:
             out.write(text)
         return path
@@ -103,8 +141,15 @@ epoch: {epoch}
         return common.start([common.BONGSU, "run", "-c", config or self.config(instance)], self.log(instance), **environment)
 
     def says(self, text, instance="one"):
+        if not os.path.exists(self.log(instance)):
+            return False
         with open(self.log(instance), errors="replace") as log:
             return text in log.read()
+
+    def says_last(self, text, instance="one"):
+        """Among the last lines of the log."""
+        with open(self.log(instance), errors="replace") as log:
+            return text in "".join(log.read().splitlines(True)[-12:])
 
     def incidents(self):
         """Incident id -> final content. Two creations of one incident fail."""

@@ -1,0 +1,242 @@
+"""Exactly once through everything but a plain crash, on a real broker: a process that was stopped and wakes up as a
+zombie, twins of one identity, brokers that die or cannot be reached, requests that are sent twice, a damaged disk, a
+full disk, a changelog that was cut or deleted. Each is compared with an undisturbed run on the same topics.
+
+python3 tests/fault/hazards_test.py BUILD_FOLDER [NAME...]
+"""
+import glob
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from cluster import *
+from proxy import Proxy, Rule
+
+work = work_folder("hazards")
+PROXY = 21396
+broker = Broker(work, 21393, proxy=PROXY)
+proxy = Proxy(PROXY, 21395, seed=SEED)
+# A dead instance is replaced soon: the shortest that the broker allows.
+QUICK = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "1500", "transaction.timeout.ms": "4000"}
+
+
+def application(name, **more):
+    result = Application(work, broker, name, kafka=QUICK, **more)
+    result.create_topics()
+    return result
+
+
+def begun(app, instance="one", **environment):
+    """An instance that has committed something."""
+    process = app.start(instance, **environment)
+    wait_for(f"{app.name} reads", lambda: app.says("reading 7 partitions", instance) or process.poll() is not None)
+    time.sleep(random.uniform(0.2, 0.8))
+    return process
+
+
+def ends(process, status, what, seconds=120):
+    try:
+        got = process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        need(False, f"{what}: no end within {seconds} s")
+    need(got == status, f"{what}: ended with {got}, not {status}")
+
+
+def zombie(expected):
+    """SIGSTOP until the group and the coordinator have given it up, another one to the end, SIGCONT."""
+    app = application("zombie")
+    first = begun(app)
+    first.send_signal(signal.SIGSTOP)
+    app.finish("two")
+    same(app, expected)
+    first.send_signal(signal.SIGCONT)
+    ends(first, 0, "the zombie")
+    same(app, expected)
+
+
+def twins(expected):
+    """Another process of the same identity takes over at once; the first one wakes up, and ends with status 3."""
+    app = application("twins")
+    first = begun(app)
+    first.send_signal(signal.SIGSTOP)
+    second = common.start([common.BONGSU, "run", "-c", app.config("one", name="twin")], app.log("twin"))
+    ends(second, 0, "the twin")
+    first.send_signal(signal.SIGCONT)
+    ends(first, 3, "the first of the twins")
+    need(app.says("fenced"), "it does not say that it was fenced")
+    same(app, expected)
+
+
+def broker_killed(expected):
+    app = application("broker-killed")
+    process = begun(app)
+    for _ in range(2):
+        broker.kill()
+        time.sleep(random.uniform(0.5, 1.5))
+    ends(process, 0, "an instance whose broker was killed")
+    same(app, expected)
+
+
+def unreachable(expected):
+    """Longer than sessions and transactions last."""
+    app = application("unreachable", address=f"127.0.0.1:{PROXY}")
+    process = begun(app)
+    proxy.close(True)
+    time.sleep(9)
+    proxy.close(False)
+    ends(process, 0, "an instance whose broker could not be reached")
+    same(app, expected)
+
+
+def resent(expected):
+    """EndTxn and TxnOffsetCommit cut, held and repeated; a late copy must end nobody's transaction."""
+    app = application("resent", address=f"127.0.0.1:{PROXY}")
+    proxy.rules = [Rule("EndTxn", "cut", 6), Rule("EndTxn", "late", 6, 0.4), Rule("EndTxn", "repeat", 3, 0.2),
+                   Rule("TxnOffsetCommit", "cut", 8), Rule("TxnOffsetCommit", "late", 8, 0.3),
+                   Rule("TxnOffsetCommit", "repeat", 4, 0.2)]
+    process = app.start()
+    ends(process, 0, "an instance whose requests were resent")
+    proxy.rules = []
+    need(sum(proxy.done.values()) > 0, "the proxy has met no request")
+    need(app.says("made anew"), "a request was sent twice, and the producer was not made anew")
+    print("    " + ", ".join(f"{n} {what}" for what, n in sorted(proxy.done.items())), flush=True)
+    same(app, expected)
+
+
+def damage(path, places):
+    """Flips a byte at each of these parts (0..1) of the file."""
+    with open(path, "r+b") as file:
+        size = os.path.getsize(path)
+        for place in places:
+            file.seek(int(size * place))
+            byte = file.read(1)
+            file.seek(int(size * place))
+            file.write(bytes([byte[0] ^ 0x55]))
+
+
+def killed_with_state(app):
+    """An instance that was killed with something in its store."""
+    process = app.start(BONGSU_FAILPOINT="store_written:3")
+    ends(process, -signal.SIGKILL, "store_written")
+    return app.state()
+
+
+def damaged_store(expected):
+    """A flipped byte is found; the store is put aside, and everything comes back from the log."""
+    app = application("damaged")
+    state = killed_with_state(app)
+    need("ok" in run([BONGSU, "state", "verify", state]), "a sound state does not verify")
+    for table in glob.glob(state + "/*.sst"):
+        damage(table, [0.02, 0.2])
+    text = run([BONGSU, "state", "verify", state], status=1)
+    need(".sst" in text or "checksum" in text, f"verify does not say what is wrong: {text}")
+    damage(max(glob.glob(state + "/MANIFEST-*")), [0.3])
+    app.finish()
+    need(app.says("was set aside as"), "it does not say that the state was set aside")
+    need(os.path.isdir(state + ".damaged-1"), "the damaged state is not kept")
+    same(app, expected)
+
+
+def damaged_block(expected):
+    """The store opens, and a block is found damaged when it is read."""
+    app = application("block")
+    state = killed_with_state(app)
+    for table in glob.glob(state + "/*.sst"):
+        damage(table, [i / 40 for i in range(20)])
+    app.finish()
+    print(f"    {'set aside' if os.path.isdir(state + '.damaged-1') else 'not read before its windows closed'}", flush=True)
+    same(app, expected)
+
+
+def lost_disk(expected):
+    app = application("lost")
+    shutil.rmtree(killed_with_state(app))
+    app.finish()
+    need(app.says("is restored from the changelog alone"), "it does not say that it restores from nothing")
+    same(app, expected)
+
+
+def log_cut(expected):
+    """The log was cut behind the store: refused, and nothing is guessed."""
+    app = application("cut")
+    shutil.rmtree(killed_with_state(app))
+    broker.delete_records("cut.changelog", {partition: 3 for partition in range(4)})
+    ends(app.start(), 1, "a changelog that was cut")
+    need(app.says("bring the topic back"), f"it does not say what to do; see {app.log()}")
+    before = app.incidents()
+    need(set(before) <= set(expected), "incidents were invented")
+
+
+def log_deleted(expected):
+    """The topic is gone, or made anew: refused, with what to do."""
+    app = application("deleted")
+    killed_with_state(app)
+    broker.delete_topic("deleted.changelog")
+    ends(app.start(), 1, "a changelog that was deleted")
+    need(app.says("bongsu topics create"), f"it does not say what makes the topic; see {app.log()}")
+    app.create_topics()
+    ends(app.start(), 1, "a changelog that was made anew")
+    need(app.says("made anew"), f"it does not say that the topic was made anew; see {app.log()}")
+    need(set(app.incidents()) <= set(expected), "incidents were invented")
+
+
+def full_disk(expected):
+    """No room while flushing: it ends and says so; with room again it goes on."""
+    app = application("full")
+    state = app.state()
+    os.makedirs(state)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", state]).returncode != 0:
+        print("    SKIPPED: only root can mount a small disk", flush=True)
+        return
+    try:
+        process = app.start(BONGSU_FAILPOINT="store_written:1")
+        ends(process, -signal.SIGKILL, "store_written")
+        with open(os.path.join(state, "ballast"), "wb") as ballast:
+            try:
+                while True:
+                    ballast.write(bytes(4096))
+                    ballast.flush()
+            except OSError:
+                pass
+        ends(app.start(), 1, "a full disk")
+        need(app.says("make room and start again"), f"it does not say that there is no room; see {app.log()}")
+        os.unlink(os.path.join(state, "ballast"))
+        app.finish()
+        same(app, expected)
+    finally:
+        run(["umount", state])
+
+
+HAZARDS = [zombie, twins, broker_killed, unreachable, resent, damaged_store, damaged_block, lost_disk, log_cut, log_deleted,
+           full_disk]
+
+
+def main():
+    broker.start()
+    proxy.start()
+    print(produce(broker, os.path.join(work, "truth.jsonl"), events=150000, seed=SEED % 1000))
+    base = Application(work, broker, "base")
+    base.create_topics()
+    base.finish()
+    expected = base.incidents()
+    need(len(expected) > 10, "the undisturbed run found next to nothing")
+    for hazard in HAZARDS:
+        if len(sys.argv) > 2 and hazard.__name__ not in sys.argv[2:]:
+            continue
+        from_ = time.time()
+        hazard(expected)
+        print(f"{hazard.__name__}: as the undisturbed run, {time.time() - from_:.0f} s", flush=True)
+    print("passed")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    finally:
+        proxy.stop()
+        broker.stop()
