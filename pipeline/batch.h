@@ -54,10 +54,27 @@ class BatchHolder {
   virtual ~BatchHolder() = default;
 };
 
+// What a checkpoint keeps of a partition.
+struct PartitionClock {
+  enum class State : uint8_t { kUnknown, kActive, kIdle, kEnded };
+  State state = State::kUnknown;
+  EventTimeNs newest = kMinEventTime;
+  EventTimeNs floor = kMinEventTime;
+  uint16_t source = 0;
+};
+
+// With exchange: kafka: a bundle that another instance, or this one, sent to a shard of ours.
+struct BundleRecord {
+  ShardId shard = 0;
+  int64_t offset = 0;
+  std::string_view bytes;
+};
+
 struct Batch {
   uint64_t number = 0;  // from 1, without gaps; given by the engine's reader loop
   std::vector<Record> records;
-  std::vector<PartitionMark> marks;  // apply after the records
+  std::vector<BundleRecord> bundles;  // exchange: kafka
+  std::vector<PartitionMark> marks;   // apply after the records
   EpochId epoch = 0;       // the epoch that it belongs to; given by the engine's reader loop
   bool epoch_end = false;  // a barrier: the epoch closes behind this batch
   bool freeze = false;     // and the state that changed is handed in: for the store, or its log

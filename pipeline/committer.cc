@@ -47,7 +47,7 @@ void Committer::Stop() {
 }
 
 void Committer::Outputs(OutputChunk chunk) {
-  backlog_bytes_.fetch_add(chunk.bytes.size(), std::memory_order_relaxed);
+  backlog_bytes_.fetch_add(chunk.size_bytes(), std::memory_order_relaxed);
   {
     std::lock_guard lock(mutex_);
     pending_[chunk.epoch].chunks.push_back(std::move(chunk));
@@ -126,7 +126,7 @@ bool Committer::Step() {
   absl::Status status;
   for (const OutputChunk& chunk : chunks) {
     if (status.ok()) status = Write(chunk);
-    backlog_bytes_.fetch_sub(chunk.bytes.size(), std::memory_order_relaxed);
+    backlog_bytes_.fetch_sub(chunk.size_bytes(), std::memory_order_relaxed);
   }
   if (status.ok() && complete.has_value()) status = Commit(*std::move(complete));
   Finish(std::move(status));
@@ -143,6 +143,7 @@ void Committer::Finish(absl::Status status) {
 
 absl::Status Committer::Write(const OutputChunk& chunk) {
   BONGSU_RETURN_IF_ERROR(BeginTransaction());
+  BONGSU_RETURN_IF_ERROR(SendBundles(chunk.bundles));
   std::string_view bytes = chunk.bytes;
   for (const OutputChunk::Entry& entry : chunk.entries) {
     const std::string_view key = bytes.substr(0, entry.key_bytes);
@@ -255,10 +256,12 @@ void Committer::GiveMembership(
 absl::Status Committer::Prepare(Pending pending) {
   EpochLog& log = *exactly_once_.log;
   Changelog& changelog = *exactly_once_.changelog;
+  const bool exchange = exactly_once_.exchange_plan != nullptr;
   BONGSU_RETURN_IF_ERROR(BeginTransaction());
   auto prepared = std::make_unique<Prepared>();
   prepared->sealed_ns = clock_.MonotonicNs();
   prepared->end = *std::move(pending.end);
+  if (exchange) BONGSU_RETURN_IF_ERROR(SendClocks(prepared->end, pending.seals));
   std::vector<std::unique_ptr<FrozenShard>> changes;
   for (EpochSeal& seal : pending.seals) {
     for (auto& change : seal.changes) changes.push_back(std::move(change));
@@ -274,8 +277,13 @@ absl::Status Committer::Prepare(Pending pending) {
       BONGSU_RETURN_IF_ERROR(log.Append(bundle.shard, record.bytes, &record.offset));
   }
   prepared_->positions = EncodePositions(positions);
-  BONGSU_RETURN_IF_ERROR(
-      log.Append(store_.shards(), prepared_->positions, &prepared_->positions_offset));
+  if (exchange) {
+    // The group's offsets carry what others must know of the positions.
+    prepared_->offsets = Offsets(prepared_->end, pending.seals.front(), prepared_->bundles);
+  } else {
+    BONGSU_RETURN_IF_ERROR(
+        log.Append(store_.shards(), prepared_->positions, &prepared_->positions_offset));
+  }
   wants_membership_.store(true, std::memory_order_release);
   return absl::OkStatus();
 }
@@ -288,13 +296,17 @@ absl::Status Committer::CommitPrepared() {
     membership = std::exchange(membership_, nullptr);
   }
   const EpochEnd& end = prepared_->end;
-  BONGSU_RETURN_IF_ERROR(exactly_once_.log->Commit(end.epoch, *membership, end.read_positions));
+  const bool exchange = exactly_once_.exchange_plan != nullptr;
+  BONGSU_RETURN_IF_ERROR(
+      exchange ? exactly_once_.log->CommitOffsets(end.epoch, *membership, prepared_->offsets)
+               : exactly_once_.log->Commit(end.epoch, *membership, end.read_positions));
   begun_ = false;
   Changelog& changelog = *exactly_once_.changelog;
   changelog.Committed(end.epoch, prepared_->positions, prepared_->bundles, clock_.MonotonicNs());
   BONGSU_FAILPOINT(kMerged);
   BONGSU_RETURN_IF_ERROR(FlushChangelog(end.checkpoint));
   Trim(prepared_->positions_offset);
+  if (exchange) TrimExchange(end);
   Committed(end.epoch, prepared_->sealed_ns);
   prepared_.reset();
   return absl::OkStatus();
@@ -318,7 +330,7 @@ void Committer::Trim(int64_t positions_offset) {
   std::map<int, int64_t> before;
   for (const auto& [shard, offset] : exactly_once_.changelog->TrimPoints()) before[shard] = offset;
   if (previous_positions_ < 0) previous_positions_ = positions_offset;
-  if (positions_offset - previous_positions_ >= kPositionsKept) {
+  if (positions_offset >= 0 && positions_offset - previous_positions_ >= kPositionsKept) {
     previous_positions_ = positions_offset;
     before[store_.shards()] = positions_offset;
   }

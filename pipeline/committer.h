@@ -40,6 +40,7 @@
 #include "pipeline/epoch_log.h"
 #include "pipeline/io.h"
 #include "pipeline/outputs.h"
+#include "pipeline/plan.h"
 #include "pipeline/positions.h"
 #include "pipeline/shard_task.h"
 #include "state/changelog.h"
@@ -54,6 +55,8 @@ struct EpochEnd {
   std::vector<Position> positions;  // behind everything that belongs to the epoch
   // Of these, the ones that are read in this run: what the group's offsets are made of.
   std::vector<Position> read_positions;
+  // exchange: kafka: of the shards that are ours.
+  std::vector<ShardPosition> shard_positions;
 };
 
 // What makes delivery: exactly_once on Kafka; all null otherwise. All of it outlives the committer.
@@ -62,6 +65,11 @@ struct ExactlyOnceParts {
   Changelog* changelog = nullptr;
   // Deletes what the changelog does not need any more, by partition: from the committer's thread.
   std::function<absl::Status(const std::map<int, int64_t>&)> trim;
+  // exchange: kafka; null otherwise: what the clocks that go with each epoch name, and how records
+  // of the exchange that were read go away.
+  const Plan* exchange_plan = nullptr;
+  uint64_t plan_version = 0;
+  std::function<absl::Status(const std::map<int, int64_t>&)> trim_exchange;
 };
 
 class Committer {
@@ -118,6 +126,7 @@ class Committer {
     std::vector<ShardBundle> bundles;
     std::string positions;
     int64_t positions_offset = -1;
+    std::vector<GroupOffset> offsets;  // exchange: kafka
   };
   void Loop();
   bool HasWork() const;
@@ -131,6 +140,12 @@ class Committer {
   absl::Status Prepare(Pending pending);
   absl::Status CommitPrepared();
   absl::Status BeginTransaction();
+  // exchange: kafka (committer_exchange.cc).
+  absl::Status SendBundles(const std::vector<ShardRecord>& bundles);
+  absl::Status SendClocks(const EpochEnd& end, const std::vector<EpochSeal>& seals);
+  std::vector<GroupOffset> Offsets(const EpochEnd& end, const EpochSeal& seal,
+                                   const std::vector<ShardBundle>& bundles) const;
+  void TrimExchange(const EpochEnd& end);
   absl::Status FlushChangelog(bool now);
   void Trim(int64_t positions_offset);
   PipelinePositions MakePositions(const EpochEnd& end, const EpochSeal& seal) const;
@@ -159,7 +174,11 @@ class Committer {
   EpochId current_;     // the committer's thread only
   bool begun_ = false;  // the transaction of `current_`; the committer's thread only
   std::unique_ptr<Prepared> prepared_;  // as `begun_`
-  int64_t previous_positions_ = -1;     // offset of the newest committed positions record
+  // exchange: kafka; the committer's thread only: what shards were told last.
+  std::map<PartitionId, PartitionClock> sent_clocks_;
+  std::map<std::pair<uint16_t, ShardId>, EventTimeNs> sent_results_;
+  int64_t exchange_trimmed_ns_ = 0;
+  int64_t previous_positions_ = -1;  // offset of the newest committed positions record
   std::atomic<EpochId> committed_;
   std::atomic<EpochId> persisted_;
   std::atomic<size_t> backlog_bytes_{0};

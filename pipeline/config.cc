@@ -57,6 +57,9 @@ void Substitute(Node& node, Diagnostics& diagnostics) {
   node.scalar = std::move(out);
 }
 
+// A bundle of the exchange (512 KiB) and the largest input.
+constexpr int64_t kExchangeRecordBytes = 1'000'000;
+
 // A certificate chain is some KiB.
 constexpr size_t kSecretBytesMax = size_t{1} << 20;
 
@@ -115,10 +118,7 @@ class Loader : public OperatorBuildContext {
     }
     config_.epoch = top.Duration("epoch");
     config_.threads = static_cast<int>(top.Int("threads"));
-    if (top.String("exchange") == "kafka") {
-      diagnostics_.Error(top.where("exchange"), "'exchange: kafka' is not supported yet",
-                         "use in_process, with one instance");
-    }
+    if (top.String("exchange") == "kafka") config_.exchange = ExchangeMode::kKafka;
     Kafka(top);
     Sources(top);
     Sinks(top);
@@ -582,6 +582,18 @@ class Loader : public OperatorBuildContext {
           "files and Kafka together cannot be exactly_once: no transaction spans both",
           "write delivery: at_least_once: alerts may repeat after a crash, with the "
           "same ids");
+    }
+    if (config_.exchange == ExchangeMode::kKafka &&
+        (!all_kafka || config_.delivery != Delivery::kExactlyOnce)) {
+      diagnostics_.Error(top.where("exchange"),
+                         "'exchange: kafka' needs Kafka on all sides, and delivery: exactly_once",
+                         "its records and the state that comes of them are one transaction");
+    }
+    if (const auto most = config_.kafka.find("message.max.bytes");
+        config_.exchange == ExchangeMode::kKafka && most != config_.kafka.end() &&
+        std::strtoll(most->second.c_str(), nullptr, 10) < kExchangeRecordBytes) {
+      diagnostics_.Error(top.where("kafka"), "'message.max.bytes' is too small for exchange: kafka",
+                         fmt::format("at least {}", kExchangeRecordBytes));
     }
     if (!config_.uses_kafka() && top.has("kafka")) {
       diagnostics_.Warning(top.where("kafka"), "'kafka' is not used",

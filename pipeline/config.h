@@ -36,6 +36,7 @@ enum class Validate : uint8_t { kRead, kFull };
 enum class OnIdle : uint8_t { kHold, kWallClock };
 enum class Until : uint8_t { kForever, kEnd };
 enum class Delivery : uint8_t { kAtLeastOnce, kExactlyOnce };
+enum class ExchangeMode : uint8_t { kInProcess, kKafka };
 
 struct SourceConfig {
   std::string name;
@@ -100,6 +101,7 @@ struct Config {
   SinkConfig dead_letter;
   StateConfig state;
   Delivery delivery = Delivery::kAtLeastOnce;
+  ExchangeMode exchange = ExchangeMode::kInProcess;
   DurationNs epoch = 250 * kMillisecondNs;
   int threads = 0;          // 0: one for each core
   std::string http_listen;  // "127.0.0.1:9464"; empty: no metrics and no health endpoints
@@ -108,6 +110,8 @@ struct Config {
 
   bool uses_kafka_sources() const;
   bool uses_kafka() const;
+  // exchange: kafka: what travels between instances; one partition for each shard.
+  std::string exchange_topic() const { return application + ".exchange"; }
   const SourceConfig* FindSource(std::string_view name) const;
 };
 

@@ -89,7 +89,8 @@ OptionSection Top() {  // NOLINT(readability-function-size): a table
            .choices = {"in_process", "kafka"},
            .example = "in_process",
            .doc = "How events reach the shard of their key. in_process: one instance owns "
-                  "everything."},
+                  "everything, others wait. kafka: through the topic <application>.exchange, one "
+                  "to many instances; needs Kafka on all sides."},
           {.path = "epoch",
            .type = OptionType::kDuration,
            .default_text = "250ms",

@@ -45,6 +45,7 @@ RunCounters::RunCounters(size_t source_count, const std::vector<size_t>& ports_o
 }
 
 void RunCounters::Merge(const RunCounters& other) {
+  removed_inputs += other.removed_inputs;
   if (rules.size() < other.rules.size()) rules.resize(other.rules.size());
   for (size_t i = 0; i < other.rules.size(); ++i) rules[i].Merge(other.rules[i]);
   for (size_t i = 0; i < sources.size() && i < other.sources.size(); ++i)

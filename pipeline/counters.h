@@ -59,6 +59,7 @@ struct RunCounters {
   std::vector<SourceCounters> sources;
   std::vector<RuleCounters> rules;  // by RuleSet::entries; empty on threads that match none
   std::vector<OperatorCounters> operators;
+  uint64_t removed_inputs = 0;  // exchange: kafka: of operators that are gone from the plan
   RunCounters() = default;
   RunCounters(size_t source_count, const std::vector<size_t>& ports_of_operators,
               size_t rule_count = 0);

@@ -21,8 +21,8 @@ EventTimeNs NewestTimes::Get(PartitionId partition) const {
   return times_[partition].load(std::memory_order_relaxed);
 }
 
-Router::Router(const std::vector<Feed>& feeds, uint64_t hash_seed, uint16_t shards, int threads)
-    : hash_seed_(hash_seed), shards_(shards), threads_(threads) {
+Router::Router(const std::vector<Feed>& feeds, uint64_t hash_seed, uint16_t shards)
+    : hash_seed_(hash_seed), shards_(shards) {
   for (const Feed& feed : feeds) {
     std::vector<KeyedFeed>* to = &feeds_;
     if (feed.rule >= 0) {
@@ -34,21 +34,20 @@ Router::Router(const std::vector<Feed>& feeds, uint64_t hash_seed, uint16_t shar
   }
 }
 
-void Router::Route(const Event& event, std::span<const uint32_t> fired, ExchangeSlot& slot,
-                   int writer, RunCounters& counters) {
+void Router::Route(const Event& event, std::span<const uint32_t> fired, InputSink& to,
+                   RunCounters& counters) {
   for (KeyedFeed& keyed : feeds_) {
     const Feed& feed = *keyed.feed;
     if (feed.selection != nullptr && !feed.selection->Matches(event)) continue;
-    RouteOne(keyed, event, slot, writer, counters);
+    RouteOne(keyed, event, to, counters);
   }
   for (const uint32_t rule : fired) {
     if (rule >= rule_feeds_.size()) break;  // they are ascending
-    for (KeyedFeed& keyed : rule_feeds_[rule]) RouteOne(keyed, event, slot, writer, counters);
+    for (KeyedFeed& keyed : rule_feeds_[rule]) RouteOne(keyed, event, to, counters);
   }
 }
 
-void Router::RouteOne(KeyedFeed& keyed, const Event& event, ExchangeSlot& slot, int writer,
-                      RunCounters& counters) {
+void Router::RouteOne(KeyedFeed& keyed, const Event& event, InputSink& to, RunCounters& counters) {
   const Feed& feed = *keyed.feed;
   OperatorCounters& counted = counters.operators[feed.op];
   ++counted.selected[feed.port];
@@ -60,24 +59,19 @@ void Router::RouteOne(KeyedFeed& keyed, const Event& event, ExchangeSlot& slot, 
   if (keys.empty()) return;
   payload_.clear();
   counted.fields_cut += static_cast<uint64_t>(EncodePayload(event, feed.payload_slots, &payload_));
+  Input input;
+  input.time = event.time;
+  input.seq = event.seq;
+  input.port = feed.port;
+  input.payload = payload_;
   for (std::string_view key : keys) {
-    const ShardId shard = ShardOf(key, hash_seed_, shards_);
-    ExchangeBlock& block = slot.block(writer, shard % threads_);
-    RoutedInput routed;
-    routed.op = feed.op;
-    routed.shard = shard;
-    routed.input.time = event.time;
-    routed.input.seq = event.seq;
-    routed.input.port = feed.port;
-    routed.input.key = block.arena.Copy(key);
-    routed.input.payload = block.arena.Copy(payload_);
-    block.inputs.push_back(routed);
+    input.key = key;
+    to.Put(feed.op, ShardOf(key, hash_seed_, shards_), input);
   }
 }
 
 DecodeTask::DecodeTask(const Config& config, const Plan& plan, const PartitionTable& partitions,
-                       const Clock& clock, uint64_t hash_seed, uint16_t shards, int threads,
-                       NewestTimes& newest)
+                       const Clock& clock, uint64_t hash_seed, uint16_t shards, NewestTimes& newest)
     : partitions_(partitions),
       clock_(clock),
       newest_(newest),
@@ -89,7 +83,7 @@ DecodeTask::DecodeTask(const Config& config, const Plan& plan, const PartitionTa
     options.record_bytes_max = source.record_bytes_max;
     options.depth_max = source.depth_max;
     sources_.push_back({Decoder(source.format, source.fields, options),
-                        Router(plan.sources[i].feeds, hash_seed, shards, threads),
+                        Router(plan.sources[i].feeds, hash_seed, shards),
                         RuleRunner(config, i, partitions, *writer_),
                         source.max_future_skew,
                         {},
@@ -107,16 +101,14 @@ uint16_t DecodeTask::SourceOf(PartitionId partition) {
   return static_cast<uint16_t>(source_of_[partition]);
 }
 
-void DecodeTask::Run(const Batch& batch, ExchangeSlot& slot, OutputChunk& outputs,
-                     RunCounters& counters, LiveCounters& live) {
-  for (int reader = 0; reader < slot.readers(); ++reader) slot.block(0, reader).Clear();
-  slot.times.clear();
+void DecodeTask::Run(const Batch& batch, InputSink& inputs, ExchangeSlot& slot,
+                     OutputChunk& outputs, RunCounters& counters, LiveCounters& live) {
   slot.marks = batch.marks;
   now_ns_ = clock_.NowNs();
   uint64_t bytes = 0;
   for (const Record& record : batch.records) {
     bytes += record.bytes.size();
-    RunRecord(record, slot, outputs, counters, live);
+    RunRecord(record, inputs, outputs, counters, live);
   }
   for (PartitionId partition : touched_) {
     slot.times.push_back({partition, batch_time_[partition]});
@@ -128,7 +120,7 @@ void DecodeTask::Run(const Batch& batch, ExchangeSlot& slot, OutputChunk& output
   live.bytes.fetch_add(bytes, std::memory_order_relaxed);
 }
 
-void DecodeTask::RunRecord(const Record& record, ExchangeSlot& slot, OutputChunk& outputs,
+void DecodeTask::RunRecord(const Record& record, InputSink& inputs, OutputChunk& outputs,
                            RunCounters& counters, LiveCounters& live) {
   const uint16_t source_index = SourceOf(record.partition);
   Source& source = sources_[source_index];
@@ -166,7 +158,7 @@ void DecodeTask::RunRecord(const Record& record, ExchangeSlot& slot, OutputChunk
   source.rules.Run(event, event.time, TimeOrigin::kEvent, outputs, counters, live);
   if (const uint32_t weight = source.cost_of != nullptr ? source.cost.Due() : 0; weight > 0)
     CostSampler::Sample(*source.cost_of, event, weight, counters);
-  source.router.Route(event, source.rules.fired(), slot, 0, counters);
+  source.router.Route(event, source.rules.fired(), inputs, counters);
 }
 
 void DecodeTask::DeadLetter(const Record& record, DecodeResult why, OutputChunk& outputs,

@@ -43,10 +43,9 @@ class NewestTimes {
 // next level).
 class Router {
  public:
-  Router(const std::vector<Feed>& feeds, uint64_t hash_seed, uint16_t shards, int threads);
-  // Appends the event's inputs to `slot`'s blocks of `writer`. `fired`: the rules that the event
-  // met, whose feeds take it.
-  void Route(const Event& event, std::span<const uint32_t> fired, ExchangeSlot& slot, int writer,
+  Router(const std::vector<Feed>& feeds, uint64_t hash_seed, uint16_t shards);
+  // Hands the event's inputs to `to`. `fired`: the rules that the event met, whose feeds take it.
+  void Route(const Event& event, std::span<const uint32_t> fired, InputSink& to,
              RunCounters& counters);
 
  private:
@@ -55,14 +54,12 @@ class Router {
     KeyBuilder keys;
     KeyCounters seen;  // what of the builder's counters is in RunCounters already
   };
-  void RouteOne(KeyedFeed& keyed, const Event& event, ExchangeSlot& slot, int writer,
-                RunCounters& counters);
+  void RouteOne(KeyedFeed& keyed, const Event& event, InputSink& to, RunCounters& counters);
 
   std::vector<KeyedFeed> feeds_;                    // with a selection of their own, or none
   std::vector<std::vector<KeyedFeed>> rule_feeds_;  // by rule
   uint64_t hash_seed_;
   uint16_t shards_;
-  int threads_;
   std::string payload_;  // scratch
 };
 
@@ -70,15 +67,14 @@ class DecodeTask {
  public:
   // Everything referred to outlives the task.
   DecodeTask(const Config& config, const Plan& plan, const PartitionTable& partitions,
-             const Clock& clock, uint64_t hash_seed, uint16_t shards, int threads,
-             NewestTimes& newest);
-  // Fills `slot` (cleared first) from `batch` and appends dead letters and future records to
-  // `outputs`.
-  void Run(const Batch& batch, ExchangeSlot& slot, OutputChunk& outputs, RunCounters& counters,
-           LiveCounters& live);
+             const Clock& clock, uint64_t hash_seed, uint16_t shards, NewestTimes& newest);
+  // Hands what operators take of `batch` to `inputs`, times and marks to `slot`, and appends dead
+  // letters and future records to `outputs`. The slot was cleared before.
+  void Run(const Batch& batch, InputSink& inputs, ExchangeSlot& slot, OutputChunk& outputs,
+           RunCounters& counters, LiveCounters& live);
 
  private:
-  void RunRecord(const Record& record, ExchangeSlot& slot, OutputChunk& outputs,
+  void RunRecord(const Record& record, InputSink& inputs, OutputChunk& outputs,
                  RunCounters& counters, LiveCounters& live);
   void DeadLetter(const Record& record, DecodeResult why, OutputChunk& outputs, LiveCounters& live);
   void Future(const Record& record, EventTimeNs time, const char* reason, OutputChunk& outputs,

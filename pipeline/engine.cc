@@ -6,31 +6,11 @@
 
 #include <fmt/format.h>
 
+#include "pipeline/engine_worker.h"
 #include "state/check.h"
 #include "state/status_macros.h"
 
 namespace bongsu {
-
-// A thread: decodes batches and owns the shards with `id % threads == its index`.
-struct Engine::Worker {
-  int index = 0;
-  std::unique_ptr<DecodeTask> decode;
-  std::unique_ptr<ShardTask> shards;
-  RunCounters counters;              // of its decoding
-  std::vector<uint64_t> next;        // by level: the batch to apply next
-  std::atomic<uint64_t> applied{0};  // at the highest level
-  std::atomic<size_t> dirty_bytes{0};
-  std::atomic<size_t> memory_bytes{0};
-  EpochId persisted = 0;
-  uint64_t seen_wakes = 0;
-  uint64_t view = 0;  // the newest that it has published
-  std::mutex published_mutex;
-  RunCounters published;  // guarded by published_mutex, as all below
-  ShardState::Counters published_state;
-  std::vector<EventTimeNs> source_watermarks;
-  std::vector<PartitionClock> partitions;
-  std::thread thread;
-};
 
 namespace {
 
@@ -60,6 +40,7 @@ Engine::Engine(const Config& config, EngineParts parts)
 }
 
 Engine::~Engine() {
+  ownership_.reset();  // its thread opens shards
   if (parts_.scheduler != nullptr) parts_.scheduler->RemoveAll();
   {
     std::lock_guard lock(mutex_);
@@ -110,28 +91,42 @@ absl::Status Engine::OpenState() {
     operator_ids_.push_back(*id);
     if (reset > 0) reset_operators_.push_back(op.spec->rule().name);
   }
-  exchange_ = std::make_unique<Exchange>(plan_.levels, threads_);
+  if (shared()) {
+    uint64_t reset = 0;
+    BONGSU_ASSIGN_OR_RETURN(clocks_id_, parts_.store->OperatorId(kClocksOperator, "1", &reset));
+    known_ = PartitionsOf(config_, *parts_.partitions);
+  }
+  exchange_ = std::make_unique<Exchange>(levels(), threads_);
   std::vector<size_t> ports;
   for (const OperatorPlan& op : plan_.operators) ports.push_back(op.port_source.size());
   for (int i = 0; i < threads_; ++i) {
     auto worker = std::make_unique<Worker>();
     worker->index = i;
-    worker->decode = std::make_unique<DecodeTask>(config_, plan_, *parts_.partitions, *parts_.clock,
-                                                  parts_.store->hash_seed(), parts_.store->shards(),
-                                                  threads_, newest_);
+    worker->decode =
+        std::make_unique<DecodeTask>(config_, plan_, *parts_.partitions, *parts_.clock,
+                                     parts_.store->hash_seed(), parts_.store->shards(), newest_);
     ShardTaskOptions options;
     options.thread = i;
     options.threads = threads_;
     options.operator_ids = operator_ids_;
+    if (shared()) {
+      const uint64_t version = parts_.shared->plan_version;
+      worker->unpack =
+          std::make_unique<UnpackTask>(config_, plan_, version, *parts_.partitions, known_);
+      worker->decoded = std::make_unique<BundleSet>(plan_, version, parts_.store->shards());
+      worker->results = std::make_unique<BundleSet>(plan_, version, parts_.store->shards());
+      options.results = worker->results.get();
+      options.clocks_id = clocks_id_;
+    }
     // Half of the budget is RocksDB's cache and write buffers, half the maps in front of it.
     options.memory_bytes =
         static_cast<size_t>(config_.state.memory_bytes) / 2 / static_cast<size_t>(threads_);
     worker->shards = std::make_unique<ShardTask>(config_, plan_, *parts_.partitions, *parts_.clock,
                                                  *parts_.store, *exchange_, std::move(options));
-    BONGSU_RETURN_IF_ERROR(worker->shards->Open());
+    if (!shared()) BONGSU_RETURN_IF_ERROR(worker->shards->Open());
     worker->counters = RunCounters(config_.sources.size(), ports,
                                    config_.rules != nullptr ? config_.rules->entries.size() : 0);
-    worker->next.assign(static_cast<size_t>(plan_.levels), 1);
+    worker->next.assign(static_cast<size_t>(levels()), 1);
     workers_.push_back(std::move(worker));
   }
   return absl::OkStatus();
@@ -235,7 +230,10 @@ absl::Status Engine::RestoreTime(const std::vector<Position>& stored) {
 
 absl::Status Engine::Start() {
   BONGSU_RETURN_IF_ERROR(OpenState());
-  BONGSU_RETURN_IF_ERROR(Recover(/*only_check=*/false));
+  if (shared())
+    StartShared();
+  else
+    BONGSU_RETURN_IF_ERROR(Recover(/*only_check=*/false));
   committer_ = std::make_unique<Committer>(config_, *parts_.partitions, *parts_.store, parts_.sinks,
                                            parts_.exactly_once, *parts_.clock, threads_, epoch_,
                                            [this] { Wake(); });
@@ -279,7 +277,7 @@ void Engine::WorkerLoop(Worker& worker) {
 }
 
 bool Engine::ApplyNext(Worker& worker) {
-  for (int level = plan_.levels - 1; level >= 0; --level) {
+  for (int level = levels() - 1; level >= 0; --level) {
     uint64_t& number = worker.next[static_cast<size_t>(level)];
     ExchangeSlot& slot = exchange_->slot(level, number);
     if (!slot.Ready(number)) continue;
@@ -292,13 +290,20 @@ bool Engine::ApplyNext(Worker& worker) {
       Fail(status);
       return false;
     }
+    if (shared()) {
+      if (seal.epoch != 0)
+        FinishBundles(worker, seal.epoch, outputs);
+      else
+        worker.results->TakeFull(&outputs.bundles);
+      worker.ended.store(worker.shards->ended(), std::memory_order_relaxed);
+    }
     if (!outputs.empty()) committer_->Outputs(std::move(outputs));
     if (seal.epoch != 0) committer_->Seal(std::move(seal));
     if (const EpochId persisted = committer_->persisted(); persisted > worker.persisted) {
       worker.persisted = persisted;
       worker.shards->OnPersisted(persisted);
     }
-    if (level + 1 < plan_.levels) {
+    if (level + 1 < levels()) {
       exchange_->slot(level + 1, number).Complete(number);
     } else {
       worker.dirty_bytes.store(worker.shards->dirty_bytes(), std::memory_order_relaxed);
@@ -324,9 +329,19 @@ bool Engine::DecodeNext(Worker& worker) {
   slot.epoch = batch->epoch;
   slot.epoch_end = batch->epoch_end;
   slot.freeze = batch->freeze;
+  slot.Clear();
   OutputChunk outputs;
   outputs.epoch = batch->epoch;
-  worker.decode->Run(*batch, slot, outputs, worker.counters, live_);
+  if (shared()) {
+    const absl::Status status = DecodeShared(worker, *batch, slot, outputs);
+    if (!status.ok()) {
+      Fail(status);
+      return false;
+    }
+  } else {
+    SlotInputs inputs(slot, 0);
+    worker.decode->Run(*batch, inputs, slot, outputs, worker.counters, live_);
+  }
   if (!outputs.empty()) committer_->Outputs(std::move(outputs));
   batch->holder.reset();
   slot.Complete(batch->number);
@@ -407,6 +422,8 @@ void Engine::Issue(std::unique_ptr<Batch> batch) {
 }
 
 bool Engine::EpochDue(int64_t now) const {
+  // Between two assignments there is nobody who may commit, and nothing to commit.
+  if (shared() && !(ownership_->assigned() && parts_.shared->source->member())) return false;
   if (epoch_ - committer_->committed() > kEpochsInFlight) return false;
   // An empty epoch costs nothing; but what was read before the quiet must reach a checkpoint too.
   if (batches_in_epoch_ == 0)
@@ -446,6 +463,7 @@ void Engine::CloseEpoch(int64_t now, bool final) {
   if (barrier->freeze) {
     end.positions = end.read_positions = SourcePositions();
     end.positions.insert(end.positions.end(), unread_positions_.begin(), unread_positions_.end());
+    if (shared()) end.shard_positions = parts_.shared->source->shard_positions();
   }
   if (checkpoint) {
     checkpoint_in_flight_ = epoch_;
@@ -484,6 +502,7 @@ absl::Status Engine::Housekeeping() {
   if (now - last_tick_ >= kTickNs) {
     last_tick_ = now;
     if (on_tick) on_tick();
+    if (shared() && !ownership_->assigned()) return absl::OkStatus();
     auto batch = std::make_unique<Batch>();
     FollowWallClock(parts_.clock->NowNs(), batch.get());
     if (!batch->marks.empty() && HasRoom()) Issue(std::move(batch));
@@ -502,7 +521,7 @@ absl::Status Engine::PollSources(bool* got, bool* finished) {
     const DurationNs wait = parts_.sources.size() == 1 ? kPollWaitNs : kMillisecondNs;
     const absl::Status status = source->Poll(wait, batch.get());
     // What was read before a failure is good and stays in order; the error stops us behind it.
-    if (!batch->records.empty() || !batch->marks.empty()) {
+    if (!batch->records.empty() || !batch->marks.empty() || !batch->bundles.empty()) {
       *got = true;
       Issue(std::move(batch));
     }
@@ -518,6 +537,10 @@ absl::Status Engine::ReadLoop(const std::atomic<bool>& stop) {
     bool got = false;
     bool finished = false;
     BONGSU_RETURN_IF_ERROR(PollSources(&got, &finished));
+    if (shared()) {
+      BONGSU_RETURN_IF_ERROR(ownership_->Serve());
+      finished = SharedEnded();
+    }
     const int64_t now = parts_.clock->MonotonicNs();
     if (EpochDue(now) && issued_ - LowestApplied() < kBatchesInFlight)
       CloseEpoch(now, /*final=*/false);
@@ -528,6 +551,9 @@ absl::Status Engine::ReadLoop(const std::atomic<bool>& stop) {
 }
 
 absl::Status Engine::Finish() {
+  // In the middle of a rebalance everything that was read is committed already.
+  if (shared() && !(ownership_->assigned() && parts_.shared->source->member()))
+    return absl::OkStatus();
   while (issued_ - LowestApplied() >= kBatchesInFlight && !failed_.load()) Await();
   const EpochId last = epoch_;
   CloseEpoch(parts_.clock->MonotonicNs(), /*final=*/true);
@@ -556,6 +582,7 @@ absl::Status Engine::Run(const std::atomic<bool>& stop) {
     if (worker->thread.joinable()) worker->thread.join();
   }
   committer_->Stop();
+  if (ownership_ != nullptr) ownership_->Stop();
   return status;
 }
 
@@ -567,7 +594,7 @@ void Engine::Publish(Worker& worker, uint64_t view) {
   worker.published.Merge(worker.shards->counters());
   worker.published_state = worker.shards->state_counters();
   const Watermarks& watermarks = worker.shards->watermarks();
-  worker.source_watermarks = watermarks.sources();
+  worker.source_watermarks = worker.shards->SourceWatermarks();
   worker.partitions = watermarks.partitions();
 }
 
@@ -587,6 +614,7 @@ EngineTotals Engine::CommitterTotals() const {
   totals.counters = RunCounters(config_.sources.size(), ports);
   for (const auto& worker : workers_)
     totals.state_memory_bytes += worker->memory_bytes.load(std::memory_order_relaxed);
+  if (ownership_ != nullptr) totals.ownership = ownership_->counters();
   return totals;
 }
 
@@ -649,6 +677,7 @@ void EngineTotals::Merge(const EngineTotals& earlier) {
   reader_waits += earlier.reader_waits;
   for (size_t i = 0; i < waits.size(); ++i) waits[i] += earlier.waits[i];
   commit_times.Merge(earlier.commit_times);
+  ownership.Merge(earlier.ownership);
   state_memory_bytes = std::max(state_memory_bytes, earlier.state_memory_bytes);
 }
 

@@ -33,6 +33,7 @@
 #include "pipeline/decode_task.h"
 #include "pipeline/exchange.h"
 #include "pipeline/io.h"
+#include "pipeline/ownership.h"
 #include "pipeline/plan.h"
 #include "pipeline/positions.h"
 #include "pipeline/shard_task.h"
@@ -52,6 +53,13 @@ class Scheduler {
   virtual void Wait() = 0;
 };
 
+// exchange: kafka. What several instances share.
+struct SharedParts {
+  SharedSource* source = nullptr;  // also the one of EngineParts::sources
+  MakeLogRestorer make_restorer;
+  uint64_t plan_version = 0;
+};
+
 // What the engine is wired to; all of it outlives the engine, and is opened but not started.
 struct EngineParts {
   PartitionTable* partitions = nullptr;
@@ -65,6 +73,7 @@ struct EngineParts {
   Scheduler* scheduler = nullptr;
   // Set from outside: Run commits everything read and returns, as with `stop`. Null: never.
   const std::atomic<bool>* pause = nullptr;
+  std::optional<SharedParts> shared;  // exchange: kafka
 };
 
 // The bounds that the reader waits for.
@@ -83,6 +92,7 @@ struct EngineTotals {
   uint64_t reader_waits = 0;  // how often the reader waited for a bound
   std::array<uint64_t, kWaitReasons> waits{};  // the same by bound
   TimeHistogram::Counts commit_times;
+  Ownership::Counters ownership;  // exchange: kafka
   size_t state_memory_bytes = 0;
   // Adds an earlier engine's work: after a recovery both count.
   void Merge(const EngineTotals& earlier);
@@ -101,10 +111,10 @@ struct EngineView {
   DurationNs uncommitted_ns = 0;  // since the first batch of the oldest epoch that is not committed
 };
 
-class Engine {
+class Engine : private OwnershipHost {
  public:
   Engine(const Config& config, EngineParts parts);
-  ~Engine();
+  ~Engine() override;
 
   // Opens the state, recovers outputs and positions, starts the sources.
   [[nodiscard]] absl::Status Start();
@@ -125,11 +135,27 @@ class Engine {
   // Operators whose rule had changed since their state was written: the state was dropped.
   const std::vector<std::string>& reset_operators() const { return reset_operators_; }
   bool resumed() const { return resumed_; }
+  // exchange: kafka: all that the group gave is restored and read.
+  bool settled() const { return ownership_ != nullptr && ownership_->settled(); }
   // Called about every second from Run's thread (progress); may be empty.
   std::function<void()> on_tick;
 
  private:
   struct Worker;
+
+  // exchange: kafka (engine_shared.cc).
+  absl::Status Settle(DurationNs deadline) override;
+  absl::Status Drain() override;
+  absl::StatusOr<std::shared_ptr<ShardTask::Shard>> OpenShard(ShardId shard) override;
+  void AdoptShard(std::shared_ptr<ShardTask::Shard> shard, ShardId id) override;
+  void DropShard(ShardId shard) override;
+  void AdoptPartition(PartitionId partition, const PartitionClock& clock) override;
+  void DropPartition(PartitionId partition) override;
+  void StartShared();
+  absl::Status DecodeShared(Worker& worker, const Batch& batch, ExchangeSlot& slot,
+                            OutputChunk& outputs);
+  void FinishBundles(Worker& worker, EpochId epoch, OutputChunk& outputs);
+  bool SharedEnded() const;
 
   absl::Status OpenState();
   absl::Status Recover(bool only_check);
@@ -151,6 +177,8 @@ class Engine {
   std::optional<WaitReason> Waiting() const;
   static void Publish(Worker& worker, uint64_t view);
   EngineTotals CommitterTotals() const;
+  bool shared() const { return parts_.shared.has_value(); }
+  int levels() const { return shared() ? 1 : plan_.levels; }
   uint64_t LowestApplied() const;
   void Issue(std::unique_ptr<Batch> batch);
   bool EpochDue(int64_t now) const;
@@ -171,8 +199,11 @@ class Engine {
   std::vector<PartitionClock> restored_clocks_;
   std::vector<std::vector<EventTimeNs>> restored_watermarks_;  // by operator
   std::vector<Position> unread_positions_;  // of partitions that are no longer configured
+  std::vector<PartitionClockOf> known_;     // exchange: kafka: partitions that feed the application
+  uint16_t clocks_id_ = 0;
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<Committer> committer_;
+  std::unique_ptr<Ownership> ownership_;  // exchange: kafka
   NewestTimes newest_;
   LiveCounters live_;
   std::vector<std::unique_ptr<Worker>> workers_;

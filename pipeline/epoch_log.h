@@ -33,6 +33,14 @@
 
 namespace bongsu {
 
+// An offset of the group that an epoch commits.
+struct GroupOffset {
+  std::string topic;
+  int32_t partition = 0;
+  int64_t offset = 0;
+  std::string metadata;
+};
+
 class EpochLog {
  public:
   virtual ~EpochLog() = default;
@@ -50,6 +58,17 @@ class EpochLog {
   // thread.
   [[nodiscard]] virtual absl::Status Commit(EpochId epoch, const Membership& membership,
                                             const std::vector<Position>& positions) = 0;
+
+  // exchange: kafka. A bundle for a shard, within the transaction; errors as Write.
+  [[nodiscard]] virtual absl::Status Send(int32_t /*shard*/, std::string_view /*bundle*/) {
+    return absl::UnimplementedError("no exchange");
+  }
+  // As Commit, with offsets that the caller has put together.
+  [[nodiscard]] virtual absl::Status CommitOffsets(EpochId /*epoch*/,
+                                                   const Membership& /*membership*/,
+                                                   const std::vector<GroupOffset>& /*offsets*/) {
+    return absl::UnimplementedError("no exchange");
+  }
 
   struct Counters {
     uint64_t commits = 0;

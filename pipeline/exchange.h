@@ -62,10 +62,32 @@ struct ExchangeBlock {
   }
 };
 
+// Where routed inputs go: the slot of the batch, or a bundle on its way to the exchange topic.
+class InputSink {
+ public:
+  virtual ~InputSink() = default;
+  // Copies key and payload.
+  virtual void Put(uint16_t op, ShardId shard, const Input& input) = 0;
+};
+
 // The highest usable event time that a batch held of a partition.
 struct PartitionTime {
   PartitionId partition = 0;
   EventTimeNs newest = kMinEventTime;
+};
+
+// With exchange: kafka, for one shard: the clock of a source partition, as its owner knows it.
+struct ShardClockNews {
+  ShardId shard = 0;
+  PartitionId partition = 0;
+  PartitionClock clock;
+};
+// And how far the results of an operator in shard `from` have come.
+struct ShardResultNews {
+  ShardId shard = 0;
+  uint16_t op = 0;
+  ShardId from = 0;
+  EventTimeNs watermark = kMinEventTime;
 };
 
 // One batch at one level.
@@ -73,6 +95,14 @@ class ExchangeSlot {
  public:
   // `writers` is 1 at level 0 and the number of threads above.
   ExchangeSlot(int writers, int threads);
+  // Empties what the decoding worker is about to fill (level 0).
+  void Clear() {
+    for (int reader = 0; reader < threads_; ++reader) block(0, reader).Clear();
+    times.clear();
+    marks.clear();
+    clock_news.clear();
+    result_news.clear();
+  }
   ExchangeBlock& block(int writer, int reader) { return blocks_[Index(writer, reader)]; }
   int writers() const { return writers_; }
   int readers() const { return threads_; }
@@ -88,6 +118,9 @@ class ExchangeSlot {
   // Level 0 only, written by the decoding worker.
   std::vector<PartitionTime> times;
   std::vector<PartitionMark> marks;
+  // With exchange: kafka: what the batch's bundles said of how far others have come.
+  std::vector<ShardClockNews> clock_news;
+  std::vector<ShardResultNews> result_news;
   EpochId epoch = 0;
   bool epoch_end = false;
   bool freeze = false;
@@ -102,6 +135,22 @@ class ExchangeSlot {
   std::vector<ExchangeBlock> blocks_;
   std::vector<std::vector<EventTimeNs>> result_watermarks_;
   std::atomic<uint64_t> completed_{0};  // number of writer completions since the start
+};
+
+// The block of one writer in a slot.
+class SlotInputs : public InputSink {
+ public:
+  SlotInputs(ExchangeSlot& slot, int writer) : slot_(slot), writer_(writer) {}
+  void Put(uint16_t op, ShardId shard, const Input& input) override {
+    ExchangeBlock& block = slot_.block(writer_, shard % slot_.readers());
+    RoutedInput& routed = block.inputs.emplace_back(RoutedInput{op, shard, input});
+    routed.input.key = block.arena.Copy(input.key);
+    routed.input.payload = block.arena.Copy(input.payload);
+  }
+
+ private:
+  ExchangeSlot& slot_;
+  const int writer_;
 };
 
 class Exchange {

@@ -56,6 +56,7 @@ class PartitionTable {
   // Restores an entry under its old id (start-up only).
   void Restore(PartitionInfo info);
   const PartitionInfo& Get(PartitionId id) const;
+  bool Knows(PartitionId id) const;
   size_t size() const;
   // Forgets all entries (while no engine runs).
   void Clear();
@@ -146,6 +147,56 @@ class RecordSource {
   virtual absl::Status SetBackpressure(bool on) = 0;
   // Leaves the group, closes files.
   virtual absl::Status Close() = 0;
+};
+
+// Where the exchange partition of a shard is read next.
+struct ShardPosition {
+  ShardId shard = 0;
+  int64_t next_offset = 0;
+};
+
+// What the group has given to this instance.
+struct Assignment {
+  std::vector<PartitionId> partitions;  // of sources
+  std::vector<ShardId> shards;          // their exchange partitions
+};
+
+// Where reading of one assigned partition begins.
+struct Place {
+  bool of_shard = false;
+  uint16_t id = 0;  // a PartitionId, or a ShardId
+  int64_t next_offset = -1;
+  bool committed = false;  // by some instance, with this metadata
+  std::string metadata;
+  int64_t end_offset = -1;  // until: end
+};
+
+// A source whose partitions are shared with other instances (exchange: kafka): its own topics and
+// the exchange topic, in one consumer group, so that one generation fences the offsets of both. Who
+// uses it: pipeline/ownership.h.
+//
+//   group: "give everything back"  ->  revoking(); commit what was read; Release()
+//   group: "this is yours now"     ->  TakeAssignment(); CommittedPlaces(); Locate(); Read()
+class SharedSource : public RecordSource {
+ public:
+  // The group wants everything back, and waits until Release; we are still a member.
+  virtual bool revoking() const = 0;
+  [[nodiscard]] virtual absl::Status Release() = 0;
+  // A member whose epochs can be committed.
+  virtual bool member() const = 0;
+  // A new assignment, once. Nothing of it is read before Read.
+  virtual std::optional<Assignment> TakeAssignment() = 0;
+  // The committed offsets and metadata as all brokers agree on them: waits for transactions that
+  // are open over them, until `cancel`. Any thread.
+  virtual absl::StatusOr<std::vector<Place>> CommittedPlaces(const Assignment& assignment,
+                                                             const std::atomic<bool>& cancel) = 0;
+  // Where nothing was committed: where to begin. Elsewhere: is it still in the log? Any thread.
+  [[nodiscard]] virtual absl::Status Locate(Place* place) = 0;
+  // From now on exactly these are read, from there. Each is assigned.
+  [[nodiscard]] virtual absl::Status Read(const std::vector<Place>& places) = 0;
+  virtual std::vector<ShardPosition> shard_positions() const = 0;
+  // All source partitions that are read are bounded and were read to their end.
+  virtual bool sources_ended() const = 0;
 };
 
 // One output stream, in order. Writes become visible to readers as the implementation says; after

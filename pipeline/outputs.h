@@ -23,6 +23,12 @@ enum class Stream : uint8_t { kAlerts = 0, kLate = 1, kDeadLetter = 2 };
 inline constexpr int kStreams = 3;
 inline constexpr size_t kOutputBacklogBytesMax = size_t{64} << 20;
 
+// A bundle on its way to a shard through the exchange topic (exchange_bundle.h).
+struct ShardRecord {
+  ShardId shard = 0;
+  std::string bytes;
+};
+
 struct OutputChunk {
   struct Entry {
     Stream stream;
@@ -31,9 +37,15 @@ struct OutputChunk {
   };
   EpochId epoch = 0;
   std::vector<Entry> entries;
-  std::string bytes;  // key, value, key, value, ...
+  std::string bytes;                 // key, value, key, value, ...
+  std::vector<ShardRecord> bundles;  // exchange: kafka
 
-  bool empty() const { return entries.empty(); }
+  bool empty() const { return entries.empty() && bundles.empty(); }
+  size_t size_bytes() const {
+    size_t size = bytes.size();
+    for (const ShardRecord& bundle : bundles) size += bundle.bytes.size();
+    return size;
+  }
   void Add(Stream stream, std::string_view key, std::string_view value) {
     entries.push_back(
         {stream, static_cast<uint32_t>(key.size()), static_cast<uint32_t>(value.size())});

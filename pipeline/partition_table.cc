@@ -53,8 +53,14 @@ const PartitionInfo& PartitionTable::Get(PartitionId id) const {
   return *info;
 }
 
+bool PartitionTable::Knows(PartitionId id) const {
+  return impl_->published[id].load(std::memory_order_acquire) != nullptr;
+}
+
 void PartitionTable::Clear() {
   absl::MutexLock lock(&impl_->mutex);
+  for (size_t id = 0; id < impl_->by_id.size(); ++id)
+    impl_->published[id].store(nullptr, std::memory_order_release);
   impl_->by_id.clear();
   impl_->by_identity.clear();
 }

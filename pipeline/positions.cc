@@ -75,6 +75,11 @@ absl::StatusOr<PipelinePositions> DecodePositions(std::string_view bytes) {
   // The library throws on wrong types: this is its one adapter.
   try {
     const Json json = Json::parse(bytes);
+    if (json.contains("registry")) {
+      return absl::FailedPreconditionError(
+          "the application has run with exchange: kafka: go on with that, or start with another "
+          "application name");
+    }
     if (json.at("version").get<int>() > kVersion) {
       return absl::FailedPreconditionError(
           fmt::format("the state was written by a newer bongsu (positions version {}, known: {}): "

@@ -21,21 +21,8 @@ absl::Status RestoreShards(Store& store, Readers& readers, const RestoreWatcher&
   uint64_t rows = 0;
   uint64_t bytes = 0;
   for (ShardId shard = 0; shard < store.shards(); ++shard) {
-    RestoreOptions options;
-    options.progress = [&](const RestoreProgress& progress) {
-      BONGSU_FAILPOINT(kRestoring);
-      watcher(progress, /*done=*/false);
-      if (progress.end - progress.from > 0) {
-        LogDebug(fmt::format("restoring shard {}: offset {} of {}, {} rows", shard, progress.offset,
-                             progress.end, progress.rows));
-      }
-      return absl::OkStatus();
-    };
     BONGSU_ASSIGN_OR_RETURN(const RestoreResult result,
-                            RestoreShard(store, shard, *readers[shard], options));
-    if (result.from_nothing)
-      LogInfo(fmt::format("shard {} is restored from the changelog alone", shard));
-    watcher(result.progress, /*done=*/true);
+                            RestoreFrom(store, shard, *readers[shard], watcher));
     epochs->push_back(result.position.epoch);
     rows += result.progress.rows;
     bytes += result.progress.bytes;
@@ -106,6 +93,25 @@ absl::Status Compare(const Config& config, const std::optional<CheckpointMeta>& 
 }
 
 }  // namespace
+
+absl::StatusOr<RestoreResult> RestoreFrom(Store& store, ShardId shard, ShardLogReader& reader,
+                                          const RestoreWatcher& watcher) {
+  RestoreOptions options;
+  options.progress = [&](const RestoreProgress& progress) {
+    BONGSU_FAILPOINT(kRestoring);
+    watcher(progress, /*done=*/false);
+    if (progress.end - progress.from > 0) {
+      LogDebug(fmt::format("restoring shard {}: offset {} of {}, {} rows", shard, progress.offset,
+                           progress.end, progress.rows));
+    }
+    return absl::OkStatus();
+  };
+  BONGSU_ASSIGN_OR_RETURN(RestoreResult result, RestoreShard(store, shard, reader, options));
+  if (result.from_nothing)
+    LogInfo(fmt::format("shard {} is restored from the changelog alone", shard));
+  watcher(result.progress, /*done=*/true);
+  return result;
+}
 
 absl::StatusOr<std::unique_ptr<Store>> OpenOrSetAside(const StoreOptions& options) {
   absl::StatusOr<std::unique_ptr<Store>> store = Store::Open(options);

@@ -23,6 +23,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "pipeline/config.h"
@@ -42,6 +43,11 @@ class LogTopic {
   virtual absl::StatusOr<std::unique_ptr<ShardLogReader>> Reader(int partition) = 0;
   // Deletes the records before these offsets, by partition.
   [[nodiscard]] virtual absl::Status Trim(const std::map<int, int64_t>& before) = 0;
+  // The same of another topic (exchange: kafka).
+  [[nodiscard]] virtual absl::Status TrimTopic(const std::string& /*topic*/,
+                                               const std::map<int, int64_t>& /*before*/) {
+    return absl::UnimplementedError("no exchange");
+  }
 };
 
 struct Recovered {
@@ -52,6 +58,10 @@ struct Recovered {
 
 // Sees how far the restore of one shard is, and when it is done.
 using RestoreWatcher = std::function<void(const RestoreProgress& progress, bool done)>;
+
+// Restores one shard, and shows it to the watcher.
+absl::StatusOr<RestoreResult> RestoreFrom(Store& store, ShardId shard, ShardLogReader& reader,
+                                          const RestoreWatcher& watcher);
 
 // `committed`: the epoch in the metadata of the group's stable offsets; 0: it has none.
 // `open_store` opens the local state, with the hash seed that the log says (none: it says none

@@ -95,7 +95,7 @@ Rehearsal::Rehearsal(const Config& config)
   }
   running_->decode =
       std::make_unique<DecodeTask>(config_, plan_, running_->partitions, *clock_, /*hash_seed=*/1,
-                                   /*shards=*/uint16_t{1}, /*threads=*/1, running_->newest);
+                                   /*shards=*/uint16_t{1}, running_->newest);
 }
 
 Rehearsal::~Rehearsal() = default;
@@ -206,7 +206,9 @@ absl::Status Rehearsal::Apply(Batch& batch) {
   first.epoch_end = batch.epoch_end;
   first.freeze = batch.freeze;
   OutputChunk outputs;
-  run.decode->Run(batch, first, outputs, counters_, run.live);
+  first.Clear();
+  SlotInputs inputs(first, 0);
+  run.decode->Run(batch, inputs, first, outputs, counters_, run.live);
   first.Complete(batch.number);
   const EventTimeNs before = newest_;
   for (const PartitionTime& time : first.times) newest_ = std::max(newest_, time.newest);

@@ -96,6 +96,12 @@ absl::Status CheckReload(const Config& running, const Config& next) {
     if (!running.fixed.contains(key)) changed.insert(key);
   }
   std::string text;
+  // Instances must change over at one point of the exchange, which no reload of one of them is.
+  if (running.exchange == ExchangeMode::kKafka) {
+    text +=
+        "'exchange: kafka' shares the rules between instances: stop them all, and start them with "
+        "the new rules\n";
+  }
   for (const std::string& key : changed) {
     text += fmt::format(
         "'{}' has changed: a reload changes rules and operators only, this needs a "

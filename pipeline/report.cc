@@ -313,6 +313,15 @@ std::string ReportJson(const RunReport& report) {
   json["unsendable"] = report.totals.unsendable;
   json["reader_waits"] = report.totals.reader_waits;
   json["recoveries"] = report.totals.recoveries;
+  if (report.config->exchange == ExchangeMode::kKafka) {
+    const Ownership::Counters& owned = report.totals.ownership;
+    json["exchange"] = {{"rebalances", owned.rebalances},
+                        {"shards_kept", owned.shards_kept},
+                        {"shards_gained", owned.shards_gained},
+                        {"shards_lost", owned.shards_lost},
+                        {"pause_seconds_max", static_cast<double>(owned.pause_ns_max) / kSecondNs},
+                        {"removed_inputs", report.totals.counters.removed_inputs}};
+  }
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

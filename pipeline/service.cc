@@ -16,8 +16,10 @@
 #include "pipeline/decoder.h"
 #include "pipeline/file/file_sink.h"
 #include "pipeline/file/file_source.h"
+#include "pipeline/kafka/kafka_group_source.h"
 #include "pipeline/kafka/kafka_lag.h"
 #include "pipeline/kafka/kafka_producer.h"
+#include "pipeline/kafka/kafka_registry.h"
 #include "pipeline/kafka/kafka_sink.h"
 #include "pipeline/logging.h"
 #include "state/failpoint.h"
@@ -155,6 +157,24 @@ absl::Status Service::OpenState(Mode mode) {
   return absl::OkStatus();
 }
 
+// Shows on the board how far restoring is.
+RestoreWatcher Service::WatchRestore() {
+  auto restore = std::make_shared<RestoreStatus>();
+  restore->shards = config_.state.shards;
+  return [this, restore](const RestoreProgress& shard, bool done) {
+    RestoreStatus now = *restore;
+    now.rows += shard.rows;
+    now.bytes += shard.bytes;
+    now.offsets_left = shard.end - shard.offset;
+    if (done) {
+      ++now.shards_done;
+      now.offsets_left = 0;
+      *restore = now;
+    }
+    board_.SetRestore(now);
+  };
+}
+
 absl::Status Service::OpenFromLog(const std::atomic<bool>& stop) {
   BONGSU_FAILPOINT(kOwned);
   RecordSource& source = *sources_.front();  // all Kafka sources are one
@@ -162,20 +182,6 @@ absl::Status Service::OpenFromLog(const std::atomic<bool>& stop) {
   store_.reset();
   BONGSU_RETURN_IF_ERROR(log_->Init(stop));
   BONGSU_ASSIGN_OR_RETURN(const EpochId committed, source.CommittedEpoch());
-  RestoreStatus restore;
-  restore.shards = config_.state.shards;
-  const auto progress = [&](const RestoreProgress& shard, bool done) {
-    RestoreStatus now = restore;
-    now.rows += shard.rows;
-    now.bytes += shard.bytes;
-    now.offsets_left = shard.end - shard.offset;
-    if (done) {
-      ++now.shards_done;
-      now.offsets_left = 0;
-      restore = now;
-    }
-    board_.SetRestore(now);
-  };
   BONGSU_ASSIGN_OR_RETURN(
       changelog_topic_, backend_.OpenLog(config_, stop, [&source] { return source.KeepAlive(); }));
   const auto open_store = [this](std::optional<uint64_t> hash_seed) {
@@ -184,7 +190,7 @@ absl::Status Service::OpenFromLog(const std::atomic<bool>& stop) {
     return backend_.OpenStore(options);
   };
   absl::StatusOr<Recovered> recovered =
-      Recover(config_, *changelog_topic_, open_store, committed, progress);
+      Recover(config_, *changelog_topic_, open_store, committed, WatchRestore());
   if (!recovered.ok()) return Doubt(recovered.status());
   store_ = std::move(recovered->store);
   resume_ = std::move(recovered->resume);
@@ -194,6 +200,34 @@ absl::Status Service::OpenFromLog(const std::atomic<bool>& stop) {
     RestorePartitions(positions);
   }
   return source.Bind(partitions_);
+}
+
+absl::Status Service::OpenShared(const std::atomic<bool>& stop) {
+  changelog_.reset();
+  store_.reset();
+  BONGSU_RETURN_IF_ERROR(log_->Init(stop));
+  PartitionTable here;  // numbered by the registry, not by us
+  BONGSU_RETURN_IF_ERROR(shared_source_->Bind(here));
+  std::vector<PartitionInfo> wanted;
+  for (size_t id = 0; id < here.size(); ++id)
+    wanted.push_back(here.Get(static_cast<PartitionId>(id)));
+  std::vector<std::string> plan;
+  for (const auto& op : config_.operators)
+    plan.push_back(op->rule().name + " " + op->semantic_hash());
+  std::sort(plan.begin(), plan.end());
+  BONGSU_ASSIGN_OR_RETURN(const Registry registry, AgreeOnRegistry(config_, wanted, plan, stop));
+  plan_version_ = registry.plan_version;
+  partitions_.Clear();
+  PipelinePositions known;
+  for (const PartitionInfo& info : registry.partitions) known.partitions.push_back({info, {}, {}});
+  RestorePartitions(known);
+  BONGSU_RETURN_IF_ERROR(shared_source_->Bind(partitions_));
+  StoreOptions options = StateOptions();
+  options.hash_seed = registry.hash_seed;
+  BONGSU_ASSIGN_OR_RETURN(store_, backend_.OpenStore(options));
+  resume_ = store_->latest();
+  BONGSU_ASSIGN_OR_RETURN(changelog_topic_, backend_.OpenLog(config_, stop, {}));
+  return absl::OkStatus();
 }
 
 // A process that was stopped for long reads a log on which somebody else has gone on meanwhile, and
@@ -213,7 +247,13 @@ absl::Status Service::OpenSources() {
   const bool files = std::any_of(config_.sources.begin(), config_.sources.end(),
                                  [](const SourceConfig& source) { return !source.files.empty(); });
   if (files) sources_.push_back(MakeFileSource(config_));
-  if (config_.uses_kafka_sources()) sources_.push_back(backend_.Source(config_));
+  if (shared()) {
+    std::unique_ptr<SharedSource> source = MakeKafkaGroupSource(config_, clock_);
+    shared_source_ = source.get();
+    sources_.push_back(std::move(source));
+  } else if (config_.uses_kafka_sources()) {
+    sources_.push_back(backend_.Source(config_));
+  }
   Failures failures;
   for (auto& source : sources_) failures.Add(source->Open(partitions_));
   return failures.status();
@@ -224,7 +264,7 @@ absl::Status Service::OpenSinks() {
                                                            &config_.dead_letter};
   if (transactional()) {
     log_ = MakeTransactionLog(backend_.Transaction(config_, partitions_), ChangelogTopic(config_),
-                              clock_);
+                              clock_, config_.exchange_topic());
     for (size_t i = 0; i < configs.size(); ++i) sinks_[i] = MakeEpochSink(*log_, configs[i]->topic);
     return absl::OkStatus();
   }
@@ -299,6 +339,44 @@ absl::Status Service::Open(Mode mode) {
   return failures.status();
 }
 
+absl::Status Service::OpenChangelog() {
+  std::vector<ShardId> shards;  // shared ones come later, one by one
+  if (!shared()) {
+    shards.resize(store_->shards());
+    std::iota(shards.begin(), shards.end(), ShardId{0});
+  }
+  BONGSU_ASSIGN_OR_RETURN(changelog_, Changelog::Open(*store_, shards, backend_.LogOptions(config_)));
+  return absl::OkStatus();
+}
+
+namespace {
+
+class LogTopicRestorer : public LogRestorer {
+ public:
+  LogTopicRestorer(std::unique_ptr<LogTopic> log, Store& store, RestoreWatcher watcher)
+      : log_(std::move(log)), store_(store), watcher_(std::move(watcher)) {}
+  absl::StatusOr<uint64_t> Restore(ShardId shard) override {
+    BONGSU_ASSIGN_OR_RETURN(const std::unique_ptr<ShardLogReader> reader, log_->Reader(shard));
+    BONGSU_ASSIGN_OR_RETURN(const RestoreResult result,
+                            RestoreFrom(store_, shard, *reader, watcher_));
+    return result.position.epoch;
+  }
+
+ private:
+  const std::unique_ptr<LogTopic> log_;
+  Store& store_;
+  const RestoreWatcher watcher_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LogRestorer>> Service::MakeLogTopicRestorer(
+    const std::atomic<bool>& cancel) {
+  BONGSU_ASSIGN_OR_RETURN(std::unique_ptr<LogTopic> log, backend_.OpenLog(config_, cancel, {}));
+  return std::unique_ptr<LogRestorer>(
+      std::make_unique<LogTopicRestorer>(std::move(log), *store_, WatchRestore()));
+}
+
 std::unique_ptr<Engine> Service::MakeEngine() {
   EngineParts parts;
   parts.resume = resume_;
@@ -316,20 +394,28 @@ std::unique_ptr<Engine> Service::MakeEngine() {
       return changelog_topic_->Trim(before);
     };
   }
+  if (shared()) {
+    parts.exactly_once.trim_exchange = [this](const std::map<int, int64_t>& before) {
+      return changelog_topic_->TrimTopic(config_.exchange_topic(), before);
+    };
+    parts.shared.emplace();
+    parts.shared->source = shared_source_;
+    parts.shared->plan_version = plan_version_;
+    parts.shared->make_restorer = [this](const std::atomic<bool>& cancel) {
+      return MakeLogTopicRestorer(cancel);
+    };
+  }
   return std::make_unique<Engine>(*current_, std::move(parts));
 }
 
 absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
   if (recoveries_ == 0 && !switching_) board_.SetPhase(Phase::kWaiting);
+  // Where partitions are shared, joining comes last: others wait for a member that does not poll.
+  if (shared()) BONGSU_RETURN_IF_ERROR(OpenShared(stop));
   for (auto& source : sources_) BONGSU_RETURN_IF_ERROR(source->Own(stop));
   if (!switching_) board_.SetPhase(Phase::kRestoring);
-  if (transactional()) BONGSU_RETURN_IF_ERROR(OpenFromLog(stop));
-  if (transactional()) {
-    std::vector<ShardId> shards(store_->shards());
-    std::iota(shards.begin(), shards.end(), ShardId{0});
-    BONGSU_ASSIGN_OR_RETURN(changelog_,
-                            Changelog::Open(*store_, shards, backend_.LogOptions(config_)));
-  }
+  if (transactional() && !shared()) BONGSU_RETURN_IF_ERROR(OpenFromLog(stop));
+  if (transactional()) BONGSU_RETURN_IF_ERROR(OpenChangelog());
   AdoptNewRules();
   engine_ = MakeEngine();
   last_records_ = 0;
@@ -490,6 +576,7 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
 }
 
 void Service::Tick(bool progress) {
+  if (shared()) board_.SetPhase(engine_->settled() ? Phase::kRunning : Phase::kRestoring);
   if (progress) Progress();
   if (http_ != nullptr) PublishMetrics();
 }

@@ -14,6 +14,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,6 +33,7 @@
 #include "pipeline/report.h"
 #include "pipeline/status_board.h"
 #include "state/changelog.h"
+#include "state/restore.h"
 #include "state/store.h"
 
 namespace bongsu {
@@ -58,12 +60,20 @@ class Service {
 
  private:
   bool transactional() const;
+  bool shared() const { return config_.exchange == ExchangeMode::kKafka; }
   StoreOptions StateOptions() const;
   absl::Status OpenState(Mode mode);
   void RestorePartitions(const PipelinePositions& positions);
   // Exactly once on Kafka: store and positions as of the last committed epoch.
   absl::Status OpenFromLog(const std::atomic<bool>& stop);
   absl::Status Doubt(absl::Status found);
+  std::function<void(const RestoreProgress& progress, bool done)> WatchRestore();
+  // exchange: kafka: what all instances agree on, and the store as it is; shards are restored when
+  // the group gives them to us.
+  absl::Status OpenShared(const std::atomic<bool>& stop);
+  absl::Status OpenChangelog();
+  absl::StatusOr<std::unique_ptr<LogRestorer>> MakeLogTopicRestorer(
+      const std::atomic<bool>& cancel);
   absl::Status CheckKafkaTopics(Mode mode);
   absl::Status OpenSources();
   absl::Status OpenSinks();
@@ -94,6 +104,8 @@ class Service {
   PartitionTable partitions_;
   std::unique_ptr<Store> store_;
   std::vector<std::unique_ptr<RecordSource>> sources_;
+  SharedSource* shared_source_ = nullptr;  // exchange: kafka; one of sources_
+  uint64_t plan_version_ = 0;              // exchange: kafka
   std::array<std::unique_ptr<Sink>, kStreams> sinks_;
   std::unique_ptr<EpochLog> log_;  // exactly once on Kafka
   std::unique_ptr<LogTopic> changelog_topic_;

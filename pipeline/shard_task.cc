@@ -5,17 +5,11 @@
 
 #include "operators/payload.h"
 #include "pipeline/late_fields.h"
+#include "pipeline/owned_shard.h"
 #include "state/check.h"
-#include "state/shard_state.h"
 #include "state/status_macros.h"
 
 namespace bongsu {
-
-struct ShardTask::Shard {
-  ShardId id = 0;
-  std::unique_ptr<ShardState> state;
-  std::vector<std::unique_ptr<OperatorRunner>> runners;  // by operator
-};
 
 // Where all runners of the thread write: into the chunk of the batch that is being applied.
 class ShardTask::Output : public OperatorOutput, public PartitionNames {
@@ -116,6 +110,11 @@ ShardTask::ShardTask(const Config& config, const Plan& plan, const PartitionTabl
       watermarks_(OutOfOrderness(config)),
       counters_(config.sources.size(), Ports(config)),
       output_(std::make_unique<Output>(*this, config, partitions, clock)) {
+  const size_t own = (store.shards() - static_cast<size_t>(options_.thread) +
+                      static_cast<size_t>(options_.threads) - 1) /
+                     static_cast<size_t>(options_.threads);
+  inputs_.resize(own * plan.operators.size());
+  if (options_.results != nullptr) shards_.resize(own);
   for (const OperatorPlan& op : plan.operators) {
     ports_.emplace_back(op.port_source.size(), kMinEventTime);
     std::vector<LevelRouter>& routers = result_routers_.emplace_back();
@@ -126,7 +125,7 @@ ShardTask::ShardTask(const Config& config, const Plan& plan, const PartitionTabl
       }
       if (feeds.empty()) continue;
       auto kept = std::make_unique<std::vector<Feed>>(std::move(feeds));
-      Router router(*kept, store.hash_seed(), store.shards(), options_.threads);
+      Router router(*kept, store.hash_seed(), store.shards());
       routers.push_back({level, std::move(kept), std::move(router)});
     }
   }
@@ -136,22 +135,26 @@ ShardTask::~ShardTask() = default;
 
 OperatorRunner& ShardTask::Runner(size_t shard, size_t op) { return *shards_[shard]->runners[op]; }
 
+absl::StatusOr<std::shared_ptr<ShardTask::Shard>> ShardTask::MakeShard(ShardId id) {
+  auto shard = std::make_shared<Shard>();
+  shard->id = id;
+  shard->state = MakeShardState(store_, id);
+  for (size_t op = 0; op < plan_.operators.size(); ++op) {
+    const OperatorPlan& operator_plan = plan_.operators[op];
+    shard->runners.push_back(std::make_unique<OperatorRunner>(
+        *operator_plan.spec, *shard->state, options_.operator_ids[op],
+        operator_plan.allowed_lateness, *output_, *output_));
+    BONGSU_RETURN_IF_ERROR(shard->runners.back()->Open());
+  }
+  return shard;
+}
+
 absl::Status ShardTask::Open() {
   for (int id = options_.thread; id < store_.shards(); id += options_.threads) {
-    auto shard = std::make_unique<Shard>();
-    shard->id = static_cast<ShardId>(id);
-    shard->state = MakeShardState(store_, shard->id);
-    for (size_t op = 0; op < plan_.operators.size(); ++op) {
-      const OperatorPlan& operator_plan = plan_.operators[op];
-      shard->runners.push_back(std::make_unique<OperatorRunner>(
-          *operator_plan.spec, *shard->state, options_.operator_ids[op],
-          operator_plan.allowed_lateness, *output_, *output_));
-      BONGSU_RETURN_IF_ERROR(shard->runners.back()->Open());
-    }
+    BONGSU_ASSIGN_OR_RETURN(std::shared_ptr<Shard> shard, MakeShard(static_cast<ShardId>(id)));
     shards_.push_back(std::move(shard));
   }
   source_watermarks_.resize(kBatchesInFlight);
-  inputs_.resize(shards_.size() * plan_.operators.size());
   return absl::OkStatus();
 }
 
@@ -186,10 +189,14 @@ absl::Status ShardTask::Apply(int level, uint64_t number, OutputChunk& outputs, 
   BONGSU_RETURN_IF_ERROR(Inputs(level, slot));
   if (level == 0) {
     watermarks_.Apply(batch.times, batch.marks);
-    source_watermarks_[number % kBatchesInFlight] = watermarks_.sources();
+    if (options_.results == nullptr)
+      source_watermarks_[number % kBatchesInFlight] = watermarks_.sources();
   }
-  BONGSU_RETURN_IF_ERROR(Advance(level, number));
+  BONGSU_RETURN_IF_ERROR(options_.results != nullptr ? AdvanceShared(slot)
+                                                     : Advance(level, number));
   seal->epoch = 0;
+  if (batch.epoch_end && options_.results != nullptr)
+    return SealShared(batch.epoch, batch.freeze, seal);
   if (batch.epoch_end) {
     EpochSeal& own = seals_[number];
     for (size_t op = 0; op < plan_.operators.size(); ++op) {
@@ -219,6 +226,10 @@ absl::Status ShardTask::Inputs(int level, ExchangeSlot& slot) {
     for (const RoutedInput& routed : slot.block(writer, options_.thread).inputs) {
       const size_t local = routed.shard / static_cast<size_t>(options_.threads);
       const size_t index = local * operators + routed.op;
+      Shard& shard = *shards_[local];
+      if (shard.clocks != nullptr &&
+          !plan_.operators[routed.op].port_from_operator[routed.input.port])
+        shard.clocks_moved |= shard.clocks->Wake(SeqPartition(routed.input.seq));
       if (inputs_[index].empty()) filled_.push_back(index);
       inputs_[index].push_back(routed.input);
     }
@@ -379,14 +390,19 @@ void ShardTask::Forward(const OperatorSpec& spec, const Incident& incident, Even
   // Readers of one operator may stand on several levels; nobody reads those slots before this
   // thread has completed them.
   for (LevelRouter& reader : result_routers_[op]) {
-    reader.router.Route(event, {}, exchange_.slot(reader.level, forward_number_), options_.thread,
-                        counters_);
+    if (options_.results != nullptr) {
+      reader.router.Route(event, {}, *options_.results, counters_);
+      continue;
+    }
+    SlotInputs inputs(exchange_.slot(reader.level, forward_number_), options_.thread);
+    reader.router.Route(event, {}, inputs, counters_);
   }
 }
 
 void ShardTask::OnPersisted(EpochId epoch) {
   const size_t share = options_.memory_bytes / std::max<size_t>(shards_.size(), 1);
   for (auto& shard : shards_) {
+    if (shard == nullptr) continue;
     shard->state->OnPersisted(epoch);
     if (shard->state->memory_bytes() > share) shard->state->EvictTo(share);
   }
@@ -394,19 +410,24 @@ void ShardTask::OnPersisted(EpochId epoch) {
 
 size_t ShardTask::dirty_bytes() const {
   size_t bytes = 0;
-  for (const auto& shard : shards_) bytes += shard->state->dirty_bytes();
+  for (const auto& shard : shards_) {
+    if (shard != nullptr) bytes += shard->state->dirty_bytes();
+  }
   return bytes;
 }
 
 size_t ShardTask::memory_bytes() const {
   size_t bytes = 0;
-  for (const auto& shard : shards_) bytes += shard->state->memory_bytes();
+  for (const auto& shard : shards_) {
+    if (shard != nullptr) bytes += shard->state->memory_bytes();
+  }
   return bytes;
 }
 
 ShardState::Counters ShardTask::state_counters() const {
   ShardState::Counters sum;
   for (const auto& shard : shards_) {
+    if (shard == nullptr) continue;
     const ShardState::Counters one = shard->state->counters();
     sum.entries_put += one.entries_put;
     sum.entries_expired_unwritten += one.entries_expired_unwritten;

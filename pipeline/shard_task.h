@@ -4,6 +4,10 @@
 // batches in the order of their numbers, level by level: inputs, then watermarks (timers, expiry),
 // then, at a barrier, the frozen state of the epoch.
 //
+// With exchange: kafka (pipeline/shard_task_shared.cc) shards come and go, each has its own clocks
+// (shard_clocks.h), and results of operators leave as bundles: to this thread all operators stand
+// on one level.
+//
 // Thread-safety: one thread, except `counters()` and `port_watermarks()`, which are read when the
 // thread has stopped.
 #pragma once
@@ -25,10 +29,22 @@
 #include "pipeline/outputs.h"
 #include "pipeline/plan.h"
 #include "pipeline/rule_cost.h"
+#include "pipeline/shard_clocks.h"
 #include "pipeline/watermarks.h"
 #include "state/store.h"
 
 namespace bongsu {
+
+// A partition that feeds the application, and its source.
+struct PartitionClockOf {
+  PartitionId partition = 0;
+  uint16_t source = 0;
+};
+
+// Those of the table that the configuration reads.
+std::vector<PartitionClockOf> PartitionsOf(const Config& config, const PartitionTable& partitions);
+// What the shards' clocks are called among the store's operators; no operator can be called so.
+inline constexpr char kClocksOperator[] = "(clocks)";
 
 // What a thread hands in at a barrier.
 struct EpochSeal {
@@ -36,6 +52,8 @@ struct EpochSeal {
   std::vector<std::unique_ptr<FrozenShard>> changes;      // empty unless the barrier freezes
   std::vector<PartitionClock> partitions;                 // as of the barrier
   std::vector<std::vector<EventTimeNs>> port_watermarks;  // by operator
+  // exchange: kafka: how far the results of operators that have readers have come, by shard.
+  std::vector<ShardResultNews> results;
 };
 
 struct ShardTaskOptions {
@@ -43,6 +61,9 @@ struct ShardTaskOptions {
   int threads = 1;
   std::vector<uint16_t> operator_ids;  // the store's numbers, by operator
   size_t memory_bytes = 0;             // this thread's part of the state's budget
+  // exchange: kafka; null otherwise. Where results go.
+  InputSink* results = nullptr;
+  uint16_t clocks_id = 0;  // the store's number for the shards' clocks
 };
 
 class ShardTask {
@@ -52,7 +73,22 @@ class ShardTask {
             const Clock& clock, Store& store, Exchange& exchange, ShardTaskOptions options);
   ~ShardTask();
 
+  // All shards of the thread; not with exchange: kafka.
   [[nodiscard]] absl::Status Open();
+
+  // exchange: kafka. A shard whose rows are in the store: any thread; `known`: the partitions that
+  // feed the application.
+  struct Shard;
+  absl::StatusOr<std::shared_ptr<Shard>> OpenShard(ShardId id,
+                                                   const std::vector<PartitionClockOf>& known);
+  // These two while no batch is under way.
+  void Adopt(std::shared_ptr<Shard> shard);
+  void Drop(ShardId id);
+  // By source: as its shards know them; the lowest where they differ (exchange: kafka).
+  std::vector<EventTimeNs> SourceWatermarks() const;
+  // As of the last batch: nothing more can come to any of the shards.
+  bool ended() const;
+
   // After a restart, before the first batch.
   void Restore(const std::vector<PartitionClock>& partitions,
                const std::vector<std::vector<EventTimeNs>>& port_watermarks);
@@ -72,10 +108,12 @@ class ShardTask {
 
  private:
   class Output;
-  struct Shard;
 
   absl::Status Inputs(int level, ExchangeSlot& slot);
   absl::Status Advance(int level, uint64_t number);
+  absl::Status AdvanceShared(const ExchangeSlot& slot);
+  absl::Status SealShared(EpochId epoch, bool freeze, EpochSeal* seal);
+  absl::StatusOr<std::shared_ptr<Shard>> MakeShard(ShardId id);
   void Forward(const OperatorSpec& spec, const Incident& incident, EventTimeNs time);
   OperatorRunner& Runner(size_t shard, size_t op);
 
@@ -88,7 +126,7 @@ class ShardTask {
   RunCounters counters_;
   CallSampler cost_;
   std::unique_ptr<Output> output_;
-  std::vector<std::unique_ptr<Shard>> shards_;
+  std::vector<std::shared_ptr<Shard>> shards_;  // by id / threads; null: another instance's
   // By operator: to those who read its results, one router for each level that they stand on.
   struct LevelRouter {
     int level;

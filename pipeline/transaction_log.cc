@@ -22,8 +22,11 @@ constexpr DurationNs kStepDeadlineNs = 20 * kSecondNs;
 class TransactionLog : public EpochLog {
  public:
   TransactionLog(std::unique_ptr<TransactionClient> client, std::string changelog,
-                 const Clock& clock)
-      : client_(std::move(client)), changelog_(std::move(changelog)), clock_(clock) {}
+                 const Clock& clock, std::string exchange)
+      : client_(std::move(client)),
+        changelog_(std::move(changelog)),
+        exchange_(std::move(exchange)),
+        clock_(clock) {}
 
   absl::Status Init(const std::atomic<bool>& stop) override;
   absl::Status Begin(EpochId epoch) override;
@@ -31,7 +34,14 @@ class TransactionLog : public EpochLog {
                      std::string_view value) override;
   absl::Status Append(int32_t partition, std::string_view record, int64_t* offset) override;
   absl::Status Commit(EpochId epoch, const Membership& membership,
-                      const std::vector<Position>& positions) override;
+                      const std::vector<Position>& positions) override {
+    return CommitWith([&] { return client_->SendOffsets(epoch, membership, positions); });
+  }
+  absl::Status Send(int32_t shard, std::string_view bundle) override;
+  absl::Status CommitOffsets(EpochId, const Membership& membership,
+                             const std::vector<GroupOffset>& offsets) override {
+    return CommitWith([&] { return client_->SendGroupOffsets(membership, offsets); });
+  }
   Counters counters() const override { return counters_; }
 
  private:
@@ -43,9 +53,11 @@ class TransactionLog : public EpochLog {
   absl::Status Step(CommitStep step, DurationNs deadline, const std::atomic<bool>* stop, Call call);
   absl::Status Consequence(CommitStep step, Seen seen, const std::string& text);
   absl::Status Produced(const Answer& answer);
+  absl::Status CommitWith(Call send_offsets);
 
   const std::unique_ptr<TransactionClient> client_;
   const std::string changelog_;
+  const std::string exchange_;
   const Clock& clock_;
   const std::atomic<bool>* stop_ = nullptr;  // Init's, which the service keeps
   CommitMachine machine_;
@@ -148,8 +160,13 @@ absl::Status TransactionLog::Append(int32_t partition, std::string_view record, 
   return status;
 }
 
-absl::Status TransactionLog::Commit(EpochId epoch, const Membership& membership,
-                                    const std::vector<Position>& positions) {
+absl::Status TransactionLog::Send(int32_t shard, std::string_view bundle) {
+  const absl::Status status = Produced(client_->Produce(exchange_, shard, {}, bundle, nullptr));
+  BONGSU_FAILPOINT(kBundleSent);
+  return status;
+}
+
+absl::Status TransactionLog::CommitWith(Call send_offsets) {
   const int64_t since = clock_.MonotonicNs();
   if (machine_.state() == EpochState::kOpen) machine_.MoveTo(EpochState::kSealed);
   BONGSU_RETURN_IF_ERROR(Produced(client_->Flush()));
@@ -159,8 +176,7 @@ absl::Status TransactionLog::Commit(EpochId epoch, const Membership& membership,
   const uint64_t end_txns = client_->EndTxnsSent();
   const uint64_t offset_commits = client_->OffsetCommitsSent();
   BONGSU_FAILPOINT(kAuthorized);
-  BONGSU_RETURN_IF_ERROR(Step(CommitStep::kSendOffsets, kStepDeadlineNs, nullptr,
-                              [&] { return client_->SendOffsets(epoch, membership, positions); }));
+  BONGSU_RETURN_IF_ERROR(Step(CommitStep::kSendOffsets, kStepDeadlineNs, nullptr, send_offsets));
   BONGSU_FAILPOINT(kOffsetsSent);
   BONGSU_RETURN_IF_ERROR(
       Step(CommitStep::kCommit, kStepDeadlineNs, nullptr, [&] { return client_->Commit(); }));
@@ -179,8 +195,10 @@ absl::Status TransactionLog::Commit(EpochId epoch, const Membership& membership,
 }  // namespace
 
 std::unique_ptr<EpochLog> MakeTransactionLog(std::unique_ptr<TransactionClient> client,
-                                             std::string changelog, const Clock& clock) {
-  return std::make_unique<TransactionLog>(std::move(client), std::move(changelog), clock);
+                                             std::string changelog, const Clock& clock,
+                                             std::string exchange) {
+  return std::make_unique<TransactionLog>(std::move(client), std::move(changelog), clock,
+                                          std::move(exchange));
 }
 
 }  // namespace bongsu

@@ -49,14 +49,20 @@ class TransactionClient {
   virtual Answer Flush() = 0;
   virtual Answer SendOffsets(EpochId epoch, const Membership& membership,
                              const std::vector<Position>& positions) = 0;
+  // exchange: kafka: the same with offsets that the caller has put together.
+  virtual Answer SendGroupOffsets(const Membership& /*membership*/,
+                                  const std::vector<GroupOffset>& /*offsets*/) {
+    return {Seen::kRefused, "no exchange", false};
+  }
   virtual Answer Commit() = 0;
   // How often EndTxn and TxnOffsetCommit have been written to a socket since Renew.
   virtual uint64_t EndTxnsSent() const = 0;
   virtual uint64_t OffsetCommitsSent() const = 0;
 };
 
-// `changelog`: the topic that Append writes to. `clock` outlives the log.
+// `changelog`: the topic that Append writes to; `exchange`: Send's. `clock` outlives the log.
 std::unique_ptr<EpochLog> MakeTransactionLog(std::unique_ptr<TransactionClient> client,
-                                             std::string changelog, const Clock& clock);
+                                             std::string changelog, const Clock& clock,
+                                             std::string exchange = "");
 
 }  // namespace bongsu

@@ -27,6 +27,11 @@ bool Watermarks::Apply(std::span<const PartitionTime> times, std::span<const Par
   bool moved = false;
   for (const PartitionTime& time : times) {
     PartitionClock& clock = At(time.partition);
+    // After a restart nobody marks the end of an idleness that the checkpoint kept.
+    if (clock.state == PartitionClock::State::kIdle) {
+      clock.state = PartitionClock::State::kActive;
+      moved = true;
+    }
     if (time.newest <= clock.newest) continue;
     clock.newest = time.newest;
     moved = true;

@@ -22,15 +22,6 @@
 
 namespace bongsu {
 
-// What a checkpoint keeps of a partition.
-struct PartitionClock {
-  enum class State : uint8_t { kUnknown, kActive, kIdle, kEnded };
-  State state = State::kUnknown;
-  EventTimeNs newest = kMinEventTime;
-  EventTimeNs floor = kMinEventTime;
-  uint16_t source = 0;
-};
-
 class Watermarks {
  public:
   // `out_of_orderness` has one entry for each source.
@@ -38,6 +29,8 @@ class Watermarks {
   // A partition that the process reads; until it has a record or a mark it holds its source back.
   void AddPartition(PartitionId partition, uint16_t source);
   void Restore(PartitionId partition, const PartitionClock& clock);
+  // What the source's watermark was: it does not go back to what the partitions say by themselves.
+  void RestoreSource(size_t source, EventTimeNs watermark) { source_[source] = watermark; }
   // Applies a batch's news. True when a source's watermark may have moved.
   bool Apply(std::span<const PartitionTime> times, std::span<const PartitionMark> marks);
   // Of all sources.

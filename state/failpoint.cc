@@ -37,6 +37,8 @@ std::string_view FailpointName(Failpoint point) {
       return "epoch_begun";
     case Failpoint::kOutputWritten:
       return "output_written";
+    case Failpoint::kBundleSent:
+      return "bundle_sent";
     case Failpoint::kChangelogWritten:
       return "changelog_written";
     case Failpoint::kFlushed:

@@ -21,6 +21,7 @@ namespace bongsu {
 enum class Failpoint : uint8_t {
   kEpochBegun,        // a transaction has begun; nothing is in it
   kOutputWritten,     // an alert, late or dead-letter record was handed to the producer
+  kBundleSent,        // exchange: kafka: a bundle for a shard was handed to the producer
   kChangelogWritten,  // a shard's bundle was handed to the producer
   kFlushed,           // everything of the epoch is acknowledged, nothing is committed
   kAuthorized,        // the membership was checked
@@ -38,7 +39,7 @@ enum class Failpoint : uint8_t {
   kRestoring,         // a bundle of the changelog is about to be applied
   kRestored,          // the store stands at the end of the log; nothing is read yet
 };
-inline constexpr int kFailpoints = 18;
+inline constexpr int kFailpoints = 19;
 
 // "epoch_begun", ...
 std::string_view FailpointName(Failpoint point);

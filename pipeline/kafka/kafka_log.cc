@@ -153,11 +153,11 @@ absl::StatusOr<std::unique_ptr<ShardLogReader>> KafkaLog::Reader(int partition) 
       std::make_unique<PartitionReader>(*this, partition, start, end));
 }
 
-absl::Status KafkaLog::Trim(const std::map<int, int64_t>& before) {
+absl::Status KafkaLog::TrimTopic(const std::string& topic, const std::map<int, int64_t>& before) {
   if (before.empty()) return absl::OkStatus();
   const KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(before.size())));
   for (const auto& [partition, offset] : before)
-    rd_kafka_topic_partition_list_add(list.get(), topic_.c_str(), partition)->offset = offset;
+    rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition)->offset = offset;
   rd_kafka_DeleteRecords_t* request = rd_kafka_DeleteRecords_new(list.get());
   rd_kafka_queue_t* queue = rd_kafka_queue_new(uncommitted_.get());
   rd_kafka_DeleteRecords(uncommitted_.get(), &request, 1, nullptr, queue);
@@ -165,7 +165,7 @@ absl::Status KafkaLog::Trim(const std::map<int, int64_t>& before) {
   rd_kafka_event_t* event = rd_kafka_queue_poll(queue, kKafkaRequestTimeoutMs);
   absl::Status status = absl::UnavailableError("no answer to DeleteRecords");
   if (event != nullptr) {
-    status = KafkaError(rd_kafka_event_error(event), fmt::format("cannot trim '{}'", topic_));
+    status = KafkaError(rd_kafka_event_error(event), fmt::format("cannot trim '{}'", topic));
     rd_kafka_event_destroy(event);
   }
   rd_kafka_queue_destroy(queue);

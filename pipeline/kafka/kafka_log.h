@@ -39,7 +39,12 @@ class KafkaLog : public LogTopic {
                                                         std::function<absl::Status()> keep_alive);
   int partitions() const override { return partitions_; }
   absl::StatusOr<std::unique_ptr<ShardLogReader>> Reader(int partition) override;
-  [[nodiscard]] absl::Status Trim(const std::map<int, int64_t>& before) override;
+  [[nodiscard]] absl::Status Trim(const std::map<int, int64_t>& before) override {
+    return TrimTopic(topic_, before);
+  }
+  // Of any topic.
+  [[nodiscard]] absl::Status TrimTopic(const std::string& topic,
+                                       const std::map<int, int64_t>& before) override;
 
  private:
   class PartitionReader;

@@ -3,13 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <condition_variable>
-#include <cstring>
 #include <map>
-#include <mutex>
-#include <thread>
 
-#include "pipeline/kafka/kafka_client.h"
+#include "pipeline/kafka/kafka_consumer.h"
 #include "pipeline/kafka/kafka_transaction.h"
 #include "pipeline/logging.h"
 #include "state/check.h"
@@ -21,50 +17,6 @@ namespace {
 constexpr DurationNs kAskAgainNs = kSecondNs;  // for the group's other member
 constexpr int kOwnPollMs = 100;
 constexpr DurationNs kRemindNs = 30 * kSecondNs;  // that we are waiting
-constexpr DurationNs kCloseDeadlineNs = 10 * kSecondNs;
-constexpr size_t kQueueLow = 4 * kBatchRecordsMax;  // records fetched ahead: time for the next
-constexpr DurationNs kWakeFetcherNs = 5 * kMillisecondNs;  // between two wakes
-constexpr int kWakeTimeoutMs = 1;
-constexpr uint32_t kSlackBytes = 64;
-constexpr uintptr_t kPageBytes = 4096;
-
-// Reading a little past a message is safe as long as it stays on the message's last page.
-uint32_t Slack(const rd_kafka_message_t& message) {
-  if (message.len == 0) return 0;
-  const auto last = reinterpret_cast<uintptr_t>(message.payload) + message.len - 1;
-  return (last & (kPageBytes - 1)) + kSlackBytes < kPageBytes ? kSlackBytes : 0;
-}
-
-// The generation in the metadata: librdkafka 2.0.2 has no getter, but its written form, which is
-// made to be read by other processes, begins with a magic and the number.
-absl::StatusOr<int32_t> Generation(rd_kafka_t* handle,
-                                   const rd_kafka_consumer_group_metadata_t& metadata) {
-  constexpr std::string_view kMagic = "CGMDv2:";
-  void* bytes = nullptr;
-  size_t size = 0;
-  rd_kafka_error_t* error = rd_kafka_consumer_group_metadata_write(&metadata, &bytes, &size);
-  if (error != nullptr) {
-    rd_kafka_error_destroy(error);
-    return absl::InternalError("librdkafka does not show the group's generation");
-  }
-  const std::string_view text(static_cast<const char*>(bytes), size);
-  int32_t generation = -1;
-  const bool known =
-      text.substr(0, kMagic.size()) == kMagic && size >= kMagic.size() + sizeof(generation);
-  if (known) std::memcpy(&generation, text.data() + kMagic.size(), sizeof(generation));
-  rd_kafka_mem_free(handle, bytes);
-  if (!known)
-    return absl::InternalError("this librdkafka writes its group metadata in an unknown form");
-  return generation;
-}
-
-struct Messages : BatchHolder {
-  std::vector<rd_kafka_message_t*> messages;
-  ~Messages() override {
-    for (rd_kafka_message_t* message : messages) rd_kafka_message_destroy(message);
-  }
-};
-
 class KafkaSource : public RecordSource {
  public:
   KafkaSource(const Config& config, const Clock& clock) : config_(config), clock_(clock) {}
@@ -123,8 +75,7 @@ class KafkaSource : public RecordSource {
   absl::Status Serve(int wait_ms);
   KafkaList AllPartitions(bool with_offsets) const;
   Partition* Find(const rd_kafka_message_t& message);
-  absl::Status Take(rd_kafka_message_t* message, Messages* messages, Batch* batch);
-  absl::Status OnError(const rd_kafka_message_t& message);
+  absl::Status Take(rd_kafka_message_t* message, KafkaMessages* messages, Batch* batch);
   void End(Partition& partition, Batch* batch);
   void MarkIdle(Batch* batch);
   void WakeFetcher();
@@ -147,34 +98,12 @@ class KafkaSource : public RecordSource {
   uint64_t gaps_ = 0;  // offsets skipped by compaction or transactions
   int64_t ask_again_ns_ = 0;
   int64_t remind_ns_ = 0;
-  int64_t now_ns_ = 0;          // monotonic, as of this poll
-  int64_t woken_ns_ = 0;        // when a fetcher was woken last
-  size_t woken_partition_ = 0;  // by its partition
+  int64_t now_ns_ = 0;  // monotonic, as of this poll
+  FetchWaker waker_;
 };
 
 absl::Status KafkaSource::Open(PartitionTable& partitions) {
-  KafkaCallbacks callbacks;
-  callbacks.opaque = this;
-  callbacks.rebalance = OnRebalance;
-  std::map<std::string, std::string> defaults = {
-      {"session.timeout.ms", "10000"},
-      {"isolation.level", "read_committed"},
-      {"queued.max.messages.kbytes", "16384"},
-      {"allow.auto.create.topics", "false"},
-      {"auto.offset.reset", "error"},
-      {"fetch.wait.max.ms", "100"},
-      {"client.id", config_.application + "-" + config_.instance}};
-  // See WakeFetcher, which does it for older versions.
-  if (rd_kafka_version() >= 0x02020000) defaults["fetch.queue.backoff.ms"] = "10";
-  BONGSU_ASSIGN_OR_RETURN(handle_, MakeHandle(RD_KAFKA_CONSUMER, config_, defaults,
-                                              {{"group.id", config_.application},
-                                               {"group.instance.id", config_.instance},
-                                               {"enable.auto.commit", "false"},
-                                               {"enable.auto.offset.store", "false"},
-                                               {"enable.partition.eof", "true"},
-                                               {"partition.assignment.strategy", "range"}},
-                                              callbacks));
-  rd_kafka_poll_set_consumer(handle_.get());
+  BONGSU_ASSIGN_OR_RETURN(handle_, MakeConsumer(config_, this, OnRebalance));
   queue_.reset(rd_kafka_queue_get_consumer(handle_.get()));
   std::string failures;
   absl::StatusCode code = absl::StatusCode::kOk;
@@ -252,23 +181,9 @@ absl::Status KafkaSource::Place(Partition& partition) {
   return absl::OkStatus();
 }
 
-// With isolation.level=read_committed librdkafka asks for stable offsets: the answer waits for
-// transactions that are still open over them.
 absl::StatusOr<KafkaList> KafkaSource::StableOffsets() {
   KafkaList list = AllPartitions(/*with_offsets=*/false);
-  rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
-  const int64_t deadline = clock_.MonotonicNs() + int64_t{kKafkaRequestTimeoutMs} * kMillisecondNs;
-  do {
-    error = rd_kafka_committed(handle_.get(), list.get(), kKafkaRequestTimeoutMs);
-    // A coordinator that has just started, or moved, is there a moment later.
-    const bool moving = error == RD_KAFKA_RESP_ERR_NOT_COORDINATOR ||
-                        error == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS ||
-                        error == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE ||
-                        error == RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT;
-    if (!moving) break;
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  } while (clock_.MonotonicNs() < deadline);
-  BONGSU_RETURN_IF_ERROR(KafkaError(error, "cannot read the group's committed offsets"));
+  BONGSU_RETURN_IF_ERROR(FetchStableOffsets(handle_.get(), clock_, list.get()));
   return list;
 }
 
@@ -467,8 +382,9 @@ absl::Status KafkaSource::Own(const std::atomic<bool>& stop) {
 absl::Status KafkaSource::Serve(int wait_ms) {
   rd_kafka_message_t* message = rd_kafka_consumer_poll(handle_.get(), wait_ms);
   if (message == nullptr) return absl::OkStatus();
-  const absl::Status status =
-      message->err == RD_KAFKA_RESP_ERR_NO_ERROR ? absl::OkStatus() : OnError(*message);
+  const absl::Status status = message->err == RD_KAFKA_RESP_ERR_NO_ERROR
+                                  ? absl::OkStatus()
+                                  : ConsumerError(handle_.get(), *message);
   rd_kafka_message_destroy(message);
   return status;
 }
@@ -482,14 +398,7 @@ absl::StatusOr<std::shared_ptr<const Membership>> KafkaSource::GetMembership() {
         "the group took our partitions back: what was read since the last "
         "commit is dropped and read again");
   }
-  auto membership = std::make_shared<KafkaMembership>();
-  membership->metadata.reset(rd_kafka_consumer_group_metadata(handle_.get()));
-  if (membership->metadata == nullptr) return absl::AbortedError("not a member of the group");
-  BONGSU_ASSIGN_OR_RETURN(const int32_t generation,
-                          Generation(handle_.get(), *membership->metadata));
-  if (generation < 0)
-    return absl::AbortedError("the group has lost us: brokers would not fence such a commit");
-  return std::shared_ptr<const Membership>(std::move(membership));
+  return MembershipOf(handle_.get());
 }
 
 KafkaSource::Partition* KafkaSource::Find(const rd_kafka_message_t& message) {
@@ -505,39 +414,7 @@ KafkaSource::Partition* KafkaSource::Find(const rd_kafka_message_t& message) {
   return &partitions_[it->second];
 }
 
-absl::Status KafkaSource::OnError(const rd_kafka_message_t& message) {
-  if (message.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) return absl::OkStatus();
-  std::string text = rd_kafka_message_errstr(&message);
-  rd_kafka_resp_err_t error = message.err;
-  if (error == RD_KAFKA_RESP_ERR__FATAL) {
-    char reason[512];
-    error = rd_kafka_fatal_error(handle_.get(), reason, sizeof(reason));
-    return error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID
-               ? KafkaError(error, "reading stopped")
-               : absl::InternalError(fmt::format("reading stopped: {}", reason));
-  }
-  switch (error) {
-    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
-    case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
-      return absl::FailedPreconditionError(
-          fmt::format("{}: the offset is not in the topic any more: {}",
-                      message.rkt != nullptr ? rd_kafka_topic_name(message.rkt) : "", text));
-    case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
-    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-      return KafkaError(error, message.rkt == nullptr
-                                   ? std::string("reading stopped")
-                                   : fmt::format("reading of topic '{}' stopped",
-                                                 rd_kafka_topic_name(message.rkt)));
-    default:
-      LogWarning(
-          fmt::format("kafka: {}", text));  // a lost broker and the like: the library tries again
-      return absl::OkStatus();
-  }
-}
-
-absl::Status KafkaSource::Take(rd_kafka_message_t* message, Messages* messages, Batch* batch) {
+absl::Status KafkaSource::Take(rd_kafka_message_t* message, KafkaMessages* messages, Batch* batch) {
   messages->messages.push_back(message);  // freed with the batch, whatever it is
   Partition* partition = message->rkt != nullptr ? Find(*message) : nullptr;
   if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -547,7 +424,7 @@ absl::Status KafkaSource::Take(rd_kafka_message_t* message, Messages* messages, 
       if (partition->end_offset >= 0 && message->offset >= partition->end_offset)
         End(*partition, batch);
     }
-    return OnError(*message);
+    return ConsumerError(handle_.get(), *message);
   }
   if (partition == nullptr || state_ != State::kOwning || partition->ended) return absl::OkStatus();
   if (message->offset < partition->next_offset) {
@@ -569,7 +446,7 @@ absl::Status KafkaSource::Take(rd_kafka_message_t* message, Messages* messages, 
   record.partition = partition->id;
   record.offset = message->offset;
   record.timestamp_ms = rd_kafka_message_timestamp(message, nullptr);
-  record.slack = Slack(*message);
+  record.slack = SlackOf(*message);
   batch->records.push_back(record);
   partition->next_offset = message->offset + 1;
   partition->at_end = false;
@@ -603,31 +480,15 @@ void KafkaSource::MarkIdle(Batch* batch) {
   }
 }
 
-// librdkafka before 2.2 stops fetching while its queue is full, and looks again only when the
-// broker's thread wakes: up to a second after the queue was drained (confluentinc/librdkafka#2879).
-// Any request to the partition's leader wakes it. Asked for in turn, so that every broker is.
 void KafkaSource::WakeFetcher() {
-  if (state_ != State::kOwning || paused_ || rd_kafka_queue_length(queue_.get()) > kQueueLow)
-    return;
-  const int64_t now = clock_.MonotonicNs();
-  if (now - woken_ns_ < kWakeFetcherNs) return;
-  for (size_t i = 0; i < partitions_.size(); ++i) {
-    woken_partition_ = (woken_partition_ + 1) % partitions_.size();
-    const Partition& partition = partitions_[woken_partition_];
-    if (partition.at_end || partition.ended) continue;
-    int64_t low = 0;
-    int64_t high = 0;
-    // What the last fetch said: is there more?
-    if (rd_kafka_get_watermark_offsets(handle_.get(), partition.topic.c_str(), partition.number,
-                                       &low, &high) != RD_KAFKA_RESP_ERR_NO_ERROR ||
-        partition.next_offset >= high)
-      continue;
-    // The answer is of no interest, nor whether it comes in time.
-    rd_kafka_query_watermark_offsets(handle_.get(), partition.topic.c_str(), partition.number, &low,
-                                     &high, kWakeTimeoutMs);
-    woken_ns_ = now;
-    return;
-  }
+  if (state_ != State::kOwning || paused_) return;
+  waker_.Wake(
+      handle_.get(), queue_.get(), clock_.MonotonicNs(), partitions_.size(),
+      [this](size_t i) -> std::optional<FetchWaker::Place> {
+        const Partition& partition = partitions_[i];
+        if (partition.at_end || partition.ended) return std::nullopt;
+        return FetchWaker::Place{partition.topic.c_str(), partition.number, partition.next_offset};
+      });
 }
 
 absl::Status KafkaSource::Poll(DurationNs wait, Batch* batch) {
@@ -639,7 +500,7 @@ absl::Status KafkaSource::Poll(DurationNs wait, Batch* batch) {
   if (state_ == State::kWaiting) BONGSU_RETURN_IF_ERROR(Join());
   WakeFetcher();
   now_ns_ = clock_.MonotonicNs();
-  auto messages = std::make_unique<Messages>();
+  auto messages = std::make_unique<KafkaMessages>();
   absl::Status status;
   size_t bytes = 0;
   int wait_ms = static_cast<int>(wait / kMillisecondNs);
@@ -708,31 +569,11 @@ absl::Status KafkaSource::SetBackpressure(bool on) {
   return KafkaError(error, on ? "cannot pause the partitions" : "cannot resume the partitions");
 }
 
-// Leaving the group can hang in librdkafka; everything is committed by now, so that a deadline
-// harms nothing.
 absl::Status KafkaSource::Close() {
   if (closed_ || handle_ == nullptr) return absl::OkStatus();
   closed_ = true;
-  struct Done {
-    std::mutex mutex;
-    std::condition_variable changed;
-    bool done = false;
-  };
-  auto done = std::make_shared<Done>();
   queue_.reset();
-  rd_kafka_t* handle = handle_.release();
-  std::thread([done, handle] {
-    rd_kafka_consumer_close(handle);
-    rd_kafka_destroy_flags(handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    std::lock_guard lock(done->mutex);
-    done->done = true;
-    done->changed.notify_all();
-  }).detach();
-  std::unique_lock lock(done->mutex);
-  if (!done->changed.wait_for(lock, std::chrono::nanoseconds(kCloseDeadlineNs),
-                              [&] { return done->done; })) {
-    LogWarning("leaving the consumer group took too long; its session will time out");
-  }
+  CloseConsumer(std::move(handle_));
   return absl::OkStatus();
 }
 

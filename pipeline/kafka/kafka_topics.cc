@@ -280,6 +280,16 @@ std::vector<TopicNeed> NeededTopics(const Config& config, uint16_t shards) {
                           {"retention.bytes", "-1"},
                           {"message.timestamp.type", "CreateTime"}};
     changelog.internal = true;
+    if (config.exchange == ExchangeMode::kKafka) {
+      TopicNeed exchange;
+      exchange.name = config.exchange_topic();
+      exchange.purpose = "the exchange between instances";
+      exchange.partitions = shards;
+      // What was read is deleted by the shard's owner; nothing else may delete it.
+      exchange.settings = changelog.settings;
+      exchange.internal = true;
+      needs.push_back(std::move(exchange));
+    }
     needs.push_back(std::move(changelog));
   }
   return needs;

@@ -104,6 +104,8 @@ class KafkaTransaction : public TransactionClient {
   Answer Flush() override { return Delivered(producer_->Flush()); }
   Answer SendOffsets(EpochId epoch, const Membership& membership,
                      const std::vector<Position>& positions) override;
+  Answer SendGroupOffsets(const Membership& membership,
+                          const std::vector<GroupOffset>& offsets) override;
   Answer Commit() override {
     return Asked(rd_kafka_commit_transaction(producer_->handle(), kCallTimeoutMs));
   }
@@ -151,19 +153,28 @@ TransactionClient::Answer KafkaTransaction::Delivered(const absl::Status& status
 
 TransactionClient::Answer KafkaTransaction::SendOffsets(EpochId epoch, const Membership& membership,
                                                         const std::vector<Position>& positions) {
-  const auto& member = static_cast<const KafkaMembership&>(membership);
-  KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(positions.size())));
+  std::vector<GroupOffset> offsets;
   const std::string metadata = MetadataOfEpoch(epoch);
   for (const Position& position : positions) {
     if (position.next_offset < 0) continue;
     const PartitionInfo& info = partitions_.Get(position.partition);
     if (info.topic.empty()) continue;
+    offsets.push_back({info.topic, info.partition, position.next_offset, metadata});
+  }
+  return SendGroupOffsets(membership, offsets);
+}
+
+TransactionClient::Answer KafkaTransaction::SendGroupOffsets(
+    const Membership& membership, const std::vector<GroupOffset>& offsets) {
+  const auto& member = static_cast<const KafkaMembership&>(membership);
+  KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(offsets.size())));
+  for (const GroupOffset& offset : offsets) {
     rd_kafka_topic_partition_t* one =
-        rd_kafka_topic_partition_list_add(list.get(), info.topic.c_str(), info.partition);
-    one->offset = position.next_offset;
+        rd_kafka_topic_partition_list_add(list.get(), offset.topic.c_str(), offset.partition);
+    one->offset = offset.offset;
     // librdkafka frees it with the list.
-    one->metadata = strdup(metadata.c_str());
-    one->metadata_size = metadata.size();
+    one->metadata = strdup(offset.metadata.c_str());
+    one->metadata_size = offset.metadata.size();
   }
   return Asked(rd_kafka_send_offsets_to_transaction(producer_->handle(), list.get(),
                                                     member.metadata.get(), kCallTimeoutMs));

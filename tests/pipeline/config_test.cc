@@ -58,11 +58,6 @@ sinks: {alerts: {file: a.jsonl, topic: t}}
   }
 }
 
-TEST(Config, WhatIsNotBuiltIsRefusedByName) {
-  EXPECT_NE(Problems(Good() + "exchange: kafka\n").find("'exchange: kafka' is not supported yet"),
-            std::string::npos);
-}
-
 TEST(Config, ExactlyOnceNeedsOneKindOfInputAndOutput) {
   const std::string kafka = R"(application: soc
 kafka: {bootstrap.servers: b}
@@ -76,6 +71,12 @@ sources:
   EXPECT_NE(Problems(kafka + kSinks).find("files and Kafka together cannot be exactly_once"),
             std::string::npos);
   EXPECT_EQ(Problems(kafka + kSinks + "delivery: at_least_once\n"), "");
+  EXPECT_EQ(Problems(kafka + "sinks: {alerts: {topic: a}}\nexchange: kafka\n"), "");
+  for (const std::string& wrong :
+       {kafka + kSinks + "delivery: at_least_once\nexchange: kafka\n",
+        kafka + "sinks: {alerts: {topic: a}}\ndelivery: at_least_once\nexchange: kafka\n"})
+    EXPECT_NE(Problems(wrong).find("'exchange: kafka' needs Kafka on all sides"),
+              std::string::npos);
 }
 
 TEST(Config, ATopicIsReadByOneSourceAndNeverWrittenToAsWell) {

@@ -1,0 +1,180 @@
+#include "pipeline/kafka/kafka_registry.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <thread>
+
+#include "pipeline/kafka/kafka_log.h"
+#include "pipeline/kafka/kafka_producer.h"
+#include "pipeline/kafka/kafka_transaction.h"
+#include "pipeline/logging.h"
+#include "state/status_macros.h"
+
+namespace bongsu {
+namespace {
+
+using Json = nlohmann::json;
+constexpr int kVersion = 1;
+constexpr int kTriesMax = 50;
+constexpr int kCallTimeoutMs = 10'000;
+
+// The newest record; none: nobody has written one.
+absl::StatusOr<std::optional<Registry>> ReadNewest(KafkaLog& log, int partition) {
+  BONGSU_ASSIGN_OR_RETURN(const std::unique_ptr<ShardLogReader> reader, log.Reader(partition));
+  BONGSU_RETURN_IF_ERROR(reader->Seek(reader->start()));
+  std::optional<std::string> newest;
+  while (true) {
+    int64_t offset = 0;
+    std::string_view bytes;
+    BONGSU_ASSIGN_OR_RETURN(const bool more, reader->Next(&offset, &bytes));
+    if (!more) break;
+    newest = std::string(bytes);
+  }
+  if (!newest.has_value()) return std::optional<Registry>();
+  BONGSU_ASSIGN_OR_RETURN(Registry registry, DecodeRegistry(*newest));
+  return std::optional<Registry>(std::move(registry));
+}
+
+// Aborted: somebody else was at it.
+absl::Status Call(rd_kafka_error_t* error, const char* what) {
+  if (error == nullptr) return absl::OkStatus();
+  const rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+  const bool again = rd_kafka_error_is_retriable(error) != 0 ||
+                     rd_kafka_error_txn_requires_abort(error) != 0 ||
+                     code == RD_KAFKA_RESP_ERR__FENCED || code == RD_KAFKA_RESP_ERR__TIMED_OUT ||
+                     code == RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH;
+  const std::string text = fmt::format("{}: {}", what, rd_kafka_error_string(error));
+  rd_kafka_error_destroy(error);
+  return again ? absl::AbortedError(text) : KafkaError(code, text);
+}
+
+}  // namespace
+
+std::string EncodeRegistry(const Registry& registry) {
+  Json json;
+  json["registry"] = kVersion;
+  json["hash_seed"] = registry.hash_seed;
+  json["plan_version"] = registry.plan_version;
+  json["plan"] = registry.plan;
+  json["partitions"] = Json::array();
+  for (const PartitionInfo& info : registry.partitions) {
+    json["partitions"].push_back({{"id", info.id},
+                                  {"source", info.source},
+                                  {"topic", info.topic},
+                                  {"partition", info.partition}});
+  }
+  return json.dump();
+}
+
+absl::StatusOr<Registry> DecodeRegistry(std::string_view record) {
+  // The library throws on wrong types: this is its one adapter.
+  try {
+    const Json json = Json::parse(record);
+    if (!json.contains("registry")) {
+      return absl::FailedPreconditionError(
+          "the application has run with exchange: in_process, and its state is one instance's: go "
+          "on with that, or start with another application name");
+    }
+    if (json.at("registry").get<int>() > kVersion) {
+      return absl::FailedPreconditionError(
+          fmt::format("another instance runs a newer bongsu (registry version {}, known: {}): run "
+                      "that version here too",
+                      json.at("registry").get<int>(), kVersion));
+    }
+    Registry registry;
+    registry.hash_seed = json.at("hash_seed").get<uint64_t>();
+    registry.plan_version = json.at("plan_version").get<uint64_t>();
+    registry.plan = json.at("plan").get<std::vector<std::string>>();
+    for (const Json& one : json.at("partitions")) {
+      PartitionInfo info;
+      info.id = one.at("id").get<PartitionId>();
+      info.source = one.at("source").get<std::string>();
+      info.topic = one.at("topic").get<std::string>();
+      info.partition = one.at("partition").get<int32_t>();
+      info.identity = info.source + std::string(1, '\0') + info.topic + std::string(1, '\0') +
+                      std::to_string(info.partition);
+      registry.partitions.push_back(std::move(info));
+    }
+    return registry;
+  } catch (const Json::exception& error) {
+    return absl::DataLossError(fmt::format("the registry does not parse: {}", error.what()));
+  }
+}
+
+bool Extend(const std::vector<PartitionInfo>& partitions, const std::vector<std::string>& plan,
+            Registry* registry) {
+  bool changed = false;
+  if (registry->plan_version == 0) {
+    std::random_device random;
+    registry->hash_seed = uint64_t{random()} << 32 | random();
+  }
+  for (const PartitionInfo& wanted : partitions) {
+    const bool known =
+        std::any_of(registry->partitions.begin(), registry->partitions.end(),
+                    [&](const PartitionInfo& info) { return info.identity == wanted.identity; });
+    if (known) continue;
+    registry->partitions.push_back(wanted);
+    registry->partitions.back().id = static_cast<PartitionId>(registry->partitions.size() - 1);
+    changed = true;
+  }
+  if (registry->plan_version == 0 || registry->plan != plan) {
+    registry->plan = plan;
+    ++registry->plan_version;
+    changed = true;
+  }
+  return changed;
+}
+
+absl::StatusOr<Registry> AgreeOnRegistry(const Config& config,
+                                         const std::vector<PartitionInfo>& partitions,
+                                         const std::vector<std::string>& plan,
+                                         const std::atomic<bool>& stop) {
+  const int at = config.state.shards;
+  BONGSU_ASSIGN_OR_RETURN(const std::unique_ptr<KafkaLog> log, KafkaLog::Open(config, stop, {}));
+  if (log->partitions() != at + 1) {
+    return absl::FailedPreconditionError(
+        fmt::format("topic '{}' has {} partitions, not {} (state.shards and one more): shards are "
+                    "fixed once the topic exists. Use the old value, or another application name",
+                    ChangelogTopic(config), log->partitions(), at + 1));
+  }
+  absl::Status last;
+  for (int tries = 0; tries < kTriesMax && !stop.load(); ++tries) {
+    BONGSU_ASSIGN_OR_RETURN(std::optional<Registry> found, ReadNewest(*log, at));
+    Registry registry = found.value_or(Registry());
+    if (!Extend(partitions, plan, &registry)) return registry;
+    if (registry.partitions.size() > kPartitionsMax)
+      return absl::ResourceExhaustedError("more than 65536 source partitions");
+    if (tries > 0) std::this_thread::sleep_for(std::chrono::milliseconds(100 + tries * 20));
+    BONGSU_ASSIGN_OR_RETURN(
+        const std::unique_ptr<KafkaProducer> producer,
+        KafkaProducer::Make(config, {{"transactional.id", config.application + "-registry"},
+                                     {"transaction.timeout.ms", "15000"}}));
+    last = Call(rd_kafka_init_transactions(producer->handle(), kCallTimeoutMs), "the registry");
+    if (last.ok()) {
+      // Now nobody else adds: what is there counts.
+      BONGSU_ASSIGN_OR_RETURN(found, ReadNewest(*log, at));
+      registry = found.value_or(Registry());
+      if (!Extend(partitions, plan, &registry)) return registry;
+      last = Call(rd_kafka_begin_transaction(producer->handle()), "the registry");
+    }
+    if (last.ok()) {
+      last = producer->Produce(ChangelogTopic(config), {}, EncodeRegistry(registry), {at, nullptr});
+      if (last.ok()) last = producer->Flush();
+      if (last.ok())
+        last =
+            Call(rd_kafka_commit_transaction(producer->handle(), kCallTimeoutMs), "the registry");
+      if (last.ok()) return registry;
+    }
+    // Fenced, or unknown: the partition tells. What no repetition changes ends it.
+    if (absl::IsPermissionDenied(last) || absl::IsNotFound(last)) return last;
+    LogDebug(fmt::format("agreeing with the other instances: {}", std::string(last.message())));
+  }
+  if (stop.load()) return absl::CancelledError("stopped");
+  return last.ok() ? absl::UnavailableError("the instances do not agree") : last;
+}
+
+}  // namespace bongsu

@@ -1,0 +1,171 @@
+"""exchange: kafka, on a real broker: one, two and three instances find exactly what one in_process instance
+finds on the same topics, whatever comes and goes; and others pause for a rebalance at most a second.
+"""
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+
+from cluster import *
+
+work = work_folder("exchange")
+broker = Broker(work, 21492)
+KILLS = int(os.environ.get("BONGSU_KILLS", 8))
+RUNNING = []
+POINTS = ("bundle_sent", "offsets_sent", "end_txn_sent", "committed", "merged")
+
+
+class Shared(Application):
+    """An application whose instances share the work."""
+
+    def __init__(self, name, **config):
+        super().__init__(work, broker, name, extra="exchange: kafka\nthreads: 1\n")
+        self.config_of = config
+        self.processes = {}
+        RUNNING.append(self)
+
+    def config(self, instance="one", **other):
+        return super().config(instance, **{**self.config_of, **other})
+
+    def begin(self, *instances, **environment):
+        for instance in instances:
+            self.processes[instance] = self.start(instance, **environment)
+
+    def kill(self, instance, how=signal.SIGKILL):
+        process = self.processes.pop(instance)
+        process.send_signal(how)
+        return process.wait(60)
+
+    def await_end(self, seconds=240):
+        """Every instance comes to the end of the topics by itself."""
+        end = time.time() + seconds
+        for instance, process in list(self.processes.items()):
+            try:
+                status = process.wait(timeout=max(1, end - time.time()))
+            except subprocess.TimeoutExpired:
+                self.kill_all()
+                need(False, f"{self.name}: instance {instance} has no end; see {self.log(instance)}")
+            need(status == 0, f"{self.name}: instance {instance} ended with {status}; see {self.log(instance)}")
+        self.processes.clear()
+
+    def kill_all(self):
+        for instance in list(self.processes):
+            self.kill(instance)
+
+    def text(self, instance):
+        with open(self.log(instance), errors="replace") as log:
+            return log.read()
+
+def instances_agree(expected, count):
+    application = Shared(f"shared-{count}")
+    application.create_topics()
+    application.begin(*[f"i{n}" for n in range(count)])
+    application.await_end()
+    print(f"{count} instance(s): {len(same(application, expected))} incidents equal", flush=True)
+
+
+def assigned(application, instance):
+    """What the group last gave to an instance: (partitions, shards, kept, gained), and how often it gave."""
+    found = re.findall(r"assigned (\d+) source partitions and (\d+) shards: (\d+) shards kept, (\d+) gained",
+                       application.text(instance))
+    return tuple(int(n) for n in found[-1]) if found else None, len(found)
+
+
+def owned(application, *instances, starts=()):
+    """The instances read all shards between them; `starts`: how often an instance must have begun."""
+    total = 0
+    for instance in instances:
+        text = application.text(instance)
+        begun = len(re.findall(r"info: (?:starting with|resuming)", text))
+        last = re.findall(r"info: (starting with|resuming|assigned|reading)[^\n]*", text)
+        shards = re.findall(r"info: reading \d+ source partitions and (\d+) shards", text)
+        if not last or last[-1] != "reading" or begun < dict(starts).get(instance, 1):
+            return False
+        total += int(shards[-1])
+    return total == 16
+
+
+def comes_and_goes():
+    """Logs arrive while instances are killed, stopped, added and lost for good."""
+    application = Shared("churn", until_end=False, epoch="100ms")
+    application.create_topics()
+    truth = os.path.join(work, "churn-truth.jsonl")
+    for topic, partitions in (("logs.firewall", 4), ("logs.endpoint", 3)):
+        broker.topic(topic, partitions)
+    load = start([LOADGEN, "--kafka", broker.address, "--topics", "logs.firewall,logs.endpoint", "--truth", truth,
+                  "--events", "500000", "--limit-rate", "10000", "--stories", "60", "--seed", str(SEED % 1000)],
+                 os.path.join(work, "load.log"))
+    application.begin("a", "b", "c")
+    wait_for("three instances share the work", lambda: owned(application, "a", "b", "c"))
+    # Killed, and back within its session: nobody else notices.
+    before = {name: assigned(application, name)[1] for name in "ac"}
+    application.kill("b")
+    application.begin("b")
+    wait_for("b is back", lambda: owned(application, "a", "b", "c", starts={"b": 2}))
+    need(before == {name: assigned(application, name)[1] for name in "ac"}, "others were disturbed by a quick restart")
+    # A fourth: the others give some away and keep the rest.
+    application.begin("d")
+    wait_for("d has a part", lambda: owned(application, "a", "b", "c", "d"))
+    need(assigned(application, "a")[0][2] > 0, "a kept nothing when d came")
+    # Stopped cleanly, and back with its disk.
+    need(application.kill("c", signal.SIGTERM) == 0, f"c did not stop cleanly; see {application.log('c')}")
+    application.begin("c")
+    wait_for("c is back", lambda: owned(application, "a", "b", "c", "d", starts={"c": 2}))
+    # Gone for good, in the middle of its work: the others take over and speak for its partitions.
+    application.kill("d")
+    wait_for("d's part is taken over", lambda: owned(application, "a", "b", "c"), seconds=90)
+    need(load.wait(120) == 0, "the load generator failed")
+    for name in "abc":
+        need(application.kill(name, signal.SIGTERM) == 0, f"{name} did not stop cleanly; see {application.log(name)}")
+    pauses = [int(ms) for name in "abcd" for ms in re.findall(r"paused for (\d+) ms", application.text(name))]
+    print(f"pauses of a rebalance in ms: {sorted(pauses)}", flush=True)
+    base = Application(work, broker, "churn-base")
+    base.create_topics()
+    base.finish()
+    expected = base.incidents()
+    application.config_of = {"epoch": "100ms"}
+    application.begin("a", "b", "c")
+    application.await_end()
+    late = sum(len(broker.read_committed(f"{name}.late")) for name in ("churn", "churn-base"))
+    need(late == 0, f"{late} events were called late")
+    print(f"came and went: {len(same(application, expected))} incidents equal", flush=True)
+
+
+def killed_at_points(expected):
+    """kill -9 at the points of an epoch, one of two instances, again and again."""
+    for point in POINTS:
+        application = Shared("at-" + point.replace("_", "-"))
+        application.create_topics()
+        application.begin("a")
+        application.begin("b", BONGSU_FAILPOINT=f"{point}:{random.randint(1, 3)}")
+        process = application.processes.pop("b")
+        status = process.wait(timeout=120)
+        need(status in (0, -signal.SIGKILL), f"{point}: b ended with {status}; see {application.log('b')}")
+        application.begin("b")
+        application.await_end()
+        print(f"{point} ({'killed' if status else 'not reached'}): {len(same(application, expected))} incidents equal", flush=True)
+
+
+def main():
+    broker.start()
+    comes_and_goes()
+    base = Application(work, broker, "base")
+    base.create_topics()
+    base.finish()
+    expected = base.incidents()
+    need(len(expected) > 10, f"only {len(expected)} incidents to compare with")
+    for count in (1, 2, 3):
+        instances_agree(expected, count)
+    killed_at_points(expected)
+    print("passed")
+
+
+try:
+    main()
+finally:
+    for application in RUNNING:
+        application.kill_all()
+    broker.stop()

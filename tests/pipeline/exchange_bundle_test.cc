@@ -1,0 +1,173 @@
+// The bundles of the exchange: what goes in comes out, and nothing damaged comes out.
+#include "pipeline/exchange_bundle.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "pipeline/config.h"
+
+namespace bongsu {
+namespace {
+
+constexpr char kYaml[] = R"(
+application: t
+sources:
+  - {name: fw, topics: [fw], format: {time: [{path: t, as: epoch_s}]}}
+  - {name: ep, topics: [ep], format: {time: [{path: t, as: epoch_s}]}}
+operators:
+  - name: first
+    type: interval_join
+    left: {source: fw, key: ip}
+    right: {source: ep, key: ip}
+    within: {before: 2s, after: 3s}
+  - name: second
+    type: interval_join
+    left: {source: first, key: left.ip}
+    right: {source: ep, key: ip}
+    within: {before: 0s, after: 0s}
+sinks: {alerts: {topic: alerts}, late: {topic: late}, dead_letter: {topic: dead}}
+kafka: {bootstrap.servers: "localhost:1"}
+exchange: kafka
+state: {path: /tmp/t}
+)";
+
+Config Parse() {
+  OperatorRegistry registry;
+  RegisterAllOperators(registry);
+  Diagnostics diagnostics;
+  std::optional<Config> config = ParseConfig(kYaml, "t.yaml", registry, diagnostics);
+  EXPECT_TRUE(config.has_value()) << diagnostics.Text();
+  return *std::move(config);
+}
+
+class ExchangeBundleTest : public ::testing::Test {
+ protected:
+  ExchangeBundleTest() : config_(Parse()), plan_(MakePlan(config_)) {}
+
+  std::string Text(std::mt19937_64& random, size_t most) {
+    std::string text(random() % (most + 1), '\0');
+    for (char& c : text) c = static_cast<char>(random());
+    return text;
+  }
+
+  Config config_;
+  Plan plan_;
+};
+
+TEST_F(ExchangeBundleTest, WhatGoesInComesOut) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE(fmt::format("seed {}", seed));
+  std::mt19937_64 random(seed);
+  BundleWriter writer(plan_, 7);
+  for (int round = 0; round < 50; ++round) {
+    struct Sent {
+      uint16_t op;
+      Input input;
+      std::string key, payload;
+    };
+    std::vector<Sent> sent(random() % 40);
+    std::vector<std::pair<PartitionId, PartitionClock>> clocks(random() % 10);
+    std::vector<std::tuple<uint16_t, ShardId, EventTimeNs>> results(random() % 10);
+    for (Sent& one : sent) {
+      one.op = static_cast<uint16_t>(random() % 2);
+      one.key = Text(random, 300);
+      one.payload = Text(random, 3000);
+      one.input = {static_cast<EventTimeNs>(random()), random(), static_cast<uint8_t>(random() % 3),
+                   one.key, one.payload};
+      writer.AddInput(one.op, one.input);
+    }
+    for (auto& [partition, clock] : clocks) {
+      partition = static_cast<PartitionId>(random());
+      clock.state = static_cast<PartitionClock::State>(random() % 4);
+      clock.newest = static_cast<EventTimeNs>(random());
+      clock.floor = kMinEventTime;
+      writer.AddClock(partition, clock);
+    }
+    for (auto& [op, from, watermark] : results) {
+      op = static_cast<uint16_t>(random() % 2);
+      from = static_cast<ShardId>(random());
+      watermark = random() % 2 == 0 ? kMaxEventTime : static_cast<EventTimeNs>(random());
+      writer.AddResult(op, from, watermark);
+    }
+    EXPECT_EQ(writer.empty(), sent.empty() && clocks.empty() && results.empty());
+    const std::string bytes = writer.Finish();
+    EXPECT_TRUE(writer.empty());
+    ExchangeBundle bundle;
+    const absl::Status status = ReadExchangeBundle(bytes, &bundle);
+    ASSERT_TRUE(status.ok()) << std::string(status.message());
+    EXPECT_EQ(bundle.plan_version, 7u);
+    ASSERT_EQ(bundle.inputs.size(), sent.size());
+    for (size_t i = 0; i < sent.size(); ++i) {
+      const Input& got = bundle.inputs[i].input;
+      EXPECT_EQ(bundle.operators[bundle.inputs[i].op].name,
+                plan_.operators[sent[i].op].spec->rule().name);
+      EXPECT_EQ(bundle.operators[bundle.inputs[i].op].hash,
+                plan_.operators[sent[i].op].spec->semantic_hash());
+      EXPECT_EQ(std::tie(got.time, got.seq, got.port, got.key, got.payload),
+                std::tie(sent[i].input.time, sent[i].input.seq, sent[i].input.port,
+                         sent[i].input.key, sent[i].input.payload));
+    }
+    ASSERT_EQ(bundle.clocks.size(), clocks.size());
+    for (size_t i = 0; i < clocks.size(); ++i) {
+      EXPECT_EQ(bundle.clocks[i].partition, clocks[i].first);
+      EXPECT_EQ(bundle.clocks[i].clock.state, clocks[i].second.state);
+      EXPECT_EQ(bundle.clocks[i].clock.newest, clocks[i].second.newest);
+      EXPECT_EQ(bundle.clocks[i].clock.floor, clocks[i].second.floor);
+    }
+    ASSERT_EQ(bundle.results.size(), results.size());
+    for (size_t i = 0; i < results.size(); ++i) {
+      EXPECT_EQ(bundle.results[i].from, std::get<1>(results[i]));
+      EXPECT_EQ(bundle.results[i].watermark, std::get<2>(results[i]));
+    }
+  }
+}
+
+TEST_F(ExchangeBundleTest, EveryDamagedByteIsNoticed) {
+  BundleWriter writer(plan_, 1);
+  writer.AddInput(0, {5, 6, 1, "key", "payload"});
+  writer.AddClock(3, {PartitionClock::State::kIdle, 10, 20, 0});
+  writer.AddResult(0, 4, 30);
+  const std::string bytes = writer.Finish();
+  ExchangeBundle bundle;
+  for (size_t at = 0; at < bytes.size(); ++at) {
+    std::string damaged = bytes;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x10);
+    EXPECT_FALSE(ReadExchangeBundle(damaged, &bundle).ok()) << at;
+    EXPECT_FALSE(ReadExchangeBundle(bytes.substr(0, at), &bundle).ok()) << at;
+  }
+}
+
+TEST_F(ExchangeBundleTest, ASetEndsBundlesAtTheirBound) {
+  BundleSet set(plan_, 1, 4);
+  const std::string payload(10'000, 'x');
+  constexpr int kInputs = 200;
+  for (int i = 0; i < kInputs; ++i) set.Put(0, 2, {i, 0, 0, "k", payload});
+  const std::string huge(kBundleBytesMax + 1, 'y');
+  set.Put(0, 3, {1, 0, 0, "k", huge});
+  std::vector<ShardRecord> records;
+  set.TakeFull(&records);
+  EXPECT_EQ(records.size(), 3u);
+  set.Finish(&records);
+  int inputs = 0;
+  for (const ShardRecord& record : records) {
+    ExchangeBundle bundle;
+    ASSERT_TRUE(ReadExchangeBundle(record.bytes, &bundle).ok());
+    if (record.shard == 3) {
+      EXPECT_EQ(bundle.inputs.size(), 1u);
+      continue;
+    }
+    EXPECT_EQ(record.shard, 2);
+    EXPECT_LE(record.bytes.size(), kBundleBytesMax + 256);
+    for (const auto& row : bundle.inputs) EXPECT_EQ(row.input.time, inputs++);
+  }
+  EXPECT_EQ(inputs, kInputs);
+  records.clear();
+  set.Finish(&records);
+  EXPECT_TRUE(records.empty());
+}
+
+}  // namespace
+}  // namespace bongsu

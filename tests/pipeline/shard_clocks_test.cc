@@ -1,0 +1,234 @@
+// The clocks of a shard against an obvious oracle: a simulation of instances that own source
+// partitions, send bundles at their own pace, die, and are replaced from the committed clock.
+#include "pipeline/shard_clocks.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <optional>
+#include <random>
+
+namespace bongsu {
+namespace {
+
+constexpr DurationNs kBound = 5 * kSecondNs;  // out_of_orderness
+constexpr char kYaml[] = R"(
+application: t
+sources:
+  - name: fw
+    topics: [fw]
+    format: {time: [{path: t, as: epoch_s}]}
+    time: {out_of_orderness: 5s}
+  - name: ep
+    topics: [ep]
+    format: {time: [{path: t, as: epoch_s}]}
+    time: {out_of_orderness: 5s}
+operators:
+  - name: first
+    type: interval_join
+    left: {source: fw, key: ip}
+    right: {source: ep, key: ip}
+    within: {before: 2s, after: 3s}
+  - name: second
+    type: interval_join
+    left: {source: first, key: left.ip}
+    right: {source: ep, key: ip}
+    within: {before: 0s, after: 0s}
+sinks: {alerts: {topic: alerts}, late: {topic: late}, dead_letter: {topic: dead}}
+kafka: {bootstrap.servers: "localhost:1"}
+exchange: kafka
+state: {path: /tmp/t}
+)";
+using State = PartitionClock::State;
+
+class ShardClocksTest : public ::testing::Test {
+ protected:
+  ShardClocksTest() : config_(Parse()), plan_(MakePlan(config_)) {}
+  static Config Parse() {
+    OperatorRegistry registry;
+    RegisterAllOperators(registry);
+    Diagnostics diagnostics;
+    std::optional<Config> config = ParseConfig(kYaml, "t.yaml", registry, diagnostics);
+    EXPECT_TRUE(config.has_value()) << diagnostics.Text();
+    return *std::move(config);
+  }
+  // Partitions 0..2 are fw's, 3..4 ep's.
+  static uint16_t SourceOf(PartitionId partition) { return partition < 3 ? 0 : 1; }
+  static constexpr PartitionId kPartitions = 5;
+  static constexpr uint16_t kShards = 3;
+  ShardClocks Make() {
+    ShardClocks clocks(config_, plan_, kShards);
+    for (PartitionId id = 0; id < kPartitions; ++id) clocks.Know(id, SourceOf(id));
+    return clocks;
+  }
+  std::vector<EventTimeNs> Ports(const ShardClocks& clocks, size_t op) {
+    std::vector<EventTimeNs> ports;
+    clocks.Ports(op, &ports);
+    return ports;
+  }
+  static PartitionClock Clock(State state, EventTimeNs newest, EventTimeNs floor = kMinEventTime) {
+    PartitionClock clock;
+    clock.state = state;
+    clock.newest = newest;
+    clock.floor = floor;
+    return clock;
+  }
+
+  Config config_;
+  Plan plan_;
+};
+
+// What a shard knows is what the owners of the partitions committed, in whichever order bundles of
+// different partitions arrive, and whoever sent them.
+TEST_F(ShardClocksTest, EqualsTheMinimumOfWhatOwnersHaveSaid) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE(fmt::format("seed {}", seed));
+  std::mt19937_64 random(seed);
+  for (int run = 0; run < 200; ++run) {
+    std::optional<ShardClocks> held(Make());
+    ShardClocks& clocks = *held;
+    // The oracle: of each partition the last clock, and of each source the highest minimum so far.
+    std::vector<PartitionClock> truth(kPartitions, Clock(State::kActive, kMinEventTime));
+    std::vector<EventTimeNs> source(2, kMinEventTime);
+    std::vector<EventTimeNs> results(kShards, kMinEventTime);
+    // Of each partition what its owners committed and the shard has not read: news of one partition
+    // stay in order, those of several do not.
+    std::vector<std::deque<PartitionClock>> sent(kPartitions);
+    std::vector<PartitionClock> owner = truth;
+    for (int step = 0; step < 300; ++step) {
+      const auto id = static_cast<PartitionId>(random() % kPartitions);
+      switch (random() % 8) {
+        case 0:
+        case 1:
+        case 2: {  // an epoch of the partition's owner
+          PartitionClock& clock = owner[id];
+          if (clock.state == State::kEnded) break;
+          const auto what = random() % 20;
+          if (what == 0) {
+            clock.state = State::kIdle;
+          } else if (what == 1 && step > 200) {
+            clock.state = State::kEnded;
+          } else if (what == 2 && clock.state == State::kIdle) {
+            clock.floor = std::max<EventTimeNs>(clock.floor, step * kSecondNs);
+          } else {
+            clock.state = State::kActive;
+            const EventTimeNs time =
+                step * kSecondNs - static_cast<EventTimeNs>(random() % 4) * kSecondNs;
+            clock.newest = std::max(clock.newest, time);
+          }
+          sent[id].push_back(clock);
+          break;
+        }
+        case 3:  // it dies; the next one begins at the committed clock, and says it again
+          ASSERT_TRUE(ClockOfText(ClockText(owner[id]), &owner[id]));
+          sent[id].push_back(owner[id]);
+          break;
+        case 4: {  // results of a shard
+          const auto from = static_cast<ShardId>(random() % kShards);
+          results[from] = std::max<EventTimeNs>(results[from], step * kSecondNs);
+          clocks.ApplyResult(0, from, results[from]);
+          break;
+        }
+        case 5: {  // the shard moves: its next owner knows what the last one knew
+          const std::string row = clocks.Encode();
+          held.emplace(Make());
+          ASSERT_TRUE(clocks.Restore(row).ok());
+          break;
+        }
+        default: {
+          if (sent[id].empty()) break;
+          truth[id] = sent[id].front();
+          sent[id].pop_front();
+          clocks.Apply(id, SourceOf(id), truth[id]);
+          clocks.Refresh();
+        }
+      }
+      for (size_t s = 0; s < 2; ++s) {
+        EventTimeNs lowest = kMaxEventTime;
+        EventTimeNs floor = kMinEventTime;
+        bool active = false;
+        bool idle = false;
+        for (PartitionId p = 0; p < kPartitions; ++p) {
+          if (SourceOf(p) != s || truth[p].state == State::kEnded) continue;
+          if (truth[p].state == State::kIdle) {
+            idle = true;
+            floor = std::max(floor, truth[p].floor);
+            continue;
+          }
+          active = true;
+          lowest = std::min(lowest, std::max(AddTime(truth[p].newest, -kBound), truth[p].floor));
+        }
+        const EventTimeNs now = active ? lowest : idle ? floor : kMaxEventTime;
+        source[s] = std::max(source[s], now);
+      }
+      ASSERT_EQ(Ports(clocks, 0), (std::vector<EventTimeNs>{source[0], source[1]})) << step;
+      ASSERT_EQ(Ports(clocks, 1)[0], *std::min_element(results.begin(), results.end())) << step;
+    }
+  }
+}
+
+// Nothing is late because another instance was slow: what nobody has spoken for yet holds.
+TEST_F(ShardClocksTest, AKnownPartitionHoldsItsSourceUntilItsFirstNews) {
+  ShardClocks clocks = Make();
+  for (PartitionId id = 0; id < 2; ++id)
+    clocks.Apply(id, 0, Clock(State::kActive, 100 * kSecondNs));
+  clocks.Refresh();
+  EXPECT_EQ(Ports(clocks, 0)[0], kMinEventTime);
+  clocks.Apply(2, 0, Clock(State::kIdle, kMinEventTime));  // an empty one
+  clocks.Refresh();
+  EXPECT_EQ(Ports(clocks, 0)[0], 95 * kSecondNs);
+}
+
+TEST_F(ShardClocksTest, AnIdlePartitionWakesWithItsFirstEvent) {
+  ShardClocks clocks = Make();
+  clocks.Apply(0, 0, Clock(State::kActive, 100 * kSecondNs));
+  clocks.Apply(1, 0, Clock(State::kIdle, 50 * kSecondNs));
+  clocks.Apply(2, 0, Clock(State::kIdle, 50 * kSecondNs));
+  clocks.Refresh();
+  EXPECT_EQ(Ports(clocks, 0)[0], 95 * kSecondNs);
+  EXPECT_TRUE(clocks.Wake(1));
+  EXPECT_FALSE(clocks.Wake(1));
+  EXPECT_FALSE(clocks.Wake(0));
+  clocks.Apply(0, 0, Clock(State::kActive, 200 * kSecondNs));
+  clocks.Refresh();
+  EXPECT_EQ(Ports(clocks, 0)[0], 95 * kSecondNs)
+      << "its clock is to come; it holds, and never back";
+  clocks.Apply(1, 0, Clock(State::kActive, 150 * kSecondNs));
+  clocks.Refresh();
+  EXPECT_EQ(Ports(clocks, 0)[0], 145 * kSecondNs);
+}
+
+TEST_F(ShardClocksTest, EndsWhenAllSourcesAndResultsHave) {
+  ShardClocks clocks = Make();
+  for (PartitionId id = 0; id < kPartitions; ++id) {
+    EXPECT_FALSE(clocks.ended());
+    clocks.Apply(id, SourceOf(id), Clock(State::kEnded, kSecondNs));
+    clocks.Refresh();
+  }
+  for (ShardId from = 0; from < kShards; ++from) {
+    EXPECT_FALSE(clocks.ended());
+    clocks.ApplyResult(0, from, kMaxEventTime);
+  }
+  EXPECT_TRUE(clocks.ended());
+}
+
+TEST_F(ShardClocksTest, OldNewsAndForeignTextChangeNothing) {
+  ShardClocks clocks = Make();
+  clocks.Apply(0, 0, Clock(State::kActive, 100 * kSecondNs));
+  EXPECT_FALSE(clocks.Apply(0, 0, Clock(State::kActive, 90 * kSecondNs)));
+  PartitionClock clock;
+  for (const char* text : {"", "bongsu epoch 5", "bongsu clock ", "bongsu clock 1 2", "x",
+                           "bongsu clock 9 1 1", "bongsu clock 1 2 3 4", "bongsu clock 1 2 3x"})
+    EXPECT_FALSE(ClockOfText(text, &clock)) << text;
+  EXPECT_TRUE(ClockOfText("bongsu clock 2 -5 7", &clock));
+  EXPECT_EQ(clock.state, State::kIdle);
+  EXPECT_EQ(clock.newest, -5);
+  EXPECT_EQ(clock.floor, 7);
+  EXPECT_FALSE(clocks.Restore("\x01\x05").ok());
+}
+
+}  // namespace
+}  // namespace bongsu
