@@ -8,9 +8,9 @@
 #include <string>
 #include <utility>
 
-#include "state/failpoint.h"
 #include "pipeline/logging.h"
 #include "pipeline/shard_clocks.h"
+#include "state/failpoint.h"
 #include "state/status_macros.h"
 
 namespace bongsu {

@@ -345,7 +345,8 @@ absl::Status Service::OpenChangelog() {
     shards.resize(store_->shards());
     std::iota(shards.begin(), shards.end(), ShardId{0});
   }
-  BONGSU_ASSIGN_OR_RETURN(changelog_, Changelog::Open(*store_, shards, backend_.LogOptions(config_)));
+  BONGSU_ASSIGN_OR_RETURN(changelog_,
+                          Changelog::Open(*store_, shards, backend_.LogOptions(config_)));
   return absl::OkStatus();
 }
 

@@ -71,7 +71,7 @@ class ScriptedClient : public TransactionClient {
   uint64_t offsets_ = 0;
 };
 
-struct Run {
+struct Epochs {
   ScriptedClient::Script script;
   StepClock clock;
   std::atomic<bool> stop{false};
@@ -87,7 +87,7 @@ struct Run {
 };
 
 TEST(TransactionLogTest, APlainEpochAsksForEachStepOnce) {
-  Run run;
+  Epochs run;
   ASSERT_TRUE(run.log->Init(run.stop).ok());
   ASSERT_TRUE(run.Epoch(1).ok());
   EXPECT_EQ(run.script.asked,
@@ -103,7 +103,7 @@ TEST(TransactionLogTest, EveryAnswerHasItsConsequence) {
     for (Seen seen : {Seen::kTimedOut, Seen::kAbortable, Seen::kMembershipLost, Seen::kEpochStale,
                       Seen::kFenced, Seen::kRefused, Seen::kFatal}) {
       SCOPED_TRACE(std::string(CommitStepName(step)) + " " + std::string(SeenName(seen)));
-      Run run;
+      Epochs run;
       ASSERT_TRUE(run.log->Init(run.stop).ok());
       run.script.answers[step] = {seen};
       const absl::Status status = run.Epoch(1);
@@ -132,7 +132,7 @@ TEST(TransactionLogTest, EveryAnswerHasItsConsequence) {
 
 // The coordinator loads or moves: the same call, again and again; for ever at the start only.
 TEST(TransactionLogTest, RetriableIsAskedAgainUntilTheStepsDeadline) {
-  Run run;
+  Epochs run;
   run.script.answers[CommitStep::kInit] = std::vector<Seen>(10'000, Seen::kRetriable);
   ASSERT_TRUE(run.log->Init(run.stop).ok());
   run.script.answers[CommitStep::kCommit] = {Seen::kRetriable, Seen::kRetriable};
@@ -147,7 +147,7 @@ TEST(TransactionLogTest, RetriableIsAskedAgainUntilTheStepsDeadline) {
 
 TEST(TransactionLogTest, ARequestSentTwiceIsTheProducersLast) {
   for (const bool end_txn : {true, false}) {
-    Run run;
+    Epochs run;
     ASSERT_TRUE(run.log->Init(run.stop).ok());
     (end_txn ? run.script.end_txns : run.script.offset_commits) = 2;
     ASSERT_TRUE(run.Epoch(1).ok());  // it is committed all the same
@@ -163,7 +163,7 @@ TEST(TransactionLogTest, ARequestSentTwiceIsTheProducersLast) {
 }
 
 TEST(TransactionLogTest, ARecordThatCanNeverBeSentHarmsNothingElse) {
-  Run run;
+  Epochs run;
   ASSERT_TRUE(run.log->Init(run.stop).ok());
   ASSERT_TRUE(run.log->Begin(1).ok());
   EXPECT_TRUE(absl::IsInvalidArgument(run.log->Write("alerts", "k", "huge")));
@@ -172,7 +172,7 @@ TEST(TransactionLogTest, ARecordThatCanNeverBeSentHarmsNothingElse) {
 }
 
 TEST(TransactionLogTest, AStopEndsTheWaitForBrokers) {
-  Run run;
+  Epochs run;
   run.script.answers[CommitStep::kInit] = std::vector<Seen>(3, Seen::kRetriable);
   run.stop = true;
   EXPECT_TRUE(absl::IsCancelled(run.log->Init(run.stop)));
