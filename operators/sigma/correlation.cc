@@ -73,6 +73,14 @@ std::string Normalised(const RuleEntry& entry, const CorrelationParts& parts,
   return text;
 }
 
+// The class of the type.
+std::unique_ptr<CorrelationSpec> MakeSpec(CorrelationParts parts, Diagnostics& diagnostics) {
+  const CorrelationType type = parts.correlation.type;
+  if (type == CorrelationType::kTemporal || type == CorrelationType::kTemporalOrdered)
+    return MakeTemporal(std::move(parts), diagnostics);
+  return AggregateSpec::Create(std::move(parts), diagnostics);
+}
+
 }  // namespace
 
 const std::vector<OptionDef>& CorrelationOptionDefs() {
@@ -194,6 +202,14 @@ std::string CorrelationSpec::GroupText(const Incident& incident) const {
   return fmt::format(" with the same {} ({})", names, KeyText(incident.key));
 }
 
+void CheckCorrelation(const CorrelationRule& rule, Diagnostics& diagnostics) {
+  const int errors = diagnostics.errors();
+  CorrelationParts parts;
+  parts.correlation = rule;
+  parts.options = ReadOptions(rule, diagnostics);
+  if (diagnostics.errors() == errors) MakeSpec(std::move(parts), diagnostics);
+}
+
 std::unique_ptr<CorrelationSpec> MakeCorrelation(const RuleSet& rules, CorrelationPlan plan,
                                                  std::span<const std::string> hashes,
                                                  Diagnostics& diagnostics) {
@@ -208,10 +224,7 @@ std::unique_ptr<CorrelationSpec> MakeCorrelation(const RuleSet& rules, Correlati
   parts.results = std::move(plan.results);
   parts.semantic_hash = Sha256Hex(Normalised(entry, parts, hashes));
   if (diagnostics.errors() > errors) return nullptr;
-  const CorrelationType type = parts.correlation.type;
-  if (type == CorrelationType::kTemporal || type == CorrelationType::kTemporalOrdered)
-    return MakeTemporal(std::move(parts), diagnostics);
-  return AggregateSpec::Create(std::move(parts), diagnostics);
+  return MakeSpec(std::move(parts), diagnostics);
 }
 
 }  // namespace bongsu::sigma

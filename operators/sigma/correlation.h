@@ -88,6 +88,10 @@ class CorrelationSpec : public OperatorSpec {
   std::string threshold_;
 };
 
+// What can be said of a correlation before its inputs are known: its options and its condition. The
+// rule set asks for each, so that a mistake refuses the rule and no more.
+void CheckCorrelation(const CorrelationRule& rule, Diagnostics& diagnostics);
+
 // The spec of one plan. `hashes`: by entry, the semantic hash of what it may refer to. Null after
 // errors, all of which are in `diagnostics`.
 std::unique_ptr<CorrelationSpec> MakeCorrelation(const RuleSet& rules, CorrelationPlan plan,

@@ -14,6 +14,7 @@
 
 #include "operators/config/node.h"
 #include "operators/incident.h"
+#include "operators/sigma/correlation.h"
 #include "operators/sigma/log_source.h"
 #include "operators/sigma/rule_collection.h"
 #include "operators/sigma/selection.h"
@@ -140,6 +141,10 @@ class Loader {
     ++set_.documents;
     Diagnostics found;
     std::optional<Rule> rule = ParseRule(document, found);
+    if (rule && rule->kind() == RuleKind::kCorrelation) {
+      CheckCorrelation(rule->correlation(), found);
+      if (found.has_errors()) rule.reset();
+    }
     if (!rule) {
       std::string label = TextOf(document, "id");
       if (label.empty()) label = TextOf(document, "name");
