@@ -144,7 +144,7 @@ std::vector<RuleRow> DearestRows(const RunReport& report) {
 
 void CostTable(const std::vector<RuleRow>& rows, std::string* out) {
   if (rows.empty()) return;
-  *out += fmt::format("{:<70} {:>14} {:>32}\n", "dearest rules", "CPU s, sampled", "last fired");
+  *out += fmt::format("{:<70} {:>14} {:>32}\n", "dearest rules", "CPU s if alone", "last fired");
   for (const RuleRow& row : rows)
     *out += fmt::format("{:<70.70} {:>14.3f} {:>32}\n", row.title, CpuSeconds(row.counted.cpu_ns),
                         TimeText(row.counted.last_fired));
