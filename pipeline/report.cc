@@ -80,18 +80,6 @@ double CpuSeconds(uint64_t cpu_ns) { return static_cast<double>(cpu_ns) / 1e9; }
 constexpr size_t kRulesShown = 40;
 constexpr size_t kDearRulesShown = 10;
 
-// The rules that did something, the one with most matches first.
-std::vector<size_t> ActiveRules(const RunReport& report) {
-  const std::vector<RuleCounters>& counters = report.totals.counters.rules;
-  std::vector<size_t> active;
-  for (size_t i = 0; i < counters.size(); ++i) {
-    if (counters[i].matches > 0 || counters[i].filtered > 0) active.push_back(i);
-  }
-  std::stable_sort(active.begin(), active.end(),
-                   [&](size_t a, size_t b) { return counters[a].matches > counters[b].matches; });
-  return active;
-}
-
 std::string TimeText(EventTimeNs time) {
   std::string text;
   if (time != kMinEventTime) AppendRfc3339(time, &text);
@@ -106,15 +94,16 @@ struct RuleRow {
   RuleCounters counted;
 };
 
-// What did something: detections and filters, then correlations and operators; the noisiest first.
-std::vector<RuleRow> RuleRows(const RunReport& report) {
+// Detections and filters, then correlations and operators. Those that did nothing may still cost.
+std::vector<RuleRow> AllRows(const RunReport& report) {
   std::vector<RuleRow> rows;
   const RunCounters& counters = report.totals.counters;
   if (report.config->rules != nullptr) {
-    for (const size_t index : ActiveRules(report)) {
-      const sigma::RuleEntry& entry = report.config->rules->entries[index];
+    for (size_t i = 0; i < counters.rules.size(); ++i) {
+      const sigma::RuleEntry& entry = report.config->rules->entries[i];
+      if (entry.rule.kind() == sigma::RuleKind::kCorrelation) continue;  // it is an operator, too
       rows.push_back({sigma::RuleName(entry), entry.rule.metadata.title,
-                      std::string(sigma::RuleKindName(entry.rule.kind())), counters.rules[index]});
+                      std::string(sigma::RuleKindName(entry.rule.kind())), counters.rules[i]});
     }
   }
   for (size_t i = 0; i < counters.operators.size(); ++i) {
@@ -125,32 +114,44 @@ std::vector<RuleRow> RuleRows(const RunReport& report) {
     row.counted.incidents = op.created;
     row.counted.last_fired = op.last_fired;
     row.counted.cpu_ns = op.cpu_ns;
-    if (row.counted.matches > 0) rows.push_back(std::move(row));
+    rows.push_back(std::move(row));
   }
+  return rows;
+}
+
+// What did something, the noisiest first.
+std::vector<RuleRow> ActiveRows(const RunReport& report) {
+  std::vector<RuleRow> rows = AllRows(report);
+  std::erase_if(rows, [](const RuleRow& row) {
+    return row.counted.matches == 0 && row.counted.filtered == 0;
+  });
   std::stable_sort(rows.begin(), rows.end(), [](const RuleRow& a, const RuleRow& b) {
     return a.counted.matches > b.counted.matches;
   });
   return rows;
 }
 
-// The dearest ones, where anything was measured.
-void CostTable(const std::vector<RuleRow>& rows, std::string* out) {
-  std::vector<const RuleRow*> dear;
-  for (const RuleRow& row : rows) {
-    if (row.counted.cpu_ns > 0) dear.push_back(&row);
-  }
-  std::stable_sort(dear.begin(), dear.end(), [](const RuleRow* a, const RuleRow* b) {
-    return a->counted.cpu_ns > b->counted.cpu_ns;
+// What cost most, whether it found anything or not.
+std::vector<RuleRow> DearestRows(const RunReport& report) {
+  std::vector<RuleRow> rows = AllRows(report);
+  std::erase_if(rows, [](const RuleRow& row) { return row.counted.cpu_ns == 0; });
+  std::stable_sort(rows.begin(), rows.end(), [](const RuleRow& a, const RuleRow& b) {
+    return a.counted.cpu_ns > b.counted.cpu_ns;
   });
-  if (dear.empty()) return;
-  *out += fmt::format("{:<70} {:>14} {:>32}\n", "dearest rules", "CPU s, sampled", "last fired");
-  for (size_t i = 0; i < dear.size() && i < kDearRulesShown; ++i)
-    *out += fmt::format("{:<70.70} {:>14.3f} {:>32}\n", dear[i]->title,
-                        CpuSeconds(dear[i]->counted.cpu_ns), TimeText(dear[i]->counted.last_fired));
+  if (rows.size() > kDearRulesShown) rows.resize(kDearRulesShown);
+  return rows;
+}
+
+void CostTable(const std::vector<RuleRow>& rows, std::string* out) {
+  if (rows.empty()) return;
+  *out += fmt::format("{:<70} {:>14} {:>32}\n", "dearest rules", "CPU s if alone", "last fired");
+  for (const RuleRow& row : rows)
+    *out += fmt::format("{:<70.70} {:>14.3f} {:>32}\n", row.title, CpuSeconds(row.counted.cpu_ns),
+                        TimeText(row.counted.last_fired));
 }
 
 void RuleTable(const RunReport& report, std::string* out) {
-  const std::vector<RuleRow> rows = RuleRows(report);
+  const std::vector<RuleRow> rows = ActiveRows(report);
   if (report.config->rules != nullptr)
     *out += fmt::format("\n{}\n", report.config->rules->Summary());
   if (report.config->rules != nullptr && !rows.empty()) {
@@ -162,7 +163,18 @@ void RuleTable(const RunReport& report, std::string* out) {
     if (rows.size() > kRulesShown)
       *out += fmt::format("and {} more rules\n", rows.size() - kRulesShown);
   }
-  CostTable(rows, out);
+  CostTable(DearestRows(report), out);
+}
+
+Json RowJson(const RuleRow& row) {
+  return {{"rule", row.name},
+          {"title", row.title},
+          {"kind", row.kind},
+          {"matches", row.counted.matches},
+          {"incidents", row.counted.incidents},
+          {"filtered", row.counted.filtered},
+          {"last_fired", TimeText(row.counted.last_fired)},
+          {"cpu_seconds", CpuSeconds(row.counted.cpu_ns)}};
 }
 
 Json RulesJson(const RunReport& report) {
@@ -182,16 +194,9 @@ Json RulesJson(const RunReport& report) {
                                 {"why", skipped.why}});
   }
   json["active"] = Json::array();
-  for (const RuleRow& row : RuleRows(report)) {
-    json["active"].push_back({{"rule", row.name},
-                              {"title", row.title},
-                              {"kind", row.kind},
-                              {"matches", row.counted.matches},
-                              {"incidents", row.counted.incidents},
-                              {"filtered", row.counted.filtered},
-                              {"last_fired", TimeText(row.counted.last_fired)},
-                              {"cpu_seconds", CpuSeconds(row.counted.cpu_ns)}});
-  }
+  for (const RuleRow& row : ActiveRows(report)) json["active"].push_back(RowJson(row));
+  json["dearest"] = Json::array();
+  for (const RuleRow& row : DearestRows(report)) json["dearest"].push_back(RowJson(row));
   return json;
 }
 

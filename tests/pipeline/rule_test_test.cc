@@ -217,6 +217,39 @@ TEST_F(RuleTestTest, WhatDoublingChangesIsFound) {
   EXPECT_THAT(out_, ::testing::Not(HasSubstr("doubled")));
 }
 
+TEST_F(RuleTestTest, ACountIsChangedByDoubledEvents) {
+  Write("count.yml", R"(
+title: Any event
+name: any
+logsource: {product: windows}
+detection: {a: {EventID: 7}, condition: a}
+---
+title: Four of them
+name: four
+correlation:
+  {type: event_count, rules: [any], group-by: [Hostname], timespan: 1m, condition: {gte: 4}}
+)");
+  const std::string three = R"(
+tests:
+  - name: three
+    rule: four
+    source: sysmon-nxlog
+    events: [{every: 1s, repeat: 3, record: {EventID: 7, Hostname: h}}]
+    expect: none
+)";
+  Write("count.test.yml", three);
+  EXPECT_EQ(Test(), 0) << out_;
+  Write("count.test.yml", three + "    duplicates: same\n");
+  EXPECT_EQ(Test(), 1);
+  EXPECT_THAT(out_,
+              HasSubstr("every event written twice: incidents of the keys [h] instead of []"));
+  Write("count.test.yml", three +
+                              "  - {name: matches, rule: any, source: sysmon-nxlog, events: "
+                              "[{record: {EventID: 7}}], expect: {count: 2}}\n");
+  EXPECT_EQ(Test(), 1);
+  EXPECT_THAT(out_, HasSubstr("expected 2 matches, found 1"));
+}
+
 TEST_F(RuleTestTest, RepeatsAreNumbered) {
   Write("rule.test.yml", R"(
 rule: A shell starts
