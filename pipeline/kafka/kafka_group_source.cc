@@ -104,6 +104,7 @@ class KafkaGroupSource : public SharedSource {
   Partition* last_found_ = nullptr;
   State state_ = State::kOutside;
   bool new_assignment_ = false;  // not taken yet
+  bool reading_ = false;         // since Read; not between a release and the next Read
   bool unknown_ = false;         // a partition that was not there when we opened
   bool lost_ = false;            // the group dropped us: what was read belongs to others
   bool paused_ = false;
@@ -180,6 +181,7 @@ absl::Status KafkaGroupSource::Bind(PartitionTable& partitions) {
 // given already is handed out again.
 absl::Status KafkaGroupSource::Own(const std::atomic<bool>&) {
   for (Partition& partition : partitions_) partition.read = false;
+  reading_ = false;
   if (state_ == State::kRevoking) BONGSU_RETURN_IF_ERROR(Release());
   lost_ = false;
   unknown_ = false;
@@ -204,6 +206,7 @@ void KafkaGroupSource::Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_parti
     if (rd_kafka_assignment_lost(handle_.get()) != 0) lost_ = true;
     new_assignment_ = false;
     if (lost_ || state_ != State::kAssigned) {
+      reading_ = false;
       rd_kafka_assign(handle_.get(), nullptr);
       state_ = State::kJoining;
       return;
@@ -220,6 +223,7 @@ void KafkaGroupSource::Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_parti
     else
       partitions_[it->second].assigned = true;
   }
+  reading_ = false;
   // Nothing is fetched before Read says from where.
   const KafkaList none(rd_kafka_topic_partition_list_new(0));
   rd_kafka_assign(handle_.get(), none.get());
@@ -230,6 +234,7 @@ void KafkaGroupSource::Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_parti
 absl::Status KafkaGroupSource::Release() {
   if (state_ != State::kRevoking) return absl::OkStatus();
   state_ = State::kJoining;
+  reading_ = false;
   return KafkaError(rd_kafka_assign(handle_.get(), nullptr), "cannot give the partitions back");
 }
 
@@ -350,6 +355,7 @@ absl::Status KafkaGroupSource::Read(const std::vector<Place>& places) {
     if (moved) partition->idle = false;
     partition->last_record_ns = clock_.MonotonicNs();
   }
+  reading_ = true;
   return AssignRead();
 }
 
@@ -393,7 +399,7 @@ absl::Status KafkaGroupSource::Take(rd_kafka_message_t* message, KafkaMessages* 
   Partition* partition = message->rkt != nullptr ? Find(*message) : nullptr;
   if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
     if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF && partition != nullptr &&
-        partition->read) {
+        partition->read && reading_) {
       partition->at_end = true;
       partition->eof_offset = message->offset;
       if (partition->end_offset >= 0 && message->offset >= partition->end_offset)
@@ -401,7 +407,9 @@ absl::Status KafkaGroupSource::Take(rd_kafka_message_t* message, KafkaMessages* 
     }
     return ConsumerError(handle_.get(), *message);
   }
-  if (partition == nullptr || !partition->read || partition->ended) return absl::OkStatus();
+  // What was released counts from its committed offset for whoever gets it.
+  if (partition == nullptr || !reading_ || !partition->read || partition->ended)
+    return absl::OkStatus();
   return TakeRecord(*partition, *message, batch);
 }
 
@@ -452,7 +460,7 @@ void KafkaGroupSource::End(Partition& partition, Batch* batch) {
 }
 
 void KafkaGroupSource::MarkIdle(Batch* batch) {
-  if (paused_ || state_ != State::kAssigned) return;
+  if (paused_ || !reading_ || state_ != State::kAssigned) return;
   const int64_t now = clock_.MonotonicNs();
   for (Partition& partition : partitions_) {
     if (partition.of_shard || !partition.read) continue;

@@ -281,8 +281,17 @@ TEST_F(ExchangeSimulationTest, WhateverComesAndGoesTheAlertsAreThoseOfOneInstanc
     EXPECT_TRUE((cluster.logs[{"late", 0}].empty())) << cluster.logs[{"late", 0}].front();
     EXPECT_EQ(cluster.went_back, 0u);
     const std::multiset<std::string> got = Alerts(cluster);
-    EXPECT_EQ(got.size(), expected.size());
-    ASSERT_TRUE(got == expected);
+    std::vector<std::string> extra;
+    std::vector<std::string> missing;
+    std::set_difference(got.begin(), got.end(), expected.begin(), expected.end(),
+                        std::back_inserter(extra));
+    std::set_difference(expected.begin(), expected.end(), got.begin(), got.end(),
+                        std::back_inserter(missing));
+    ASSERT_TRUE(extra.empty() && missing.empty())
+        << extra.size() << " more, " << missing.size() << " missing, of " << expected.size()
+        << "; such as\n"
+        << (extra.empty() ? "" : extra.front()) << "\n"
+        << (missing.empty() ? "" : missing.front());
     if (::testing::Test::HasFailure()) return;
   }
 }

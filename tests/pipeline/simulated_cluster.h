@@ -212,7 +212,7 @@ class SimulatedSource : public SharedSource {
     };
     auto holder = std::make_unique<Holder>();
     for (Partition& one : partitions_) {
-      if (!one.read) continue;
+      if (!one.read || !reading_) continue;
       const auto& log = cluster_.logs[one.where];
       const int64_t end = one.end >= 0 ? one.end : static_cast<int64_t>(log.size());
       for (int taken = 0; taken < kTake && one.next < end; ++taken, ++one.next) {
@@ -247,6 +247,7 @@ class SimulatedSource : public SharedSource {
     return it != cluster_.members.end() && it->second.revoking;
   }
   absl::Status Release() override {
+    reading_ = false;
     cluster_.Release(instance_);
     return absl::OkStatus();
   }
@@ -309,6 +310,7 @@ class SimulatedSource : public SharedSource {
       one.next = place.next_offset;
       one.end = place.end_offset;
     }
+    reading_ = true;
     return absl::OkStatus();
   }
   std::vector<ShardPosition> shard_positions() const override {
@@ -355,6 +357,7 @@ class SimulatedSource : public SharedSource {
   const std::atomic<bool>& killed_;
   std::vector<Partition> partitions_;
   int64_t generation_ = 0;
+  bool reading_ = false;  // nothing is handed out between a release and the next Read
 };
 
 class SimulatedLog : public EpochLog {
