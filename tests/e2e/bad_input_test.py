@@ -136,7 +136,7 @@ sinks: {alerts: {file: a.jsonl, format: ecs}}
 """)
 text = run([BONGSU, "check", "-c", os.path.join(work, "wrong.yaml")], status=2)
 for part in ("wrong.yaml:3:", "did you mean 'format'", "did you mean 'sysmon-nxlog'", "either topics or files",
-             "did you mean 'interval_join'", "'exchange: kafka' is not supported yet", "wrong.yaml:9:"):
+             "did you mean 'interval_join'", "'exchange: kafka' needs Kafka on all sides", "wrong.yaml:9:"):
     need(part in text, f"'{part}' is missing in:\n{text}")
 need("no file matches" in run([BONGSU, "check", "-c", os.path.join(folder, "none.yaml")], status=1)
      if open(os.path.join(folder, "none.yaml"), "w").write(CONFIG % "nowhere/*.jsonl") else False, "no word of the missing files")
