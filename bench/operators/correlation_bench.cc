@@ -129,7 +129,8 @@ void Correlate(benchmark::State& state, Shape shape) {
   const bool with_value = std::string_view(shape.type) != "event_count";
   const auto spec = MakeSpec(shape.type, shape.span_s, shape.condition);
   StoreOptions options;
-  options.path = "/bench";
+  static int runs = 0;  // each has a store of its own
+  options.path = fmt::format("/bench/{}", ++runs);
   options.application = "bench";
   options.shards = 1;
   options.in_memory = true;

@@ -299,10 +299,16 @@ TEST_F(ExchangeSimulationTest, WhateverComesAndGoesTheAlertsAreThoseOfOneInstanc
 TEST_F(ExchangeSimulationTest, WhoStaysKeepsWhatItHas) {
   SimulatedCluster cluster(1);
   Fill(cluster, 1, 3000);
+  cluster.readable = 1500;
   Instance one(cluster, *config_, "a", folder_ / "a");
-  // It has shards, and works.
+  // It has shards, and works; and is not at its end before the other has some, too.
   while (Alerts(cluster).empty()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   Instance two(cluster, *config_, "b", folder_ / "b");
+  while (!cluster.Shares("a", "b")) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  {
+    std::lock_guard lock(cluster.mutex);
+    cluster.readable = std::numeric_limits<int64_t>::max();
+  }
   while (!one.done() || !two.done()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   ASSERT_TRUE(one.status().ok() && two.status().ok());
   EXPECT_GE(one.kept(), kShards / 2u);

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -67,6 +68,16 @@ class SimulatedCluster {
     std::lock_guard lock(mutex);
     if (members.erase(instance) > 0) Prepare();
   }
+  // Both have taken an assignment with something in it.
+  bool Shares(const std::string& one, const std::string& other) {
+    std::lock_guard lock(mutex);
+    const auto has = [&](const std::string& instance) {
+      const auto it = members.find(instance);
+      return it != members.end() && !it->second.assigned && !it->second.revoking &&
+             !it->second.has.empty();
+    };
+    return has(one) && has(other);
+  }
   void Release(const std::string& instance) {
     std::lock_guard lock(mutex);
     const auto it = members.find(instance);
@@ -113,6 +124,8 @@ class SimulatedCluster {
   std::set<std::string> subscribed;
   uint64_t failures = 0;  // of a thousand commits, twice
   uint64_t commits = 0;
+  // Of a source's partition no more is handed out before.
+  int64_t readable = std::numeric_limits<int64_t>::max();
   uint64_t went_back = 0;  // offsets that an epoch has moved back: never
 
  private:
@@ -214,7 +227,8 @@ class SimulatedSource : public SharedSource {
     for (Partition& one : partitions_) {
       if (!one.read || !reading_) continue;
       const auto& log = cluster_.logs[one.where];
-      const int64_t end = one.end >= 0 ? one.end : static_cast<int64_t>(log.size());
+      int64_t end = one.end >= 0 ? one.end : static_cast<int64_t>(log.size());
+      if (!one.of_shard) end = std::min(end, cluster_.readable);
       for (int taken = 0; taken < kTake && one.next < end; ++taken, ++one.next) {
         holder->bytes.push_back(std::make_unique<std::string>(log[static_cast<size_t>(one.next)]));
         if (one.of_shard)
