@@ -538,7 +538,8 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
     }
     if (absl::IsCancelled(status) && stop.load()) status = absl::OkStatus();
     // Brokers may be away for hours: a recovery waits for them, and is not counted while it does.
-    if (recoveries_ > 0 && engine_ == nullptr && absl::IsUnavailable(status) && !stop.load()) {
+    if ((recoveries_ > 0 || switching_) && engine_ == nullptr && absl::IsUnavailable(status) &&
+        !stop.load()) {
       LogWarning(fmt::format("recovering: waiting: {}", std::string(status.message())));
       clock_.Sleep(kRecoveryPauseNs);
       continue;
