@@ -73,7 +73,7 @@ def own(alerts):
 
 
 def files():
-    run([LOADGEN, "--events", "1500000", "--stories", "120", "--out", work, "--seed", str(SEED % 1000)])
+    run([LOADGEN, "--events", "800000", "--stories", "80", "--out", work, "--seed", str(SEED % 1000)])
     config = quickstart_config(os.path.join(work, "files.yaml"), "epoch: 5ms\n")
     run([BONGSU, "run", "-c", config], BONGSU_SAMPLE=work)
     alerts = os.path.join(work, "alerts.jsonl")
@@ -162,7 +162,7 @@ def refusals(broker):
 
 def main():
     files()
-    broker = Broker(work, 21392)
+    broker = Broker(work, 21592)
     broker.start()
     try:
         on_kafka(broker)

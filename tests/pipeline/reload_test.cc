@@ -41,7 +41,7 @@ TEST(Reload, OnlyRulesAndOperatorsMayChange) {
   EXPECT_TRUE(absl::IsInvalidArgument(status));
   EXPECT_NE(status.message().find("'epoch' has changed"), std::string::npos) << status;
   EXPECT_NE(status.message().find("'state.memory' has changed"), std::string::npos) << status;
-  EXPECT_EQ(status.message().find("operators"), std::string::npos) << status;
+  EXPECT_EQ(status.message().find("'operators"), std::string::npos) << status;
 }
 
 TEST(Reload, SaysWhatBecomesOfTheState) {
