@@ -224,7 +224,7 @@ std::string MeasuredText(const Measured& value) {
   for (Int128 rest = number; rest > 0; rest /= 10)
     digits.push_back(static_cast<char>('0' + static_cast<int>(rest % 10)));
   while (digits.size() <= kPlaces) digits.push_back('0');
-  digits.insert(kPlaces, ".");
+  digits.insert(kPlaces, 1, '.');
   std::reverse(digits.begin(), digits.end());
   digits.erase(digits.find_last_not_of('0') + 1);
   if (digits.back() == '.') digits.pop_back();
