@@ -521,9 +521,9 @@ class Loader : public OperatorBuildContext {
     int level = 0;
     FieldTable results;
     for (const InputSpec& input : spec->inputs()) {
-      if (input.from_operator)
-        level =
-            std::max(level, config_.operator_levels[static_cast<size_t>(Index(input.source))] + 1);
+      // Of one that could not be built nothing is known: the configuration is refused anyway.
+      if (const int below = input.from_operator ? Index(input.source) : -1; below >= 0)
+        level = std::max(level, config_.operator_levels[static_cast<size_t>(below)] + 1);
       for (const std::string& field : input.fields) results.Slot(input.name + "." + field);
     }
     for (const char* field : {"rule", "level", "key"}) results.Slot(field);

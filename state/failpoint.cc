@@ -1,6 +1,6 @@
 #include "state/failpoint.h"
 
-#include <signal.h>
+#include <csignal>
 
 #include <atomic>
 #include <cstdlib>

@@ -255,7 +255,10 @@ TEST_F(ExchangeSimulationTest, WhateverComesAndGoesTheAlertsAreThoseOfOneInstanc
                                                      folder_ / fmt::format("{}-{}", run, number));
     };
     for (int i = 0; i < 2; ++i) begin(i);
-    cluster.failures = 30;
+    {
+      std::lock_guard lock(cluster.mutex);
+      cluster.failures = 30;
+    }
     for (int step = 0; step < 25; ++step) {
       std::this_thread::sleep_for(std::chrono::milliseconds(random() % 20));
       const int number = static_cast<int>(random() % 4);
@@ -271,7 +274,10 @@ TEST_F(ExchangeSimulationTest, WhateverComesAndGoesTheAlertsAreThoseOfOneInstanc
         if (random() % 2 == 0) fs::remove_all(folder_ / fmt::format("{}-{}", run, number));
       }
     }
-    cluster.failures = 0;
+    {
+      std::lock_guard lock(cluster.mutex);
+      cluster.failures = 0;
+    }
     // Somebody must be there to bring it to its end.
     begin(9);
     for (auto& [number, instance] : instances) {
