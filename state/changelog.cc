@@ -62,16 +62,16 @@ absl::Status Changelog::Add(ShardId id, std::vector<std::pair<ShardId, Changelog
   return absl::OkStatus();
 }
 
-absl::Status Changelog::Adopt(ShardId id) {
+absl::Status Changelog::Adopt(ShardId shard) {
   std::vector<std::pair<ShardId, ChangelogPosition>> begun;
-  BONGSU_RETURN_IF_ERROR(Add(id, &begun));
+  BONGSU_RETURN_IF_ERROR(Add(shard, &begun));
   return begun.empty() ? absl::OkStatus() : store_.BeginLog(begun);
 }
 
-void Changelog::Release(ShardId id) {
+void Changelog::Release(ShardId shard) {
   std::unique_lock lock(mutex_);
   flushed_cv_.wait(lock, [&] { return !flushing_; });
-  shards_.erase(id);
+  shards_.erase(shard);
 }
 
 // ---- an epoch ----------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ absl::StatusOr<ShardBundle> Changelog::EncodeShard(
   const bool due =
       round.changed_bytes >= std::max(round.last_live_bytes, options_.round_bytes_min) ||
       (round.number == 1 && !round.whole);
-  if (!round.cursor.has_value() && due) round.cursor.emplace();
+  if (!round.cursor.has_value() && due) round.cursor = LogRound::Cursor{};
   BundleEncoder encoder(identity_, store_.operators());
   if (round.cursor.has_value()) {
     bool done = false;
@@ -311,9 +311,9 @@ std::vector<std::pair<ShardId, int64_t>> Changelog::TrimPoints() {
   return points;
 }
 
-ChangelogPosition Changelog::position(ShardId id) const {
+ChangelogPosition Changelog::position(ShardId shard) const {
   std::lock_guard lock(mutex_);
-  const auto it = shards_.find(id);
+  const auto it = shards_.find(shard);
   return it == shards_.end() ? ChangelogPosition() : it->second.position;
 }
 
