@@ -326,7 +326,7 @@ absl::Status Committer::FlushChangelog(bool now) {
 // trimmed grows, and is no less true: a warning, and the next try comes with the next point.
 void Committer::Trim(int64_t positions_offset) {
   // Offsets, markers too; fewer would mean more requests, more a longer read at the start.
-  constexpr int64_t kPositionsKept = 16;
+  constexpr int64_t kPositionsKept = 8;
   std::map<int, int64_t> before;
   for (const auto& [shard, offset] : exactly_once_.changelog->TrimPoints()) before[shard] = offset;
   if (previous_positions_ < 0) previous_positions_ = positions_offset;

@@ -29,9 +29,9 @@ def application(name, **more):
     return result
 
 
-def begun(app, instance="one", **environment):
+def begun(app, instance="one", **config):
     """An instance that has committed something."""
-    process = app.start(instance, **environment)
+    process = app.start(instance, config=app.config(instance, **config))
     wait_for(f"{app.name} reads", lambda: app.says("reading 7 partitions", instance) or process.poll() is not None)
     time.sleep(random.uniform(0.2, 0.8))
     return process
@@ -62,7 +62,7 @@ def zombie(expected):
 def twins(expected):
     """Another process of the same identity takes over at once; the first one wakes up, and ends with status 3."""
     app = application("twins")
-    first = begun(app)
+    first = begun(app, until_end=False)   # a quick one would be at the end, and gone, before the other comes
     first.send_signal(signal.SIGSTOP)
     second = app.start("twin", config=app.config("one", until_end=False, name="twin"))
     wait_for("the twin reads", lambda: app.says("reading 7 partitions", "twin"))

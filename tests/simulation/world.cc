@@ -52,6 +52,7 @@ void Tally::Add(const Tally& other) {
   commits += other.commits;
   renewals += other.renewals;
   flushes += other.flushes;
+  gave_up += other.gave_up;
 }
 
 std::string Tally::Text() const {
@@ -59,9 +60,9 @@ std::string Tally::Text() const {
       "{} calls of {} processes: {} epochs committed, {} flushes; {} crashes, {} pauses, {} "
       "stalls, "
       "{} revocations, {} resends, {} unknown outcomes, {} refusals, {} lost and {} damaged disks; "
-      "{} fenced, {} recoveries, {} producers made anew",
+      "{} fenced, {} recoveries, {} given up, {} producers made anew",
       calls, processes, commits, flushes, crashes, pauses, stalls, revokes, resends, unknowns,
-      refusals, lost_disks, damages, fenced, recoveries, renewals);
+      refusals, lost_disks, damages, fenced, recoveries, gave_up, renewals);
 }
 
 World::World(uint64_t seed, const Scenario& scenario, const Faults& faults)
@@ -145,6 +146,11 @@ bool World::RunProcess(int instance, uint64_t calls, bool nested) {
   if (recovers && process.stop.load()) return true;
   // Brokers that do not answer while it starts end a process; whoever watches it starts it again.
   if (absl::IsUnavailable(status) && !calm_) return true;
+  // So does one that a storm kept from committing: recoveries in a row are bounded.
+  if (status.message().rfind("gave up after", 0) == 0 && !calm_) {
+    ++tally_.gave_up;
+    return true;
+  }
   if (problem_.empty()) problem_ = fmt::format("it ended: {}", std::string(status.message()));
   return false;
 }
