@@ -2,10 +2,13 @@
 and what to do, and nothing is lost: mended, the same configuration finds every planted attack."""
 import json
 import os
+import pwd
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "fault"))
@@ -29,11 +32,11 @@ super.users=User:ANONYMOUS
 """
 
 
-def fails(what, config, *words, status=1, seconds=60, **environment):
+def fails(what, config, *words, status=1, seconds=60, program=BONGSU, user=None, **environment):
     """Ends by itself with this status and a message that holds all words, one time."""
     started = time.time()
     try:
-        result = subprocess.run([BONGSU, "run", "-c", config], env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
+        result = subprocess.run([program, "run", "-c", config], env={**os.environ, **environment}, stdin=subprocess.DEVNULL, user=user,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds)
     except subprocess.TimeoutExpired as late:
         need(False, f"{what}: no end within {seconds} s: {late.stdout}")
@@ -93,6 +96,24 @@ def changed(app, name, old, new):
     return path
 
 
+def read_only_folder(own_state):
+    """Root may write everywhere: it goes as nobody, with copies that nobody may read."""
+    with tempfile.TemporaryDirectory() as folder:
+        state = os.path.join(folder, "read-only")
+        os.makedirs(state)
+        os.chmod(folder, 0o777)
+        program, user = BONGSU, None
+        if os.geteuid() == 0:
+            program, user = os.path.join(folder, "bongsu"), pwd.getpwnam("nobody").pw_uid
+            shutil.copy(BONGSU, program)
+        for name in ("firewall.jsonl", "endpoint.jsonl"):
+            with open(os.path.join(work, name)) as full, open(os.path.join(folder, name), "w") as out:
+                out.writelines(line for line, _ in zip(full, range(100)))
+        os.chmod(state, 0o555)
+        config = shutil.copy(own_state("ro", state), folder)
+        fails("a read-only state folder", config, state, "ermission denied", program=program, user=user, BONGSU_SAMPLE=folder)
+
+
 def state_folder():
     """From files: a folder that cannot be made or written, and one that another process has."""
     run([LOADGEN, "--events", "500000", "--stories", "30", "--out", work, "--seed", str(SEED % 1000)])
@@ -106,12 +127,7 @@ def state_folder():
             out.write(body.replace('path: "${BONGSU_SAMPLE}/state"', f'path: "{path}"'))
         return where
     fails("a state folder that cannot be made", own_state("nowhere", "/proc/bongsu"), "/proc/bongsu", BONGSU_SAMPLE=work)
-    if os.geteuid() != 0:
-        os.makedirs(os.path.join(work, "read-only"))
-        os.chmod(os.path.join(work, "read-only"), 0o500)
-        fails("a read-only state folder", own_state("ro", os.path.join(work, "read-only")), "read-only", BONGSU_SAMPLE=work)
-    else:
-        print("SKIPPED: a read-only folder, because root may write everywhere")
+    read_only_folder(own_state)
     log = os.path.join(work, "first.log")
     first = start([BONGSU, "run", "-c", config], log, BONGSU_SAMPLE=work)
     try:

@@ -128,6 +128,7 @@ class Simulation : public testing::Test {
     faults.refuse = one_in(60);
     faults.lose_disk = one_in(2);
     faults.damage = one_in(400);
+    faults.set_clock = one_in(100);
     return faults;
   }
   static std::string RunSeed(uint64_t seed, Tally* tally, uint64_t* trace) {
@@ -173,6 +174,7 @@ TEST_F(Simulation, EveryOutputOnceWhateverGoesWrong) {
   EXPECT_GT(tally.fenced, seeds / 100);
   EXPECT_GT(tally.damages, seeds / 100);
   EXPECT_GT(tally.flushes, seeds);
+  EXPECT_GT(tally.clocks_set, seeds / 10);
   EXPECT_LT(tally.gave_up, seeds / 1000);  // only in a storm
 }
 

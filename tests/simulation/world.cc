@@ -17,7 +17,7 @@ constexpr int kProcessesMax = 60;
 class SimClock : public Clock {
  public:
   explicit SimClock(World& world) : world_(world) {}
-  int64_t NowNs() const override { return world_.cluster().now(); }
+  int64_t NowNs() const override { return world_.wall_ns(); }
   int64_t MonotonicNs() const override { return world_.cluster().now(); }
   void Sleep(DurationNs pause) const override { world_.Pass(pause); }
 
@@ -53,16 +53,18 @@ void Tally::Add(const Tally& other) {
   renewals += other.renewals;
   flushes += other.flushes;
   gave_up += other.gave_up;
+  clocks_set += other.clocks_set;
 }
 
 std::string Tally::Text() const {
   return fmt::format(
       "{} calls of {} processes: {} epochs committed, {} flushes; {} crashes, {} pauses, {} "
       "stalls, "
-      "{} revocations, {} resends, {} unknown outcomes, {} refusals, {} lost and {} damaged disks; "
+      "{} clocks set, {} revocations, {} resends, {} unknown outcomes, {} refusals, {} lost and {} "
+      "damaged disks; "
       "{} fenced, {} recoveries, {} given up, {} producers made anew",
-      calls, processes, commits, flushes, crashes, pauses, stalls, revokes, resends, unknowns,
-      refusals, lost_disks, damages, fenced, recoveries, gave_up, renewals);
+      calls, processes, commits, flushes, crashes, pauses, stalls, clocks_set, revokes, resends,
+      unknowns, refusals, lost_disks, damages, fenced, recoveries, gave_up, renewals);
 }
 
 World::World(uint64_t seed, const Scenario& scenario, const Faults& faults)
@@ -93,6 +95,8 @@ bool World::Call(Process& process, uint64_t what) {
   if (process.dead) return false;
   if (Fault(faults_.stall, &tally_.stalls))
     cluster_.Pass(static_cast<DurationNs>(5 + Pick(30)) * kSecondNs);
+  if (Fault(faults_.set_clock, &tally_.clocks_set))
+    wall_offset_ns_ = (static_cast<int64_t>(Pick(24 * 3600)) - 12 * 3600) * kSecondNs;
   if (Fault(faults_.revoke, &tally_.revokes)) cluster_.Revoke();
   const bool nested = std::count(disk_used_.begin(), disk_used_.end(), true) > 1;
   if (!nested && Fault(faults_.pause, &tally_.pauses)) {

@@ -50,13 +50,14 @@ struct Faults {
   uint64_t refuse = 0;     // retriable, abortable and fatal answers
   uint64_t lose_disk = 0;  // at a start
   uint64_t damage = 0;     // a read of the state finds a wrong checksum
+  uint64_t set_clock = 0;  // the wall clock jumps by hours, back or forth
 };
 
 // What a world went through, so that a test can tell that it went through anything.
 struct Tally {
   uint64_t calls = 0, processes = 0, crashes = 0, pauses = 0, stalls = 0, revokes = 0, resends = 0,
            unknowns = 0, refusals = 0, lost_disks = 0, damages = 0, fenced = 0, recoveries = 0,
-           commits = 0, renewals = 0, flushes = 0, gave_up = 0;
+           commits = 0, renewals = 0, flushes = 0, gave_up = 0, clocks_set = 0;
   void Add(const Tally& other);
   std::string Text() const;
 };
@@ -86,6 +87,8 @@ class World {
   std::mt19937_64& random() { return random_; }
   MemoryDisk& disk(int number) { return disks_[static_cast<size_t>(number)]; }
   const Clock& clock() const { return *clock_; }
+  // Monotonic time is the cluster's; people set this one.
+  int64_t wall_ns() const { return cluster_.now() + wall_offset_ns_; }
   Tally& tally() { return tally_; }
   const Faults& faults() const { return faults_; }
   uint64_t Pick(uint64_t n) { return random_() % n; }
@@ -106,6 +109,7 @@ class World {
   const Scenario& scenario_;
   Faults faults_;
   bool calm_ = false;  // no more faults
+  int64_t wall_offset_ns_ = 0;
   SimCluster cluster_;
   std::unique_ptr<Clock> clock_;
   std::array<MemoryDisk, kDisks> disks_;
