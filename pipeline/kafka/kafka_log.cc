@@ -10,6 +10,7 @@ namespace bongsu {
 namespace {
 
 constexpr int kPollMs = 100;
+constexpr DurationNs kKeepAliveNs = kPollMs * kMillisecondNs;
 constexpr int kPollsBeforeReminder = 50;  // five seconds without a record
 
 struct MessageDestroy {
@@ -40,6 +41,7 @@ class KafkaLog::PartitionReader : public ShardLogReader {
  private:
   absl::Status Assign();
   absl::Status Wait();
+  absl::Status KeepUp();
 
   KafkaLog& log_;
   const int partition_;
@@ -71,11 +73,22 @@ absl::Status KafkaLog::PartitionReader::Wait() {
   return absl::OkStatus();
 }
 
+// What cannot wait for the next record: the group, and a fetcher that sleeps.
+absl::Status KafkaLog::PartitionReader::KeepUp() {
+  const int64_t now = SystemClock().MonotonicNs();
+  log_.waker_.Wake(log_.committed_.get(), log_.queue_.get(), now, 1, [&](size_t) {
+    return std::optional(FetchWaker::Place{log_.topic_.c_str(), partition_, position_});
+  });
+  if (!log_.keep_alive_ || now - log_.kept_alive_ns_ < kKeepAliveNs) return absl::OkStatus();
+  log_.kept_alive_ns_ = now;
+  return log_.keep_alive_();
+}
+
 absl::StatusOr<bool> KafkaLog::PartitionReader::Next(int64_t* offset, std::string_view* bytes) {
   if (!assigned_ && position_ < end_) BONGSU_RETURN_IF_ERROR(Assign());
   while (position_ < end_) {
+    BONGSU_RETURN_IF_ERROR(KeepUp());
     message_.reset(rd_kafka_consumer_poll(log_.committed_.get(), kPollMs));
-    if (log_.keep_alive_) BONGSU_RETURN_IF_ERROR(log_.keep_alive_());
     if (message_ == nullptr) {
       BONGSU_RETURN_IF_ERROR(Wait());
       continue;
@@ -138,6 +151,7 @@ absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(const Config& config,
   BONGSU_ASSIGN_OR_RETURN(log->committed_,
                           MakeHandle(RD_KAFKA_CONSUMER, config, defaults, fixed, {}));
   rd_kafka_poll_set_consumer(log->committed_.get());
+  log->queue_.reset(rd_kafka_queue_get_consumer(log->committed_.get()));
   fixed["isolation.level"] = "read_uncommitted";
   BONGSU_ASSIGN_OR_RETURN(log->uncommitted_,
                           MakeHandle(RD_KAFKA_CONSUMER, config, defaults, fixed, {}));

@@ -26,6 +26,7 @@
 #include "absl/status/statusor.h"
 #include "pipeline/config.h"
 #include "pipeline/kafka/kafka_client.h"
+#include "pipeline/kafka/kafka_consumer.h"
 #include "pipeline/recovery.h"
 
 namespace bongsu {
@@ -56,7 +57,10 @@ class KafkaLog : public LogTopic {
   const std::atomic<bool>& stop_;
   const std::function<absl::Status()> keep_alive_;
   int partitions_ = 0;
-  KafkaHandle committed_;    // reads records
+  KafkaHandle committed_;  // reads records
+  KafkaQueue queue_;       // fetched by it, and not yet polled
+  FetchWaker waker_;       // 16 MiB a second otherwise: the queue's limit, once a second
+  int64_t kept_alive_ns_ = 0;
   KafkaHandle uncommitted_;  // finds ends, deletes
 };
 
