@@ -41,6 +41,21 @@ absl::Status FromRocks(const rocksdb::Status& status, std::string_view what) {
   return absl::UnavailableError(message);
 }
 
+// RocksDB built with its assertions (Debian's is) may abort where a flush meets a full disk, so
+// that room is made sure of before: for the batch, and for what else lies in the write buffers with
+// it.
+absl::Status EnsureRoom(const std::string& path, size_t batch_bytes) {
+  constexpr uint64_t kReserveBytes = uint64_t{1} << 20;
+  std::error_code error;
+  const std::filesystem::space_info space = std::filesystem::space(path, error);
+  const uint64_t needed = 2 * batch_bytes + kReserveBytes;
+  if (error || space.available >= needed) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      fmt::format("the disk of the state in {} has {} bytes left, the next write may need {}: make "
+                  "room and start again",
+                  path, space.available, needed));
+}
+
 // Everything before time and seq: the rows of one key in one bucket of one list share it.
 class ListKeyPrefix : public rocksdb::SliceTransform {
  public:
@@ -195,6 +210,7 @@ absl::Status RocksStore::Open() {
   // Write buffers are charged to the block cache: one budget for both.
   options.write_buffer_manager =
       std::make_shared<rocksdb::WriteBufferManager>(options_.memory_bytes / 2, cache_);
+  if (!options_.in_memory) BONGSU_RETURN_IF_ERROR(EnsureRoom(options_.path, 0));
   if (options_.in_memory)
     options.env = MemoryEnv(options_.path);
   else
@@ -355,6 +371,7 @@ absl::Status RocksStore::LoadChangelog() {
 // ---- writing -----------------------------------------------------------------------------------
 
 absl::Status RocksStore::Write(rocksdb::WriteBatch* batch) {
+  if (!options_.in_memory) BONGSU_RETURN_IF_ERROR(EnsureRoom(options_.path, batch->GetDataSize()));
   rocksdb::WriteOptions write;
   write.disableWAL = true;
   return FromRocks(db_->Write(write, batch), "cannot write the state");
