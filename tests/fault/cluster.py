@@ -9,6 +9,7 @@ import os
 import re  # noqa: F401
 import shutil  # noqa: F401
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -76,9 +77,15 @@ class Broker:
     def kill(self, seconds_down=0.2):
         """kill -9, and a start that finds the log as the crash left it."""
         os.kill(self.pid(), signal.SIGKILL)
+        # On a busy machine a killed process takes its time, and a start would find its port listening.
+        wait_for("the killed broker is gone", lambda: not self.listening())
         time.sleep(seconds_down)
         os.unlink(os.path.join(self.data, "pid"))
         self.start()
+
+    def listening(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def pause(self, seconds):
         os.kill(self.pid(), signal.SIGSTOP)
