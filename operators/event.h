@@ -107,6 +107,23 @@ class FieldTable {
   StringMap<int> slots_;
 };
 
+// Reads what the decoder left unread: most fields of most records are of no use to the rules of
+// their log source, and an alert is rare.
+//
+// Thread-safety, lifetime: the decoder's; the record at hand only.
+class FieldReader {
+ public:
+  virtual ~FieldReader() = default;
+  // Puts these fields into the event's row. False: one of them is wrong JSON; the record is void.
+  [[nodiscard]] virtual bool Read(std::span<const int> slots) = 0;
+  // All fields. False as above.
+  [[nodiscard]] virtual bool ReadAll() = 0;
+  // The field kAllValuesField (nothing, where the table does not have it).
+  virtual void ReadAllValues() = 0;
+  // The record as it is read: UTF-8, repaired where it had to be.
+  virtual std::string_view json() const = 0;
+};
+
 // One decoded record.
 struct Event {
   std::span<const Value> fields;  // by slot; as many as the source's FieldTable has
@@ -114,6 +131,9 @@ struct Event {
   bool has_time = false;
   RecordSeq seq = 0;     // source partition and offset
   std::string_view raw;  // the record's bytes
+  // Null: all fields are there. Else those that the decoder was told to leave (DecoderOptions)
+  // are absent until they are read.
+  FieldReader* reader = nullptr;
 
   const Value& field(int slot) const {
     assert(slot >= 0 && static_cast<size_t>(slot) < fields.size());

@@ -5,6 +5,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 namespace bongsu {
 
 bool IsAscii(std::string_view text) {
@@ -22,18 +26,6 @@ bool IsAscii(std::string_view text) {
 
 namespace {
 
-// The bytes up to the first that is not ASCII.
-size_t AsciiPrefix(std::string_view text) {
-  size_t i = 0;
-  for (; i + 8 <= text.size(); i += 8) {
-    uint64_t word = 0;
-    std::memcpy(&word, text.data() + i, 8);
-    if ((word & 0x8080808080808080u) != 0) break;
-  }
-  while (i < text.size() && (static_cast<uint8_t>(text[i]) & 0x80) == 0) ++i;
-  return i;
-}
-
 // Eight letters at once: of each byte the top bit says whether it lies in A..Z; it becomes 0x20.
 uint64_t FoldWord(uint64_t word) {
   constexpr uint64_t kOnes = 0x0101010101010101u;
@@ -44,26 +36,39 @@ uint64_t FoldWord(uint64_t word) {
   return word | upper >> 2;
 }
 
-void AppendFoldedAscii(std::string_view text, std::string* out) {
-  const size_t start = out->size();
-  out->append(text);
-  char* at = out->data() + start;
+// Folds the bytes up to the first that is not ASCII, to `out`; returns their number.
+size_t FoldAsciiPrefix(std::string_view text, char* out) {
   size_t i = 0;
+#if defined(__SSE2__)
+  for (; i + 16 <= text.size(); i += 16) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text.data() + i));
+    if (_mm_movemask_epi8(bytes) != 0) break;
+    const __m128i upper = _mm_and_si128(_mm_cmpgt_epi8(bytes, _mm_set1_epi8('A' - 1)),
+                                        _mm_cmplt_epi8(bytes, _mm_set1_epi8('Z' + 1)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i),
+                     _mm_or_si128(bytes, _mm_and_si128(upper, _mm_set1_epi8(0x20))));
+  }
+#endif
   for (; i + 8 <= text.size(); i += 8) {
     uint64_t word = 0;
-    std::memcpy(&word, at + i, 8);
+    std::memcpy(&word, text.data() + i, 8);
+    if ((word & 0x8080808080808080u) != 0) break;
     word = FoldWord(word);
-    std::memcpy(at + i, &word, 8);
+    std::memcpy(out + i, &word, 8);
   }
-  for (; i < text.size(); ++i) at[i] = FoldAscii(at[i]);
+  for (; i < text.size() && (static_cast<uint8_t>(text[i]) & 0x80) == 0; ++i)
+    out[i] = FoldAscii(text[i]);
+  return i;
 }
 
 }  // namespace
 
 void AppendFolded(std::string_view text, std::string* out) {
   while (!text.empty()) {
-    const size_t ascii = AsciiPrefix(text);
-    AppendFoldedAscii(text.substr(0, ascii), out);
+    const size_t start = out->size();
+    out->resize(start + text.size());
+    const size_t ascii = FoldAsciiPrefix(text, out->data() + start);
+    out->resize(start + ascii);
     text.remove_prefix(ascii);
     if (text.empty()) return;
     utf8proc_int32_t point = -1;

@@ -21,6 +21,29 @@ EventTimeNs NewestTimes::Get(PartitionId partition) const {
   return times_[partition].load(std::memory_order_relaxed);
 }
 
+namespace {
+
+// What is read only of records that need it: neither the guards of the rules' log sources read it
+// nor an input that takes events of its own.
+std::vector<bool> FieldsReadLater(const SourceConfig& source, const std::vector<Feed>& feeds,
+                                  const sigma::SourceRules* rules) {
+  std::vector<bool> later(static_cast<size_t>(source.fields.size()), true);
+  const auto now = [&](const std::vector<int>& slots) {
+    for (const int slot : slots) later[static_cast<size_t>(slot)] = false;
+  };
+  for (const Feed& feed : feeds) {
+    if (feed.rule >= 0) continue;  // all fields are read where the rule is met
+    now(feed.key.slots);
+    now(feed.payload_slots);
+    if (feed.selection == nullptr) continue;
+    for (const std::string& field : feed.selection->fields()) now({source.fields.Find(field)});
+  }
+  if (rules != nullptr && rules->matcher != nullptr) now(rules->matcher->guard_slots());
+  return later;
+}
+
+}  // namespace
+
 Router::Router(const std::vector<Feed>& feeds, uint64_t hash_seed, uint16_t shards)
     : hash_seed_(hash_seed), shards_(shards) {
   for (const Feed& feed : feeds) {
@@ -82,12 +105,15 @@ DecodeTask::DecodeTask(const Config& config, const Plan& plan, const PartitionTa
     options.validate = source.validate;
     options.record_bytes_max = source.record_bytes_max;
     options.depth_max = source.depth_max;
+    const sigma::SourceRules* rules =
+        config.binding != nullptr ? &config.binding->sources[i] : nullptr;
+    options.later = FieldsReadLater(source, plan.sources[i].feeds, rules);
     sources_.push_back({Decoder(source.format, source.fields, options),
                         Router(plan.sources[i].feeds, hash_seed, shards),
                         RuleRunner(config, i, partitions, *writer_),
                         source.max_future_skew,
                         {},
-                        config.binding != nullptr ? &config.binding->sources[i] : nullptr,
+                        rules,
                         {}});
   }
 }
@@ -128,7 +154,9 @@ void DecodeTask::RunRecord(const Record& record, InputSink& inputs, OutputChunk&
   ++counted.records;
   counted.bytes += record.bytes.size();
   Event event;
-  const DecodeResult result = source.decoder.Decode(record, &event);
+  DecodeResult result = source.decoder.Decode(record, &event);
+  const bool readable = result == DecodeResult::kOk || result == DecodeResult::kNoTime;
+  if (readable && !source.rules.Match(event)) result = DecodeResult::kInvalidJson;
   const DecoderCounters& decoder = source.decoder.counters();
   counted.repaired_utf8 += decoder.repaired_utf8 - source.seen.repaired_utf8;
   counted.array_items_capped += decoder.array_items_capped - source.seen.array_items_capped;
@@ -139,26 +167,27 @@ void DecodeTask::RunRecord(const Record& record, InputSink& inputs, OutputChunk&
     if (result != DecodeResult::kNoTime) return;
     // Time gates operators only: rules without state match all the same.
     const bool stamped = record.timestamp_ms >= 0;
-    source.rules.Run(event, stamped ? record.timestamp_ms * kMillisecondNs : now_ns_,
-                     stamped ? TimeOrigin::kRecord : TimeOrigin::kWallClock, outputs, counters,
-                     live);
+    source.rules.Report(event, stamped ? record.timestamp_ms * kMillisecondNs : now_ns_,
+                        stamped ? TimeOrigin::kRecord : TimeOrigin::kWallClock, outputs, counters,
+                        live);
     return;
   }
   if (event.time > AddTime(now_ns_, source.max_future_skew)) {
     // It enters no window and moves no watermark: one bad clock must not make everything else late.
     ++counted.future;
     Future(record, event.time, "future", outputs, live);
-    source.rules.Run(event, event.time, TimeOrigin::kFuture, outputs, counters, live);
+    source.rules.Report(event, event.time, TimeOrigin::kFuture, outputs, counters, live);
     return;
   }
   ++counted.events;
   EventTimeNs& newest = batch_time_[record.partition];
   if (newest == kMinEventTime) touched_.push_back(record.partition);
   if (event.time > newest) newest = event.time;
-  source.rules.Run(event, event.time, TimeOrigin::kEvent, outputs, counters, live);
-  if (const uint32_t weight = source.cost_of != nullptr ? source.cost.Due() : 0; weight > 0)
-    CostSampler::Sample(*source.cost_of, event, weight, counters);
+  source.rules.Report(event, event.time, TimeOrigin::kEvent, outputs, counters, live);
   source.router.Route(event, source.rules.fired(), inputs, counters);
+  if (const uint32_t weight = source.cost_of != nullptr ? source.cost.Due() : 0;
+      weight > 0 && (event.reader == nullptr || event.reader->ReadAll()))
+    CostSampler::Sample(*source.cost_of, event, weight, counters);
 }
 
 void DecodeTask::DeadLetter(const Record& record, DecodeResult why, OutputChunk& outputs,

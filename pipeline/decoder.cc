@@ -95,7 +95,7 @@ std::string_view DecodeResultName(DecodeResult result) {
 // read, or 0 after `error_` was set (no step can end at 0: the root's bracket is there).
 //
 // Invariant: `at_[n_]` is the text's size, and a step reads `at_[i + 1]` only where i < n_.
-class Decoder::Impl {
+class Decoder::Impl : public FieldReader {
  public:
   Impl(const Format& format, const FieldTable& fields, DecoderOptions options)
       : plan_(format, fields),
@@ -107,11 +107,25 @@ class Decoder::Impl {
         all_values_slot_(fields.Find(kAllValuesField)),
         guesses_(plan_),
         values_(plan_.slots()),
-        ranks_(plan_.slots()),
-        open_(static_cast<size_t>(depth_max_) + 1) {}
+        ranks_(plan_.slots(), kNoRank),
+        unread_(plan_.slots()),
+        later_(plan_.slots()),
+        open_(static_cast<size_t>(depth_max_) + 1) {
+    std::copy(options_.later.begin(), options_.later.end(), later_.begin());
+    for (const PlanTime& time : plan_.times()) {
+      later_[time.slot] = 0;
+      if (time.when_slot >= 0) later_[static_cast<size_t>(time.when_slot)] = 0;
+    }
+    any_later_ = std::find(later_.begin(), later_.end(), 1) != later_.end();
+  }
 
   DecodeResult Decode(const Record& record, Event* event);
   const DecoderCounters& counters() const { return counters_; }
+
+  bool Read(std::span<const int> slots) override;
+  bool ReadAll() override;
+  void ReadAllValues() override;
+  std::string_view json() const override { return {bytes_, size_}; }
 
  private:
   DecodeResult Parse(const Record& record);
@@ -126,8 +140,11 @@ class Decoder::Impl {
   uint32_t ReadArray(uint32_t i, int depth, Value* value);
   uint32_t ReadItem(uint32_t i, int depth, Value* value);
   uint32_t Skip(uint32_t i, int depth);
-  bool CollectAllValues();
+  void CollectAllValues();
+  bool ReadUnread(size_t slot);
+  bool Improves(size_t slot, uint16_t rank);
   uint32_t ReadOnlyText(const PlanNode& node, uint32_t i);
+  std::string_view StringAt(uint32_t i) const;
   bool ReadText(uint32_t i, Value* value);
   const PlanNode* FindChild(const PlanNode& node, std::string_view key, uint32_t* link);
   void Assign(const PlanNode& node, Value value);
@@ -167,12 +184,17 @@ class Decoder::Impl {
   // Memory that is kept from record to record; its bound is a few times record_bytes_max.
   StructuralIndex index_;
   KeyGuesses guesses_;
-  std::vector<Value> values_;    // by slot
-  std::vector<uint16_t> ranks_;  // of values_
-  std::vector<char> open_;       // brackets that are open, from [1]
-  std::string copy_;             // the record with padding
-  std::string repair_;           // the record with its UTF-8 repaired
-  std::vector<char> scratch_;    // unescaped strings; never grows while a record is decoded
+  std::vector<Value> values_;     // by slot
+  std::vector<uint16_t> ranks_;   // of values_
+  std::vector<uint32_t> unread_;  // by slot: where its value begins; 0: it is in values_, or absent
+  std::vector<uint8_t> later_;    // by slot: whether it is left unread
+  std::vector<uint32_t> touched_;  // slots that the record has
+  bool any_later_ = false;
+  bool all_values_read_ = false;
+  std::vector<char> open_;     // brackets that are open, from [1]
+  std::string copy_;           // the record with padding
+  std::string repair_;         // the record with its UTF-8 repaired
+  std::vector<char> scratch_;  // unescaped strings; never grows while a record is decoded
   size_t scratch_used_ = 0;
   std::vector<Value> stack_;  // members of the arrays that are being read
   std::vector<Collected> collected_;
@@ -187,6 +209,7 @@ DecodeResult Decoder::Impl::Decode(const Record& record, Event* event) {
   event->has_time = false;
   event->seq = PackSeq(record.partition, record.offset);
   event->raw = record.bytes;
+  event->reader = any_later_ ? this : nullptr;
   const DecodeResult result = Parse(record);
   if (result != DecodeResult::kOk) {
     ClearValues();  // no half-read record
@@ -197,9 +220,16 @@ DecodeResult Decoder::Impl::Decode(const Record& record, Event* event) {
   return event->has_time ? DecodeResult::kOk : DecodeResult::kNoTime;
 }
 
+// A record has a few of the hundreds of fields that thousands of rules ask for.
 void Decoder::Impl::ClearValues() {
-  std::fill(values_.begin(), values_.end(), Value());
-  std::fill(ranks_.begin(), ranks_.end(), kNoRank);
+  for (const uint32_t slot : touched_) {
+    values_[slot] = Value();
+    ranks_[slot] = kNoRank;
+    unread_[slot] = 0;
+  }
+  touched_.clear();
+  if (all_values_read_) values_[static_cast<size_t>(all_values_slot_)] = Value();
+  all_values_read_ = false;
   arena_.Reset();
   stack_.clear();
   collected_.clear();
@@ -243,16 +273,52 @@ DecodeResult Decoder::Impl::Parse(const Record& record) {
   }
   // Twice where all values are collected: a string may then be unescaped for itself, too.
   const size_t scratch = all_values_slot_ >= 0 ? 2 * size_ : size_;
-  if (scratch_.size() < scratch) scratch_.resize(2 * scratch);
+  if (scratch_.size() < scratch + kUnescapeSlack) scratch_.resize(2 * scratch + kUnescapeSlack);
   const uint32_t end = WalkObject(plan_.root(), 0, 1);
   if (end == 0) return error_;
   if (end != n_) return DecodeResult::kInvalidJson;  // something follows the object
-  if (all_values_slot_ >= 0 && !CollectAllValues()) return error_;
+  if (all_values_slot_ >= 0 && later_[static_cast<size_t>(all_values_slot_)] == 0) ReadAllValues();
   return DecodeResult::kOk;
 }
 
+bool Decoder::Impl::Read(std::span<const int> slots) {
+  for (const int slot : slots) {
+    if (unread_[static_cast<size_t>(slot)] != 0 && !ReadUnread(static_cast<size_t>(slot)))
+      return false;
+  }
+  return true;
+}
+
+bool Decoder::Impl::ReadAll() {
+  for (const uint32_t slot : touched_) {
+    if (unread_[slot] != 0 && !ReadUnread(slot)) return false;
+  }
+  ReadAllValues();
+  return true;
+}
+
+void Decoder::Impl::ReadAllValues() {
+  if (all_values_slot_ < 0 || all_values_read_) return;
+  CollectAllValues();
+  all_values_read_ = true;
+}
+
+bool Decoder::Impl::ReadUnread(size_t slot) {
+  const uint32_t i = unread_[slot];
+  unread_[slot] = 0;
+  if (bytes_[at_[i]] != '"') {
+    values_[slot] = ReadScalar(TrimJsonEnd(bytes_ + at_[i], bytes_ + at_[i + 1]));
+    return !values_[slot].is_absent();
+  }
+  const bool repaired = repaired_;
+  if (!ReadText(i, &values_[slot])) return false;
+  if (repaired_ && !repaired) ++counters_.repaired_utf8;
+  return true;
+}
+
 // Every position that begins a value: a bracket does not, nor a string that a colon follows.
-bool Decoder::Impl::CollectAllValues() {
+void Decoder::Impl::CollectAllValues() {
+  const auto [error, repaired] = std::pair(error_, repaired_);
   stack_.clear();
   for (uint32_t i = 0; i < n_; ++i) {
     const char c = bytes_[at_[i]];
@@ -264,7 +330,7 @@ bool Decoder::Impl::CollectAllValues() {
     }
     Value value;
     if (c == '"') {
-      if (!ReadText(i, &value)) return false;
+      if (!ReadText(i, &value)) value = Value::String(StringAt(i));
     } else {
       value = ReadScalar(TrimJsonEnd(bytes_ + at_[i], bytes_ + at_[i + 1]));
       // Text that is no JSON, where nobody looks: `validate: read` lets it pass.
@@ -274,6 +340,16 @@ bool Decoder::Impl::CollectAllValues() {
   }
   values_[static_cast<size_t>(all_values_slot_)] = Value::Array(arena_.Store(stack_));
   stack_.clear();
+  error_ = error;
+  if (repaired_ && !repaired) ++counters_.repaired_utf8;
+}
+
+// Whether a value of this rank is the slot's; the ranks of what was there before go.
+inline bool Decoder::Impl::Improves(size_t slot, uint16_t rank) {
+  if (rank >= ranks_[slot])
+    return false;  // a better path had one, or the same key was there before
+  if (ranks_[slot] == kNoRank) touched_.push_back(static_cast<uint32_t>(slot));
+  ranks_[slot] = rank;
   return true;
 }
 
@@ -282,18 +358,27 @@ bool Decoder::Impl::CollectAllValues() {
 // one larger load.
 inline uint32_t Decoder::Impl::ReadOnlyText(const PlanNode& node, uint32_t i) {
   const auto slot = static_cast<size_t>(node.only_slot);
-  if (node.only_rank >= ranks_[slot]) return i + 1;
-  ranks_[slot] = node.only_rank;
+  if (!Improves(slot, node.only_rank)) return i + 1;
+  if (later_[slot] != 0) {
+    unread_[slot] = i;
+    values_[slot] = Value();
+    return i + 1;
+  }
   return ReadText(i, &values_[slot]) ? i + 1 : 0;
+}
+
+// The string at `i` as it is written, without its quotes.
+inline std::string_view Decoder::Impl::StringAt(uint32_t i) const {
+  const char* begin = bytes_ + at_[i] + 1;
+  const char* end = bytes_ + at_[i + 1] - 1;
+  while (*end != '"') --end;  // only white space is between the quote and the next position
+  return {begin, static_cast<size_t>(end - begin)};
 }
 
 // The string at `i`: a view into the record, or unescaped into scratch memory.
 inline bool Decoder::Impl::ReadText(uint32_t i, Value* value) {
-  const char* begin = bytes_ + at_[i] + 1;
-  const char* end = bytes_ + at_[i + 1] - 1;
-  while (*end != '"') --end;  // only white space is between the quote and the next position
-  const std::string_view text(begin, static_cast<size_t>(end - begin));
-  if (!HasBackslash(begin, text.size())) {
+  const std::string_view text = StringAt(i);
+  if (!HasBackslash(text.data(), text.size())) {
     *value = Value::String(text);
     return true;
   }
@@ -308,7 +393,7 @@ inline bool Decoder::Impl::ReadText(uint32_t i, Value* value) {
 // Room for an unescaped string. Each string of a record is unescaped at most once for its field and
 // once among all values, and none grows: Parse has made room for that.
 char* Decoder::Impl::Scratch(size_t size) {
-  BONGSU_CHECK(size <= scratch_.size() - scratch_used_);
+  BONGSU_CHECK(size + kUnescapeSlack <= scratch_.size() - scratch_used_);
   return scratch_.data() + scratch_used_;
 }
 
@@ -390,8 +475,12 @@ uint32_t Decoder::Impl::ReadInto(const PlanNode& node, uint32_t i, int depth) {
   const char c = bytes_[at_[i]];
   if (node.only_slot >= 0 && collecting_ == 0 && (c == '-' || (c >= '0' && c <= '9'))) {
     const auto slot = static_cast<size_t>(node.only_slot);
-    if (node.only_rank >= ranks_[slot]) return i + 1;
-    ranks_[slot] = node.only_rank;
+    if (!Improves(slot, node.only_rank)) return i + 1;
+    if (later_[slot] != 0) {
+      unread_[slot] = i;
+      values_[slot] = Value();
+      return i + 1;
+    }
     values_[slot] = ReadScalar(TrimJsonEnd(bytes_ + at_[i], bytes_ + at_[i + 1]));
     return values_[slot].is_absent() ? Fail(DecodeResult::kInvalidJson) : i + 1;
   }
@@ -503,7 +592,7 @@ const PlanNode* Decoder::Impl::FindChild(const PlanNode& node, std::string_view 
     return child;
   }
   *link = 0;
-  std::string plain(key.size() + 8, '\0');
+  std::string plain(key.size() + kUnescapeSlack, '\0');
   bool repaired = false;
   const char* end = Unescape(key, plain.data(), &repaired);
   if (end == nullptr) {
@@ -515,8 +604,8 @@ const PlanNode* Decoder::Impl::FindChild(const PlanNode& node, std::string_view 
 
 void Decoder::Impl::AssignRanked(uint32_t slot, uint32_t rank, Value value) {
   if (value.type() == ValueType::kNull) rank |= kNullRank;
-  if (rank >= ranks_[slot]) return;  // a better path had one, or the same key stood there before
-  ranks_[slot] = static_cast<uint16_t>(rank);
+  if (!Improves(slot, static_cast<uint16_t>(rank))) return;
+  unread_[slot] = 0;
   values_[slot] = value;
 }
 

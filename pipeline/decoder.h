@@ -17,10 +17,15 @@
 // duplicate keys the first counts. A path that leads through an array of objects gives an array of
 // what the objects have there, in order; arrays found on the way are joined into it.
 //
-// The field kAllValuesField, where it is asked for, costs a second pass over the record's index.
+// Fields in DecoderOptions::later are found, but read only when Event::reader is told to: to
+// unescape what no rule of the record's log source looks at would be most of the work.
+//
+// The field kAllValuesField, where it is asked for, costs a second pass over the record's index. A
+// string with a wrong escape is in it as it stands: it is searched all the same.
 //
 // What is checked, `validate: read`: UTF-8 and strings of the whole record; syntax of every object
-// and array on the way to a needed value, and the needed values; of all else, that brackets match.
+// and array on the way to a needed value, and the values that are read; of all else, that brackets
+// match.
 // `validate: full`: everything. A record holds one object, maybe with white space around it; a byte
 // order mark is not JSON.
 //
@@ -35,6 +40,7 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "operators/event.h"
 #include "pipeline/batch.h"
@@ -61,6 +67,8 @@ struct DecoderOptions {
   int64_t record_bytes_max = int64_t{1} << 20;
   int depth_max =
       64;  // objects and arrays that may be open at once, the record counted; at most 1024
+  // By slot: what Decode leaves to Event::reader. Empty: nothing. A time's fields are always read.
+  std::vector<bool> later;
 };
 
 struct DecoderCounters {
@@ -79,7 +87,8 @@ class Decoder {
   Decoder(const Format& format, const FieldTable& fields, DecoderOptions options);
   ~Decoder();
   Decoder(Decoder&&) noexcept;
-  // Fills `*event`; its views are valid until the next call and as long as the record's bytes are.
+  // Fills `*event`; its views, and its reader, are valid until the next call and as long as the
+  // record's bytes are.
   DecodeResult Decode(const Record& record, Event* event);
   const DecoderCounters& counters() const;
 

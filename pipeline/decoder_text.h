@@ -48,10 +48,13 @@ inline bool HasBackslash(const char* p, size_t size) {
 // A number, true, false or null; an absent Value where `text` is none of them.
 Value ReadScalar(std::string_view text);
 
+// What Unescape may write behind the text, and read behind it.
+inline constexpr size_t kUnescapeSlack = 16;
+
 // Resolves the escapes of a string's inside (without its quotes), appending to `out`, which must
-// have room for `text.size()` bytes. Returns the end of what was written; null for a wrong escape.
-// Half of a surrogate pair becomes U+FFFD and sets `*repaired`: one bad code unit must not hide the
-// string.
+// have room for `text.size() + kUnescapeSlack` bytes. Returns the end of what was written; null for
+// a wrong escape. Half of a surrogate pair becomes U+FFFD and sets `*repaired`: one bad code unit
+// must not hide the string.
 char* Unescape(std::string_view text, char* out, bool* repaired);
 // Whether all escapes of a string's inside are right.
 bool EscapesAreValid(std::string_view text);

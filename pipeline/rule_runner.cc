@@ -19,11 +19,15 @@ RuleRunner::RuleRunner(const Config& config, size_t source_index, const Partitio
   }
 }
 
-void RuleRunner::Run(const Event& event, EventTimeNs time, TimeOrigin from, OutputChunk& outputs,
-                     RunCounters& counters, LiveCounters& live) {
+bool RuleRunner::Match(const Event& event) {
   fired_.clear();
-  if (rules_ == nullptr) return;
-  rules_->matcher->Match(event, *scratch_, &fired_);
+  if (rules_ == nullptr) return true;
+  if (!rules_->matcher->Match(event, *scratch_, &fired_)) return false;
+  return fired_.empty() || event.reader == nullptr || event.reader->ReadAll();
+}
+
+void RuleRunner::Report(const Event& event, EventTimeNs time, TimeOrigin from, OutputChunk& outputs,
+                        RunCounters& counters, LiveCounters& live) {
   if (fired_.empty()) return;
   size_t kept = 0;
   for (const uint32_t i : fired_) {

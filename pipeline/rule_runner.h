@@ -5,7 +5,8 @@
 // the rule's semantic hash and the event's place.
 //
 //   RuleRunner runner(config, source_index, partitions, writer);
-//   runner.Run(event, when, outputs, counters, live);
+//   if (!runner.Match(event)) ...                        // a field that they read is wrong JSON
+//   runner.Report(event, when, outputs, counters, live);
 //   for (uint32_t rule : runner.fired()) ...     // what correlations take
 //
 // Thread-safety: one thread.
@@ -33,11 +34,14 @@ class RuleRunner {
   // Everything outlives the runner.
   RuleRunner(const Config& config, size_t source_index, const PartitionTable& partitions,
              AlertWriter& writer);
-  // `time` is what the alerts say, and `from` where it comes from: an event without a usable time
-  // of its own is matched all the same.
-  void Run(const Event& event, EventTimeNs time, TimeOrigin from, OutputChunk& outputs,
-           RunCounters& counters, LiveCounters& live);
-  // Indices into SourceRules::rules, ascending; until the next Run.
+  // Which rules the event meets. Where there are any, all of the event's fields are read. False:
+  // one that the rules of its log source, or the alerts of those that it meets, read is wrong JSON.
+  [[nodiscard]] bool Match(const Event& event);
+  // Filters, counts and alerts, of what Match found. `time` is what the alerts say, and `from`
+  // where it comes from: an event without a usable time of its own is matched all the same.
+  void Report(const Event& event, EventTimeNs time, TimeOrigin from, OutputChunk& outputs,
+              RunCounters& counters, LiveCounters& live);
+  // Indices into SourceRules::rules, ascending; until the next Match.
   std::span<const uint32_t> fired() const { return fired_; }
 
  private:

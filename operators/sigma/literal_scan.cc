@@ -2,6 +2,10 @@
 
 #include <hs/hs.h>
 
+#include <algorithm>
+#include <iterator>
+
+#include "operators/fold.h"
 #include "state/check.h"
 
 namespace bongsu::sigma {
@@ -10,6 +14,11 @@ namespace {
 int OnHit(unsigned int id, unsigned long long, unsigned long long, unsigned int, void* hits) {
   static_cast<std::vector<uint32_t>*>(hits)->push_back(id);
   return 0;
+}
+
+bool HasCaseless(std::string_view text, std::string_view folded) {
+  return std::search(text.begin(), text.end(), folded.begin(), folded.end(),
+                     [](char a, char b) { return FoldAscii(a) == b; }) != text.end();
 }
 
 }  // namespace
@@ -23,7 +32,9 @@ void LiteralScratch::Fit(const LiteralScan& scan) {
     BONGSU_CHECK(hs_alloc_scratch(scan.database_.get(), &scratch_) == HS_SUCCESS);
 }
 
-LiteralScan::LiteralScan(std::vector<std::string> literals) : literals_(std::move(literals)) {
+LiteralScan::LiteralScan(std::vector<std::string> literals, std::vector<std::string> caseless)
+    : literals_(std::move(literals)), caseless_from_(literals_.size()) {
+  std::move(caseless.begin(), caseless.end(), std::back_inserter(literals_));
   if (literals_.size() <= kLiteralsAloneMax || hs_valid_platform() != HS_SUCCESS) return;
   std::vector<const char*> texts;
   std::vector<size_t> sizes;
@@ -33,7 +44,8 @@ LiteralScan::LiteralScan(std::vector<std::string> literals) : literals_(std::mov
     texts.push_back(literal.data());
     sizes.push_back(literal.size());
   }
-  const std::vector<unsigned> flags(literals_.size(), HS_FLAG_SINGLEMATCH);
+  std::vector<unsigned> flags(literals_.size(), HS_FLAG_SINGLEMATCH);
+  for (size_t i = caseless_from_; i < flags.size(); ++i) flags[i] |= HS_FLAG_CASELESS;
   hs_database_t* database = nullptr;
   hs_compile_error_t* error = nullptr;
   const hs_error_t result = hs_compile_lit_multi(texts.data(), flags.data(), ids.data(),
@@ -56,8 +68,9 @@ void LiteralScan::Find(std::string_view text, LiteralScratch& scratch,
     return;
   }
   for (size_t i = 0; i < literals_.size(); ++i) {
-    if (text.find(literals_[i]) != std::string_view::npos)
-      hits->push_back(static_cast<uint32_t>(i));
+    const bool found = i < caseless_from_ ? text.find(literals_[i]) != std::string_view::npos
+                                          : HasCaseless(text, literals_[i]);
+    if (found) hits->push_back(static_cast<uint32_t>(i));
   }
 }
 

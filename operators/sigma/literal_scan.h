@@ -8,7 +8,8 @@
 //   scan.Find("... sekurlsa::logonpasswords", scratch, &hits);   // appends 1
 //
 // Bytes are compared as they are; who wants no letter case folds both sides first
-// (operators/fold.h). Each literal is reported at most once for a text. Where the processor is too
+// (operators/fold.h), or, where ASCII's letters are enough, gives literals that are folded as
+// `caseless`. Each literal is reported at most once for a text. Where the processor is too
 // old for Vectorscan, or there are too few literals to be worth it, each is searched by itself:
 // slower, the same hits.
 //
@@ -48,8 +49,8 @@ class LiteralScratch {
 
 class LiteralScan {
  public:
-  // No literal is empty.
-  explicit LiteralScan(std::vector<std::string> literals);
+  // No literal is empty. The indices of `caseless` go on behind those of `literals`.
+  explicit LiteralScan(std::vector<std::string> literals, std::vector<std::string> caseless = {});
   // Appends the indices of the literals that are in `text`, in no order.
   void Find(std::string_view text, LiteralScratch& scratch, std::vector<uint32_t>* hits) const;
   size_t size() const { return literals_.size(); }
@@ -60,6 +61,7 @@ class LiteralScan {
     void operator()(hs_database* database) const;
   };
   std::vector<std::string> literals_;
+  size_t caseless_from_;                         // index of the first caseless one
   std::unique_ptr<hs_database, Free> database_;  // null: one by one
 };
 

@@ -64,7 +64,8 @@ class Binder {
         if (rules_.entries[i].rule.kind() == RuleKind::kDetection) BindOne(source, i);
       }
       SourceRules& rules = binding_.sources[source];
-      if (!rules.rules.empty()) rules.matcher = matcher_.Build();
+      if (!rules.rules.empty())
+        rules.matcher = matcher_.Build(sources_[source].fields->Find(kAllValuesField));
     }
     for (size_t i = 0; i < rules_.entries.size(); ++i) {
       if (rules_.entries[i].rule.kind() == RuleKind::kDetection && binding_.specs[i] == nullptr)

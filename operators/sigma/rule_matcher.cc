@@ -23,6 +23,7 @@ RuleMatcher::Scratch::Scratch(const RuleMatcher& matcher)
   for (const Group& group : matcher.groups_) {
     for (const Unit& unit : group.units) {
       if (unit.contains != nullptr) literals_.Fit(*unit.contains);
+      if (unit.filter != nullptr) unit.filter->Fit(&literals_);
     }
   }
   candidates_.reserve(matcher.targets_);
@@ -32,7 +33,7 @@ std::unique_ptr<RuleMatcher::Scratch> RuleMatcher::NewScratch() const {
   return std::make_unique<Scratch>(*this);
 }
 
-void RuleMatcher::Match(const Event& event, Scratch& scratch, std::vector<uint32_t>* fired) const {
+bool RuleMatcher::Match(const Event& event, Scratch& scratch, std::vector<uint32_t>* fired) const {
   fired->clear();
   constexpr uint32_t kEventsMax = uint32_t{1} << 31;
   if (++scratch.event_ == kEventsMax) {  // the marks of 2^31 events ago would look like today's
@@ -45,12 +46,9 @@ void RuleMatcher::Match(const Event& event, Scratch& scratch, std::vector<uint32
   }
   scratch.texts_.clear();
   scratch.candidates_.clear();
-  const std::span<const uint16_t> groups = Groups(event, scratch);
-  for (const uint16_t group : groups) {
-    for (const Unit& unit : groups_[group].units) {
-      if (!event.field(unit.slot).is_null_or_absent()) Scan(unit, event, scratch);
-    }
-  }
+  const auto& [groups, slots] = Groups(event, scratch);
+  if (event.reader != nullptr && !event.reader->Read(slots)) return false;
+  for (const uint16_t group : groups) ScanUnits(groups_[group], event, scratch);
   // Only now is a leaf that an active group looks for, and that was not found, known to be false.
   for (const uint16_t group : groups) scratch.active_[group] = scratch.event_;
   const auto ask = [&](uint32_t rule) {
@@ -65,11 +63,24 @@ void RuleMatcher::Match(const Event& event, Scratch& scratch, std::vector<uint32
     for (const uint32_t rule : groups_[group].always) ask(rule);
   }
   std::sort(fired->begin(), fired->end());
+  return true;
+}
+
+void RuleMatcher::ScanUnits(const Group& group, const Event& event, Scratch& scratch) const {
+  for (const Unit& unit : group.units) {
+    if (unit.slot == all_values_slot_ && event.reader != nullptr) {
+      if (unit.filter != nullptr &&
+          !unit.filter->MayHold(event.reader->json(), scratch.literals_, &scratch.hits_))
+        continue;
+      event.reader->ReadAllValues();
+    }
+    if (!event.field(unit.slot).is_null_or_absent()) Scan(unit, event, scratch);
+  }
 }
 
 // The values of the guards' fields tell the groups. An array, or an unusually long value, is not
 // worth keeping.
-std::span<const uint16_t> RuleMatcher::Groups(const Event& event, Scratch& scratch) const {
+const RuleMatcher::Chosen& RuleMatcher::Groups(const Event& event, Scratch& scratch) const {
   if (guard_slots_.empty()) return unguarded_;
   std::string& key = scratch.key_;
   key.clear();
@@ -77,8 +88,8 @@ std::span<const uint16_t> RuleMatcher::Groups(const Event& event, Scratch& scrat
     const Value& value = event.field(slot);
     const std::string_view text = value.text();
     if (!guards_kept_ || value.is_array() || key.size() + text.size() > kGuardCacheBytesMax) {
-      EvaluateGuards(event, scratch, &scratch.groups_);
-      return scratch.groups_;
+      EvaluateGuards(event, scratch, &scratch.chosen_);
+      return scratch.chosen_;
     }
     key.push_back(static_cast<char>(value.type()));
     const auto size = static_cast<uint16_t>(text.size());
@@ -89,17 +100,22 @@ std::span<const uint16_t> RuleMatcher::Groups(const Event& event, Scratch& scrat
   if (!cached.used || cached.key != key) {
     cached.used = true;
     cached.key = key;
-    EvaluateGuards(event, scratch, &cached.groups);
+    EvaluateGuards(event, scratch, &cached.chosen);
   }
-  return cached.groups;
+  return cached.chosen;
 }
 
-void RuleMatcher::EvaluateGuards(const Event& event, Scratch& scratch,
-                                 std::vector<uint16_t>* groups) const {
-  groups->clear();
+void RuleMatcher::EvaluateGuards(const Event& event, Scratch& scratch, Chosen* chosen) const {
+  chosen->groups.clear();
+  chosen->slots.clear();
   for (size_t i = 0; i < groups_.size(); ++i) {
-    if (groups_[i].guard < 0 || Holds(static_cast<uint32_t>(groups_[i].guard), event, scratch))
-      groups->push_back(static_cast<uint16_t>(i));
+    if (groups_[i].guard >= 0 && !Holds(static_cast<uint32_t>(groups_[i].guard), event, scratch))
+      continue;
+    chosen->groups.push_back(static_cast<uint16_t>(i));
+    for (const int slot : groups_[i].slots) {
+      if (std::find(chosen->slots.begin(), chosen->slots.end(), slot) == chosen->slots.end())
+        chosen->slots.push_back(slot);
+    }
   }
 }
 
@@ -216,11 +232,12 @@ void RuleMatcher::Found(const Unit& unit, const Literal& literal, const Value& v
 
 bool RuleMatcher::HoldsLeaf(uint32_t index, const Event& event, Scratch& scratch) const {
   const FormulaLeaf& leaf = graph_.leaves()[index];
-  const Value& value = event.field(leaf.slot);
-  if (leaf.test == nullptr) return !value.is_absent();
   if (scanned_in_[index] >= 0 &&
       scratch.active_[static_cast<size_t>(scanned_in_[index])] == scratch.event_)
     return false;  // it was looked for
+  if (leaf.slot == all_values_slot_ && event.reader != nullptr) event.reader->ReadAllValues();
+  const Value& value = event.field(leaf.slot);
+  if (leaf.test == nullptr) return !value.is_absent();
   const Pattern* pattern = leaf.test->pattern();
   if (pattern != nullptr && !pattern->cased() && !value.is_array())
     return !value.is_null_or_absent() &&

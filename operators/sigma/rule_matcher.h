@@ -8,7 +8,7 @@
 //   builder.Rule(group, detection);                      // rule 0, 1, ...
 //   auto matcher = builder.Build();                      // shared by threads
 //   auto scratch = matcher->NewScratch();                // one for each thread
-//   matcher->Match(event, *scratch, &fired);             // ascending
+//   if (!matcher->Match(event, *scratch, &fired)) ...    // ascending
 //
 // How: equal parts of the rules stand once (operators/sigma/rule_formula.h). Of each rule a cover
 // is chosen: leaves of which one is true whenever the rule is met. The covers of a group's rules
@@ -16,7 +16,9 @@
 // within by Vectorscan (operators/sigma/literal_scan.h), all on the text folded once. Only rules of
 // which a leaf was seen are evaluated, and each part of them at most once an event. Which groups an
 // event is of is told by the values of the few fields that their guards read; the latest
-// kGuardCacheSize combinations are kept.
+// kGuardCacheSize combinations are kept. Of an event whose fields are not all read (Event::reader),
+// only those are that rules of its groups read; keywords are looked for in the record as it is
+// written first (operators/sigma/record_filter.h).
 //
 // Thread-safety: immutable; a Scratch belongs to one thread. Match does not allocate once a thread
 // has seen its largest event. The detections are kept alive.
@@ -25,6 +27,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,6 +36,7 @@
 #include "operators/event.h"
 #include "operators/sigma/affix_trie.h"
 #include "operators/sigma/literal_scan.h"
+#include "operators/sigma/record_filter.h"
 #include "operators/sigma/rule_formula.h"
 #include "operators/sigma/selection.h"
 
@@ -47,8 +51,10 @@ class RuleMatcher {
   class Scratch;
 
   std::unique_ptr<Scratch> NewScratch() const;
-  // Replaces `*fired` by the indices of the rules that `event` meets, ascending.
-  void Match(const Event& event, Scratch& scratch, std::vector<uint32_t>* fired) const;
+  // Replaces `*fired` by the indices of the rules that `event` meets, ascending. False: a field of
+  // the event that had to be read could not be.
+  [[nodiscard]] bool Match(const Event& event, Scratch& scratch,
+                           std::vector<uint32_t>* fired) const;
 
   // What was compiled, for reports and tests.
   struct Size {
@@ -60,6 +66,8 @@ class RuleMatcher {
     size_t databases = 0;  // of Vectorscan
   };
   const Size& size() const { return size_; }
+  // What tells the groups of an event; these fields must be read before Match.
+  const std::vector<int>& guard_slots() const { return guard_slots_; }
 
  private:
   // A literal's leaf, and the rules of the group that it lets be evaluated.
@@ -92,16 +100,24 @@ class RuleMatcher {
     std::unique_ptr<LiteralScan> contains;  // its literals are contains_first, ...
     uint32_t contains_first = 0;
     Literal present;
+    std::unique_ptr<const RecordFilter> filter;  // of all values; null: ask them
   };
   struct Group {
     int64_t guard = -1;  // a node; -1: every event
     std::vector<Unit> units;
     std::vector<uint32_t> always;
+    std::vector<int> slots;  // what its rules read, but for all values
+  };
+  // The groups of an event.
+  struct Chosen {
+    std::vector<uint16_t> groups;
+    std::vector<int> slots;  // what their rules read
   };
 
   RuleMatcher() = default;
-  std::span<const uint16_t> Groups(const Event& event, Scratch& scratch) const;
-  void EvaluateGuards(const Event& event, Scratch& scratch, std::vector<uint16_t>* groups) const;
+  const Chosen& Groups(const Event& event, Scratch& scratch) const;
+  void EvaluateGuards(const Event& event, Scratch& scratch, Chosen* chosen) const;
+  void ScanUnits(const Group& group, const Event& event, Scratch& scratch) const;
   void Scan(const Unit& unit, const Event& event, Scratch& scratch) const;
   static std::string_view FoldedText(int slot, const Value& value, Scratch& scratch);
   bool MayBeInMembers(const Unit& unit, const Value& array, Scratch& scratch) const;
@@ -121,7 +137,8 @@ class RuleMatcher {
   std::vector<uint32_t> leaf_nodes_;  // by leaf
   std::vector<int32_t> scanned_in_;   // by leaf: a group that looks for it in each of its events
   std::vector<Group> groups_;
-  std::vector<uint16_t> unguarded_;  // groups of every event
+  Chosen unguarded_;  // groups of every event
+  int all_values_slot_ = -1;
   std::vector<int> guard_slots_;
   bool guards_kept_ = true;  // guard_slots_ say all
   int slots_ = 0;
@@ -134,13 +151,16 @@ class RuleMatcher::Builder {
   // Rules that are asked only of events that meet `guard`. Equal guards are one group.
   uint32_t Group(std::shared_ptr<const Detection> guard);
   void Rule(uint32_t group, std::shared_ptr<const Detection> detection);
-  std::unique_ptr<const RuleMatcher> Build();
+  // `all_values_slot`: of kAllValuesField; -1: no rule has keywords.
+  std::unique_ptr<const RuleMatcher> Build(int all_values_slot = -1);
 
  private:
   struct Wanted;  // of a group and a field
   void BuildGroup(uint32_t group);
   void AddOthers(uint32_t group, std::map<int, Wanted>* wanted);
   void BuildUnit(const Wanted& wanted, Unit* unit);
+  void BuildFilter(const Wanted& wanted, Unit* unit);
+  void AddSlots(uint32_t node, std::set<int>* slots) const;
   Literal AddTargets(const std::map<uint32_t, std::vector<uint32_t>>& leaves, Unit* unit);
   void BuildGuards();
   void OrderOperands();
@@ -162,7 +182,7 @@ class RuleMatcher::Scratch {
   };
   struct Cached {
     std::string key;
-    std::vector<uint16_t> groups;
+    Chosen chosen;
     bool used = false;
   };
 
@@ -178,7 +198,7 @@ class RuleMatcher::Scratch {
   std::vector<const Target*> candidates_;
   std::string key_;
   std::vector<Cached> cache_;
-  std::vector<uint16_t> groups_;  // of an event that is not kept
+  Chosen chosen_;  // of an event that is not kept
   LiteralScratch literals_;
 };
 

@@ -49,8 +49,9 @@ void RuleMatcher::Builder::Rule(uint32_t group, std::shared_ptr<const Detection>
   matcher_->kept_.push_back(std::move(detection));
 }
 
-std::unique_ptr<const RuleMatcher> RuleMatcher::Builder::Build() {
+std::unique_ptr<const RuleMatcher> RuleMatcher::Builder::Build(int all_values_slot) {
   RuleMatcher& matcher = *matcher_;
+  matcher.all_values_slot_ = all_values_slot;
   const std::vector<FormulaLeaf>& leaves = matcher.graph_.leaves();
   matcher.leaf_nodes_.resize(leaves.size());
   for (uint32_t i = 0; i < matcher.graph_.nodes().size(); ++i) {
@@ -96,7 +97,32 @@ void RuleMatcher::Builder::BuildGroup(uint32_t index) {
     unit.slot = slot;
     BuildUnit(leaves, &unit);
     if (unit.contains != nullptr) ++matcher.size_.databases;
+    if (slot == matcher.all_values_slot_) BuildFilter(leaves, &unit);
   }
+  std::set<int> slots;
+  for (const uint32_t rule : group_rules_[index]) AddSlots(matcher.roots_[rule], &slots);
+  slots.erase(matcher.all_values_slot_);
+  group.slots.assign(slots.begin(), slots.end());
+}
+
+// The fields that a node reads.
+void RuleMatcher::Builder::AddSlots(uint32_t node, std::set<int>* slots) const {
+  for (const uint32_t one : matcher_->graph_.Leaves(node)) {
+    const FormulaLeaf& leaf = matcher_->graph_.leaves()[one];
+    slots->insert(leaf.slot);
+    if (leaf.test != nullptr && leaf.test->other_slot() >= 0)
+      slots->insert(leaf.test->other_slot());
+  }
+}
+
+// Where keywords are all that is looked for in a record's values.
+void RuleMatcher::Builder::BuildFilter(const Wanted& wanted, Unit* unit) {
+  std::vector<std::string> literals;
+  for (const auto& [key, leaves] : wanted.literals) {
+    if (key.first != LeafIndex::kContains) return;
+    literals.push_back(key.second);
+  }
+  if (wanted.present.empty()) unit->filter = RecordFilter::Make(literals);
 }
 
 // Where a field is searched for the covers, one pass finds the other literals of the group's rules
@@ -166,21 +192,24 @@ void RuleMatcher::Builder::BuildUnit(const Wanted& wanted, Unit* unit) {
 void RuleMatcher::Builder::BuildGuards() {
   RuleMatcher& matcher = *matcher_;
   std::set<int> slots;
+  std::set<int> unguarded;
   for (size_t i = 0; i < matcher.groups_.size(); ++i) {
     const int64_t guard = matcher.groups_[i].guard;
     if (guard < 0) {
-      matcher.unguarded_.push_back(static_cast<uint16_t>(i));
+      matcher.unguarded_.groups.push_back(static_cast<uint16_t>(i));
+      unguarded.insert(matcher.groups_[i].slots.begin(), matcher.groups_[i].slots.end());
       continue;
     }
+    AddSlots(static_cast<uint32_t>(guard), &slots);
     for (const uint32_t one : matcher.graph_.Leaves(static_cast<uint32_t>(guard))) {
       const FormulaLeaf& leaf = matcher.graph_.leaves()[one];
-      slots.insert(leaf.slot);
       // It reads a second field.
       if (leaf.test != nullptr && leaf.test->kind() == ValueTest::Kind::kFieldRef)
         matcher.guards_kept_ = false;
     }
   }
   matcher.guard_slots_.assign(slots.begin(), slots.end());
+  matcher.unguarded_.slots.assign(unguarded.begin(), unguarded.end());
 }
 
 void RuleMatcher::Builder::OrderOperands() {

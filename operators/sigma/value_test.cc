@@ -162,6 +162,7 @@ class FieldRefTest : public ValueTest {
     std::string scratch;
     return Any(ComparedText(value, &scratch), event.field(slot_));
   }
+  int other_slot() const override { return slot_; }
 
  private:
   bool Any(std::string_view text, const Value& other) const {

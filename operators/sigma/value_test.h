@@ -43,6 +43,8 @@ class ValueTest {
   virtual const Pattern* pattern() const { return nullptr; }
   // kRegex, else null.
   virtual const re2::RE2* regex() const { return nullptr; }
+  // The second field that it reads; -1: none.
+  virtual int other_slot() const { return -1; }
 
   Kind kind() const { return kind_; }
   // Equal for equal meaning.

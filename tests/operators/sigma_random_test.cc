@@ -391,7 +391,7 @@ void Round(uint64_t seed, Tally* tally) {
     std::string shown;
     for (size_t i = 0; i < row.size(); ++i)
       shown += fmt::format("\n{} = {}", fields.names()[i], Shown(row[i]));
-    matcher->Match(event, *scratch, &fired);
+    ASSERT_TRUE(matcher->Match(event, *scratch, &fired));
     for (size_t r = 0; r < rules.size(); ++r) {
       const Compiled& rule = rules[r];
       const bool wanted = rule.oracle->Matches(lookup);

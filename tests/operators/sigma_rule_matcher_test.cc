@@ -30,6 +30,10 @@ TEST(LiteralScan, FindsEachLiteralOnce) {
   EXPECT_EQ(Found(many, std::string("x\0y", 3)), (std::vector<uint32_t>{3}));
   EXPECT_EQ(Found(many, "\u00e4"), (std::vector<uint32_t>{4}));
   EXPECT_EQ(Found(many, "AB"), (std::vector<uint32_t>{}));  // folding is the caller's
+  const LiteralScan caseless({"aa", "bb"}, {"c", "dd"});
+  EXPECT_EQ(Found(caseless, "AA bb C dD"), (std::vector<uint32_t>{1, 2, 3}));
+  const LiteralScan few_caseless({"A"}, {"b"});
+  EXPECT_EQ(Found(few_caseless, "aB"), (std::vector<uint32_t>{1}));
   const LiteralScan few({"aa", "b"});
   EXPECT_EQ(Found(few, "aab"), (std::vector<uint32_t>{0, 1}));
 }
@@ -78,7 +82,7 @@ class Rules {
     Event event;
     event.fields = row;
     std::vector<uint32_t> fired;
-    matcher_->Match(event, *scratch_, &fired);
+    EXPECT_TRUE(matcher_->Match(event, *scratch_, &fired));
     return fired;
   }
   const RuleMatcher::Size& size() const { return matcher_->size(); }

@@ -44,13 +44,15 @@ std::string Show(const Value& value) {
 }
 
 // One decoder over a few fields; records are decoded from a buffer of its own with or without
-// slack.
+// slack. Beside it one that leaves every field for later, and must say the same once it was asked.
 class Harness {
  public:
   explicit Harness(std::vector<std::string> names, DecoderOptions options = {}, Format format = {})
       : format_(format) {
     for (const std::string& name : names) fields_.Slot(name);
     decoder_ = std::make_unique<Decoder>(format_, fields_, options);
+    options.later.assign(names.size(), true);
+    late_decoder_ = std::make_unique<Decoder>(format_, fields_, options);
   }
   DecodeResult Decode(std::string_view bytes, bool slack = true) {
     buffer_.assign(bytes);
@@ -61,16 +63,34 @@ class Harness {
     record.slack = slack ? 64 : 0;
     record.partition = 3;
     record.offset = 77;
-    return decoder_->Decode(record, &event_);
+    const DecodeResult result = decoder_->Decode(record, &event_);
+    CompareLate(record, result);
+    return result;
   }
   std::string Field(int slot) const { return Show(event_.field(slot)); }
   const Event& event() const { return event_; }
   const DecoderCounters& counters() const { return decoder_->counters(); }
 
  private:
+  void CompareLate(const Record& record, DecodeResult wanted) {
+    Event late;
+    DecodeResult result = late_decoder_->Decode(record, &late);
+    const bool readable = result == DecodeResult::kOk || result == DecodeResult::kNoTime;
+    if (readable && late.reader != nullptr && !late.reader->ReadAll())
+      result = DecodeResult::kInvalidJson;
+    ASSERT_EQ(result, wanted) << record.bytes;
+    EXPECT_EQ(late.has_time, event_.has_time);
+    EXPECT_EQ(late.time, event_.time);
+    EXPECT_EQ(late_decoder_->counters().array_items_capped, counters().array_items_capped);
+    if (result != DecodeResult::kOk && result != DecodeResult::kNoTime) return;
+    for (int slot = 0; slot < fields_.size(); ++slot)
+      EXPECT_EQ(Show(late.field(slot)), Field(slot)) << record.bytes;
+  }
+
   Format format_;
   FieldTable fields_;
   std::unique_ptr<Decoder> decoder_;
+  std::unique_ptr<Decoder> late_decoder_;
   std::string buffer_;
   Event event_;
 };
@@ -468,6 +488,57 @@ TEST(Decoder, GivesAllValuesAsOneField) {
   // Each member of the array that its own field leaves out, and once the record.
   EXPECT_EQ(harness.counters().array_items_capped,
             static_cast<uint64_t>(kAllValuesMax + 10 - kArrayItemsMax) + 1);
+}
+
+TEST(Decoder, LeavesFieldsForLater) {
+  Format format;
+  FieldTable fields;
+  fields.Slot("now");
+  fields.Slot("later");
+  fields.Slot("number");
+  const int all = fields.Slot(kAllValuesField);
+  DecoderOptions options;
+  options.later = {false, true, true, true};
+  Decoder decoder(format, fields, options);
+  const auto decode = [&](const std::string& text, Event* event) {
+    Record record;
+    record.bytes = text;
+    return decoder.Decode(record, event);
+  };
+  Event event;
+  const std::string good = R"({"now": "a\\b", "later": "c\u0064", "number": 1e3})";
+  ASSERT_EQ(decode(good, &event), DecodeResult::kNoTime);
+  EXPECT_EQ(Show(event.field(0)), "s:a\\b");
+  EXPECT_EQ(Show(event.field(1)), "-");
+  EXPECT_EQ(Show(event.field(2)), "-");
+  EXPECT_EQ(Show(event.field(all)), "-");
+  const std::vector<int> slots = {1};
+  ASSERT_TRUE(event.reader->Read(slots));
+  EXPECT_EQ(Show(event.field(1)), "s:cd");
+  EXPECT_EQ(Show(event.field(2)), "-");
+  event.reader->ReadAllValues();
+  EXPECT_EQ(Show(event.field(all)), "[s:a\\b, s:cd, n:1e3]");
+  ASSERT_TRUE(event.reader->ReadAll());
+  EXPECT_EQ(Show(event.field(2)), "n:1e3");
+  // What is wrong is found by who reads it; keywords search it as it stands.
+  const std::string bad = R"({"now": 1, "later": "\x", "number": 1x})";
+  ASSERT_EQ(decode(bad, &event), DecodeResult::kNoTime);
+  EXPECT_EQ(Show(event.field(1)), "-");  // nothing of the record before
+  event.reader->ReadAllValues();
+  EXPECT_EQ(Show(event.field(all)), "[n:1, s:\\x]");
+  EXPECT_FALSE(event.reader->Read(slots));
+  const std::vector<int> number = {2};
+  EXPECT_FALSE(event.reader->Read(number));
+  EXPECT_EQ(decode(R"({"now": "\x"})", &event), DecodeResult::kInvalidJson);
+  // A better path's value comes after a worse one's was left, and a null does not.
+  format.fields["later"] = {"x", "y"};
+  Decoder ranked(format, fields, options);
+  const std::string three = R"({"y": "worse", "x": "better", "y": "again"})";
+  Record record;
+  record.bytes = three;
+  ASSERT_EQ(ranked.Decode(record, &event), DecodeResult::kNoTime);
+  ASSERT_TRUE(event.reader->ReadAll());
+  EXPECT_EQ(Show(event.field(1)), "s:better");
 }
 
 TEST(Decoder, RepairsInvalidUtf8) {

@@ -1,0 +1,61 @@
+#include "operators/sigma/record_filter.h"
+
+#include <algorithm>
+
+namespace bongsu::sigma {
+namespace {
+
+// What Unicode folds into ASCII: the long s, the Kelvin sign, the capital I with a dot, and the
+// small one without. And the beginning of \uXXXX, the first of all.
+const char* const kAnything[] = {"\\u", "\u017f", "\u212a", "\u0130", "\u0131"};
+constexpr uint32_t kEscape = 0;
+
+bool IsWrittenAsItIs(char c) {
+  const auto byte = static_cast<unsigned char>(c);
+  return byte >= 0x20 && byte < 0x7f && c != '"' && c != '\\' && c != '/';
+}
+
+bool HasUnicodeEscape(std::string_view json) {
+  for (size_t at = json.find('\\'); at < json.size(); at = json.find('\\', at + 2)) {
+    if (at + 1 < json.size() && json[at + 1] == 'u') return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::string_view RecordFilter::WrittenPart(std::string_view literal) {
+  if (literal.find_first_not_of("0123456789.+-e") == std::string_view::npos) return {};
+  std::string_view longest;
+  for (size_t begin = 0; begin < literal.size();) {
+    size_t end = begin;
+    while (end < literal.size() && IsWrittenAsItIs(literal[end])) ++end;
+    if (end - begin > longest.size()) longest = literal.substr(begin, end - begin);
+    begin = end + 1;
+  }
+  return longest.size() < kWrittenBytesMin ? std::string_view() : longest;
+}
+
+std::unique_ptr<const RecordFilter> RecordFilter::Make(const std::vector<std::string>& literals) {
+  std::vector<std::string> parts;
+  for (const std::string& literal : literals) {
+    parts.emplace_back(WrittenPart(literal));
+    if (parts.back().empty()) return nullptr;
+  }
+  std::sort(parts.begin(), parts.end());
+  parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
+  return std::unique_ptr<const RecordFilter>(new RecordFilter(std::move(parts)));
+}
+
+RecordFilter::RecordFilter(std::vector<std::string> parts)
+    : scan_({std::begin(kAnything), std::end(kAnything)}, std::move(parts)) {}
+
+bool RecordFilter::MayHold(std::string_view json, LiteralScratch& scratch,
+                           std::vector<uint32_t>* hits) const {
+  hits->clear();
+  scan_.Find(json, scratch, hits);
+  return std::any_of(hits->begin(), hits->end(),
+                     [json](uint32_t hit) { return hit != kEscape || HasUnicodeEscape(json); });
+}
+
+}  // namespace bongsu::sigma
