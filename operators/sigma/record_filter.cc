@@ -1,6 +1,7 @@
 #include "operators/sigma/record_filter.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace bongsu::sigma {
 namespace {
@@ -15,6 +16,13 @@ bool IsWrittenAsItIs(char c) {
   return byte >= 0x20 && byte < 0x7f && c != '"' && c != '\\' && c != '/';
 }
 
+// Characters that are neither letters, digits nor blanks.
+size_t Signs(std::string_view text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return c != ' ' && !(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9');
+  }));
+}
+
 bool HasUnicodeEscape(std::string_view json) {
   for (size_t at = json.find('\\'); at < json.size(); at = json.find('\\', at + 2)) {
     if (at + 1 < json.size() && json[at + 1] == 'u') return true;
@@ -26,14 +34,16 @@ bool HasUnicodeEscape(std::string_view json) {
 
 std::string_view RecordFilter::WrittenPart(std::string_view literal) {
   if (literal.find_first_not_of("0123456789.+-e") == std::string_view::npos) return {};
-  std::string_view longest;
-  for (size_t begin = 0; begin < literal.size();) {
-    size_t end = begin;
-    while (end < literal.size() && IsWrittenAsItIs(literal[end])) ++end;
-    if (end - begin > longest.size()) longest = literal.substr(begin, end - begin);
-    begin = end + 1;
+  std::string_view best;
+  for (size_t begin = 0; begin < literal.size(); ++begin) {
+    size_t size = 0;
+    while (size < kWrittenBytesMax && begin + size < literal.size() &&
+           IsWrittenAsItIs(literal[begin + size]))
+      ++size;
+    const std::string_view part = literal.substr(begin, size);
+    if (std::pair(size, Signs(part)) > std::pair(best.size(), Signs(best))) best = part;
   }
-  return longest.size() < kWrittenBytesMin ? std::string_view() : longest;
+  return best.size() < kWrittenBytesMin ? std::string_view() : best;
 }
 
 std::unique_ptr<const RecordFilter> RecordFilter::Make(const std::vector<std::string>& literals) {

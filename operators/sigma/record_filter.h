@@ -8,11 +8,11 @@
 //   filter->Fit(&scratch);
 //   if (filter->MayHold(R"({"a": {"b": "C:\\MimiKatz"}})", scratch, &hits)) ...   // look closer
 //
-// It never says no where a value holds a literal. Of each literal it looks for the longest part
-// that a JSON string can write in one way only, but for `\uXXXX` and letter case: no quote, slash,
-// backslash, control character or letter outside ASCII. A record with `\uXXXX`, or with one of
-// the few letters outside ASCII that fold into it, may hold anything. So may, of a literal that
-// could be a number (1000, written 1e3), every record: there is no filter for such.
+// It never says no where a value holds a literal. Of each literal it looks for a part that a JSON
+// string can write in one way only, but for `\uXXXX` and letter case: no quote, slash, backslash,
+// control character or letter outside ASCII. A record with `\uXXXX`, or with one of the few letters
+// outside ASCII that fold into it, may hold anything. So may, of a literal that could be a number
+// (1000, written 1e3), every record: there is no filter for such.
 //
 // Thread-safety: immutable; the scratch belongs to one thread. MayHold does not allocate once
 // `hits` has its capacity.
@@ -20,7 +20,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,13 +28,16 @@
 
 namespace bongsu::sigma {
 
-// Shorter parts are in nearly every record.
+// Shorter parts are in nearly every record; those up to 8 bytes Vectorscan finds without looking a
+// second time, which makes the pass twice as fast.
 inline constexpr size_t kWrittenBytesMin = 3;
+inline constexpr size_t kWrittenBytesMax = 8;
 
 class RecordFilter {
  public:
   static std::unique_ptr<const RecordFilter> Make(const std::vector<std::string>& literals);
-  // The longest part of a folded literal that is looked for; empty: there is none of use.
+  // The part of a folded literal that is looked for; empty: there is none of use. Of the longest
+  // that with the most signs in it, which common words do not have.
   static std::string_view WrittenPart(std::string_view literal);
 
   void Fit(LiteralScratch* scratch) const { scratch->Fit(scan_); }

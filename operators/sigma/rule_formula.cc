@@ -198,6 +198,11 @@ std::vector<uint32_t> FormulaGraph::Leaves(uint32_t node) const {
   return {leaves.begin(), leaves.end()};
 }
 
+std::vector<uint32_t> FormulaGraph::Conjuncts(uint32_t node) const {
+  if (nodes_[node].kind != FormulaNode::kAnd) return {node};
+  return {operands_.begin() + nodes_[node].begin, operands_.begin() + nodes_[node].end};
+}
+
 void FormulaGraph::CountRule(uint32_t root) {
   for (const uint32_t leaf : Leaves(root)) ++leaves_[leaf].rules;
 }
@@ -233,27 +238,29 @@ double FormulaGraph::Cost(const FormulaLeaf& leaf) const {
   return leaf.exact ? cost : cost + 10;
 }
 
-std::optional<FormulaGraph::Chosen> FormulaGraph::CoverOf(uint32_t index) const {
+std::optional<FormulaGraph::Chosen> FormulaGraph::CoverOf(uint32_t index,
+                                                          const std::set<uint32_t>& common) const {
   const FormulaNode& node = nodes_[index];
   std::optional<Chosen> best;
   switch (node.kind) {
     case FormulaNode::kLeaf: {
       const FormulaLeaf& leaf = leaves_[node.begin];
       if (leaf.index == LeafIndex::kNone) return std::nullopt;
-      return Chosen{Cost(leaf), {node.begin}};
+      constexpr double kCommon = 1e6;
+      return Chosen{Cost(leaf) + (common.contains(node.begin) ? kCommon : 0), {node.begin}};
     }
     case FormulaNode::kNot:
       return std::nullopt;
     case FormulaNode::kAnd:
       for (uint32_t i = node.begin; i < node.end; ++i) {
-        std::optional<Chosen> one = CoverOf(operands_[i]);
+        std::optional<Chosen> one = CoverOf(operands_[i], common);
         if (one && (!best || one->cost < best->cost)) best = std::move(one);
       }
       return best;
     case FormulaNode::kOr:
       best.emplace();
       for (uint32_t i = node.begin; i < node.end; ++i) {
-        const std::optional<Chosen> one = CoverOf(operands_[i]);
+        const std::optional<Chosen> one = CoverOf(operands_[i], common);
         if (!one) return std::nullopt;
         best->cost += one->cost;
         best->leaves.insert(best->leaves.end(), one->leaves.begin(), one->leaves.end());
@@ -263,8 +270,9 @@ std::optional<FormulaGraph::Chosen> FormulaGraph::CoverOf(uint32_t index) const 
   return std::nullopt;
 }
 
-std::optional<std::vector<uint32_t>> FormulaGraph::Cover(uint32_t node) const {
-  std::optional<Chosen> chosen = CoverOf(node);
+std::optional<std::vector<uint32_t>> FormulaGraph::Cover(uint32_t node,
+                                                         const std::set<uint32_t>& common) const {
+  std::optional<Chosen> chosen = CoverOf(node, common);
   if (!chosen) return std::nullopt;
   std::vector<uint32_t>& leaves = chosen->leaves;
   std::sort(leaves.begin(), leaves.end());

@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -58,8 +59,10 @@ class FormulaGraph {
  public:
   // The node that is true when the detection is. The detection outlives the graph.
   uint32_t Add(const Detection& detection);
-  // Leaf indices, sorted; nothing: no leaf needs to be true for the node to be.
-  std::optional<std::vector<uint32_t>> Cover(uint32_t node) const;
+  // Leaf indices, sorted; nothing: no leaf needs to be true for the node to be. Those in `common`
+  // are true more often than not, and so chosen only where there is no other way.
+  std::optional<std::vector<uint32_t>> Cover(uint32_t node,
+                                             const std::set<uint32_t>& common = {}) const;
   // Counts `leaf.rules`, which Cover weighs, for a rule with this root.
   void CountRule(uint32_t root);
   // Puts the operands of each node in the order of what `cost` says of each leaf below them, so
@@ -67,6 +70,8 @@ class FormulaGraph {
   void OrderOperands(const std::function<double(uint32_t leaf)>& cost);
   // The leaves below a node.
   std::vector<uint32_t> Leaves(uint32_t node) const;
+  // The nodes that are all true where `node` is: its operands, or itself.
+  std::vector<uint32_t> Conjuncts(uint32_t node) const;
 
   const std::vector<FormulaNode>& nodes() const { return nodes_; }
   const std::vector<uint32_t>& operands() const { return operands_; }
@@ -82,7 +87,7 @@ class FormulaGraph {
   uint32_t Of(const Item& item);
   uint32_t Leaf(int slot, const ValueTest* test);
   uint32_t Node(FormulaNode::Kind kind, std::vector<uint32_t> operands);
-  std::optional<Chosen> CoverOf(uint32_t node) const;
+  std::optional<Chosen> CoverOf(uint32_t node, const std::set<uint32_t>& common) const;
   double Cost(const FormulaLeaf& leaf) const;
 
   std::vector<FormulaNode> nodes_;

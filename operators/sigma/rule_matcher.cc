@@ -46,7 +46,8 @@ bool RuleMatcher::Match(const Event& event, Scratch& scratch, std::vector<uint32
   }
   scratch.texts_.clear();
   scratch.candidates_.clear();
-  const auto& [groups, slots] = Groups(event, scratch);
+  const auto& [groups, slots, holds] = Groups(event, scratch);
+  for (const uint32_t node : holds) scratch.memo_[node] = scratch.event_ * 2 + 1;
   if (event.reader != nullptr && !event.reader->Read(slots)) return false;
   for (const uint16_t group : groups) ScanUnits(groups_[group], event, scratch);
   // Only now is a leaf that an active group looks for, and that was not found, known to be false.
@@ -108,10 +109,12 @@ const RuleMatcher::Chosen& RuleMatcher::Groups(const Event& event, Scratch& scra
 void RuleMatcher::EvaluateGuards(const Event& event, Scratch& scratch, Chosen* chosen) const {
   chosen->groups.clear();
   chosen->slots.clear();
+  chosen->holds.clear();
   for (size_t i = 0; i < groups_.size(); ++i) {
     if (groups_[i].guard >= 0 && !Holds(static_cast<uint32_t>(groups_[i].guard), event, scratch))
       continue;
     chosen->groups.push_back(static_cast<uint16_t>(i));
+    chosen->holds.insert(chosen->holds.end(), groups_[i].holds.begin(), groups_[i].holds.end());
     for (const int slot : groups_[i].slots) {
       if (std::find(chosen->slots.begin(), chosen->slots.end(), slot) == chosen->slots.end())
         chosen->slots.push_back(slot);

@@ -106,12 +106,14 @@ class RuleMatcher {
     int64_t guard = -1;  // a node; -1: every event
     std::vector<Unit> units;
     std::vector<uint32_t> always;
-    std::vector<int> slots;  // what its rules read, but for all values
+    std::vector<int> slots;       // what its rules read, but for all values
+    std::vector<uint32_t> holds;  // what is true where the guard is: its rules repeat it
   };
-  // The groups of an event.
+  // The groups of an event, and their slots and holds together.
   struct Chosen {
     std::vector<uint16_t> groups;
-    std::vector<int> slots;  // what their rules read
+    std::vector<int> slots;
+    std::vector<uint32_t> holds;
   };
 
   RuleMatcher() = default;

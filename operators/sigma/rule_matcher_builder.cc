@@ -75,8 +75,15 @@ void RuleMatcher::Builder::BuildGroup(uint32_t index) {
   RuleMatcher& matcher = *matcher_;
   RuleMatcher::Group& group = matcher.groups_[index];
   std::map<int, Wanted> wanted;  // by slot
+  // Its rules ask again what the guard has asked: nothing that tells them apart.
+  std::set<uint32_t> common;
+  if (group.guard >= 0) {
+    const auto leaves = matcher.graph_.Leaves(static_cast<uint32_t>(group.guard));
+    common.insert(leaves.begin(), leaves.end());
+    group.holds = matcher.graph_.Conjuncts(static_cast<uint32_t>(group.guard));
+  }
   for (const uint32_t rule : group_rules_[index]) {
-    const auto cover = matcher.graph_.Cover(matcher.roots_[rule]);
+    const auto cover = matcher.graph_.Cover(matcher.roots_[rule], common);
     if (!cover) {
       group.always.push_back(rule);
       continue;

@@ -116,6 +116,23 @@ TEST(RuleMatcher, RulesOfAGroupAreAskedOnlyOfItsEvents) {
   EXPECT_EQ(rules.Match({{"id", S(std::string(5000, '1'))}, {"f", S("evil")}}), (Fired{3}));
 }
 
+TEST(RuleMatcher, WhatTheGuardAsksIsNotLookedForAgain) {
+  Rules rules;
+  const std::string guard = "{g: {id: 1}, h: {id: 2}, condition: g and not h}";
+  rules.Add(
+      "{s: {f|contains: [abc, bcd, cde]}, g: {id: 1}, h: {id: 2}, condition: s and g and not h}",
+      guard);
+  rules.Add("{s: {f: null}, g: {id: 1}, h: {id: 2}, condition: s and g and not h}", guard);
+  EXPECT_EQ(rules.Match({{"id", N("1")}, {"f", S("xabc")}}), (Fired{0}));
+  EXPECT_EQ(rules.Match({{"id", N("1")}, {"f", S("x")}}), (Fired{}));
+  EXPECT_EQ(rules.Match({{"id", N("2")}, {"f", S("abc")}}), (Fired{}));
+  EXPECT_EQ(rules.Match({{"id", N("1")}}), (Fired{1}));
+  const std::vector<Value> both = {N("1"), N("2")};
+  EXPECT_EQ(rules.Match({{"id", Value::Array(both)}, {"f", S("abc")}}), (Fired{}));
+  // The three texts, though one id is less than three; the id for the rule that has nothing else.
+  EXPECT_EQ(rules.size().scanned, 4);
+}
+
 TEST(RuleMatcher, MembersOfAnArrayAreEachLookedAt) {
   Rules rules;
   rules.Add("{s: {f|contains|all: [ab, cd]}, condition: s}");

@@ -30,7 +30,8 @@ constexpr size_t kRecordsOfRound = 60;
 
 TEST(RecordFilter, LooksForWhatIsWrittenInOneWay) {
   EXPECT_EQ(RecordFilter::WrittenPart("mimikatz"), "mimikatz");
-  EXPECT_EQ(RecordFilter::WrittenPart("\\lsass.exe\" /x"), "lsass.exe");
+  EXPECT_EQ(RecordFilter::WrittenPart("\\lsass.exe\" /x"), "lsass.ex");
+  EXPECT_EQ(RecordFilter::WrittenPart("privilege::debug"), "vilege::");
   EXPECT_EQ(RecordFilter::WrittenPart("a\nbcde"), "bcde");
   EXPECT_EQ(RecordFilter::WrittenPart("\u00e4bc \u00e4 defg"), " defg");
   EXPECT_EQ(RecordFilter::WrittenPart("\"ab\""), "");
