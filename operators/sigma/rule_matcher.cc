@@ -215,16 +215,23 @@ void RuleMatcher::ScanText(const Unit& unit, const Value& value, std::string_vie
 
 void RuleMatcher::Found(const Unit& unit, const Literal& literal, const Value& value,
                         std::string_view folded, const Event& event, Scratch& scratch) const {
-  const uint32_t held = scratch.event_ * 2 + 1;
+  const uint32_t failed = scratch.event_ * 2;
+  const uint32_t held = failed + 1;
+  // Else a member of an array: another one may pass.
+  const bool whole = &value == &event.field(unit.slot);
   for (uint32_t i = literal.begin; i < literal.end; ++i) {
     const Target& target = unit.targets[i];
     uint32_t& memo = scratch.memo_[leaf_nodes_[target.leaf]];
+    if (memo == failed) continue;  // found by another of its literals
     if (!target.exact && memo != held) {
       const ValueTest& test = *graph_.leaves()[target.leaf].test;
       const Pattern* pattern = test.pattern();
       const bool passed = pattern != nullptr && !pattern->cased() ? pattern->MatchesFolded(folded)
                                                                   : test.Matches(value, event);
-      if (!passed) continue;
+      if (!passed) {
+        if (whole) memo = failed;
+        continue;
+      }
     }
     memo = held;
     if (scratch.found_[target.index] == scratch.event_) continue;  // in another member of an array
