@@ -314,6 +314,7 @@ std::string ReportJson(const RunReport& report) {
                    {"bytes_written", report.store.bytes_written},
                    {"commit_seconds", static_cast<double>(report.store.commit_ns_total) / 1e9}};
   json["epochs"] = report.totals.epochs;
+  json["epoch_commit_seconds"] = report.totals.commit_times.seconds;
   json["checkpoints"] = report.totals.checkpoints;
   json["unsendable"] = report.totals.unsendable;
   json["reader_waits"] = report.totals.reader_waits;
