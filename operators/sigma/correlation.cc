@@ -37,6 +37,7 @@ CorrelationOptions ReadOptions(const CorrelationRule& rule, Diagnostics& diagnos
   options.keep_missing = reader.String("missing") == "group";
   options.evidence_max = static_cast<size_t>(reader.Int("evidence_max"));
   options.events_max = static_cast<size_t>(reader.Int("events_max"));
+  options.groups_max = static_cast<size_t>(reader.Int("groups_max"));
   options.values_max = static_cast<size_t>(reader.Int("values_max"));
   options.tie_time = reader.String("tie") == "time";
   return options;
@@ -50,7 +51,7 @@ std::string Normalised(const RuleEntry& entry, const CorrelationParts& parts,
   const CorrelationOptions& options = parts.options;
   const Metadata& metadata = entry.rule.metadata;
   std::string text =
-      fmt::format("sigma-correlation-1\n{} {}\ntimespan {}\n", CorrelationTypeName(rule.type),
+      fmt::format("sigma-correlation-2\n{} {}\ntimespan {}\n", CorrelationTypeName(rule.type),
                   metadata.id.empty() ? metadata.name : metadata.id, rule.timespan);
   for (const PlacedText& reference : rule.rules) text += "rule " + reference.text + "\n";
   for (const CorrelationInput& input : parts.inputs) {
@@ -66,10 +67,11 @@ std::string Normalised(const RuleEntry& entry, const CorrelationParts& parts,
   std::sort(comparisons.begin(), comparisons.end());
   text += fmt::format("condition {} {} {}\n", fmt::join(comparisons, ","),
                       rule.percentile.value_or(-1), rule.expression.text);
-  text += fmt::format("options {} {} {} {} {} {} {} {} {} {}\n", static_cast<int>(options.window),
-                      options.early, options.reset, options.max_episode, options.suppress,
-                      options.keep_missing, options.evidence_max, options.events_max,
-                      options.values_max, options.tie_time);
+  text +=
+      fmt::format("options {} {} {} {} {} {} {} {} {} {} {}\n", static_cast<int>(options.window),
+                  options.early, options.reset, options.max_episode, options.suppress,
+                  options.keep_missing, options.evidence_max, options.events_max,
+                  options.groups_max, options.values_max, options.tie_time);
   return text;
 }
 
@@ -146,6 +148,17 @@ const std::vector<OptionDef>& CorrelationOptionDefs() {
        .max = 100'000'000,
        .example = "100000",
        .doc = "Events of one group kept within a timespan; those beyond are left out and counted."},
+      {.path = "groups_max",
+       .type = OptionType::kInt,
+       .unit = "groups",
+       .default_text = "10000000",
+       .min = 1,
+       .max = 1'000'000'000,
+       .example = "1000000",
+       .doc =
+           "Groups of one shard with events in three neighbouring timespans (each counted once in "
+           "each). Beyond, an event of a group that has none less than a timespan away is left "
+           "out and counted as groups_capped; groups that are there go on."},
       {.path = "values_max",
        .type = OptionType::kInt,
        .unit = "values",
@@ -192,6 +205,18 @@ CorrelationSpec::CorrelationSpec(CorrelationParts parts)
     threshold_ += fmt::format("{}{} {}", threshold_.empty() ? "" : ", ",
                               ComparisonOperatorName(one.op), one.decimal);
   }
+}
+
+EpisodeOptions CorrelationSpec::episodes() const {
+  EpisodeOptions episodes;
+  episodes.span = timespan();
+  episodes.step = std::max<DurationNs>(1, timespan() / 4);
+  episodes.max_episode = options_.max_episode;
+  episodes.suppress = options_.suppress;
+  episodes.reset = options_.reset;
+  episodes.early = options_.early && !options_.reset && options_.suppress == 0;
+  episodes.evidence_max = options_.evidence_max;
+  return episodes;
 }
 
 std::string CorrelationSpec::GroupText(const Incident& incident) const {

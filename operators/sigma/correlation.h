@@ -27,6 +27,7 @@
 #include "operators/config/option.h"
 #include "operators/operator.h"
 #include "operators/sigma/correlation_inputs.h"
+#include "operators/sigma/episode_book.h"
 #include "operators/sigma/rule.h"
 #include "operators/sigma/rule_set.h"
 
@@ -45,6 +46,7 @@ struct CorrelationOptions {
   bool keep_missing = false;
   size_t evidence_max = 0;
   size_t events_max = 0;
+  size_t groups_max = 0;
   size_t values_max = 0;
   bool tie_time = false;  // temporal_ordered: events of one nanosecond are in no order
 };
@@ -75,6 +77,8 @@ class CorrelationSpec : public OperatorSpec {
   std::span<const int> value_positions(size_t port) const { return value_positions_[port]; }
   // "gte 10", "gte 10, lte 20"; empty without comparisons.
   const std::string& threshold() const { return threshold_; }
+  // What the options say of incidents; of conditions that more events cannot make false.
+  EpisodeOptions episodes() const;
 
  protected:
   // "with the same User, host (joe, h1)", or "" without group-by.

@@ -67,11 +67,26 @@ bool AggregateSpec::grows() const {
          correlation().type == CorrelationType::kValueCount;
 }
 
-DurationNs AggregateSpec::settle_step() const {
-  return std::max<DurationNs>(1, timespan() / (found_on_arrival() ? 4 : 16));
+EpisodeOptions AggregateSpec::episodes() const {
+  EpisodeOptions episodes = CorrelationSpec::episodes();
+  episodes.noted = grows();
+  episodes.early = early();
+  if (!grows()) episodes.step = std::max<DurationNs>(1, timespan() / 16);
+  if (tiled()) {
+    const bool session = options().window == CorrelationWindow::kSession;
+    episodes.window_max = session ? std::max(options().max_episode, timespan()) : timespan();
+  }
+  return episodes;
 }
 
-DurationNs AggregateSpec::result_delay() const { return tiled() ? 0 : settle_step(); }
+void AggregateSpec::Describe(const Measured& value, std::string* text, Incident* incident) const {
+  *text = MeasuredText(value);
+  incident->value = *text;
+  incident->value_error = value.error;
+  incident->threshold = threshold();
+}
+
+DurationNs AggregateSpec::result_delay() const { return tiled() ? 0 : episodes().step; }
 
 std::string AggregateSpec::Why(const Incident& incident) const {
   const CorrelationRule& rule = correlation();

@@ -16,6 +16,7 @@
 
 #include "operators/sigma/correlation.h"
 #include "operators/sigma/correlation_measure.h"
+#include "operators/sigma/episode_book.h"
 
 namespace bongsu::sigma {
 
@@ -34,16 +35,17 @@ class AggregateSpec : public CorrelationSpec {
   bool has_values() const { return correlation().type != CorrelationType::kEventCount; }
   // Judged when windows close, one behind the other.
   bool tiled() const;
-  // Once a window holds the condition it does so whatever else comes.
+  // Once a window holds the condition it does so whatever else comes: those that hold are found
+  // when their events arrive; else only by settling.
   bool grows() const;
-  // Windows that hold are found when their events arrive; else only by settling.
-  bool found_on_arrival() const { return grows() && !options().reset; }
   // Incidents are written on arrival.
   bool early() const {
     return options().early && grows() && !options().reset && !options().suppress;
   }
-  // Windows are settled at most this often (sliding): part of the timespan.
-  DurationNs settle_step() const;
+  // Of sliding windows.
+  EpisodeOptions episodes() const;
+  // Value and threshold of an incident; `*text` outlives it.
+  void Describe(const Measured& value, std::string* text, Incident* incident) const;
 
  private:
   Comparisons comparisons_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/container/flat_hash_set.h"
 #include "state/byte_reader.h"
 #include "state/check.h"
 #include "state/status_macros.h"
@@ -13,98 +14,253 @@ namespace {
 constexpr char kBoundRow = 'b';
 constexpr char kRunRow = 'r';
 
-EventTimeNs ReadTimeAt(std::string_view bytes, size_t at) { return ReadTime(bytes.substr(at)); }
+bool IsSame(const EntryId& a, const EntryId& b) { return a.time == b.time && a.seq == b.seq; }
+bool Before(const EntryId& a, const EntryId& b) {
+  return a.time != b.time ? a.time < b.time : a.seq < b.seq;
+}
+
+void AppendEntry(const EntryId& entry, std::string* out) {
+  AppendTime(entry.time, out);
+  AppendU64(entry.seq, out);
+}
+EntryId ReadEntry(std::string_view bytes) { return {ReadTime(bytes), ReadU64(bytes.substr(8))}; }
 
 }  // namespace
+
+absl::Status ValueRuns::Open(OperatorContext& context) {
+  BONGSU_ASSIGN_OR_RETURN(
+      list_, context.state().OpenTimeList(context.operator_id(), "runs", events_.bucket()));
+  return absl::OkStatus();
+}
 
 // The list's buckets go as a whole; an entry at its bucket's start is seen as long as any of it.
 EventTimeNs ValueRuns::BucketStart(EventTimeNs time) const {
   if (time == kMinEventTime || time == kMaxEventTime) return time;
-  const int64_t quotient = time / bucket_;
-  const int64_t floor = time % bucket_ < 0 ? quotient - 1 : quotient;
+  const DurationNs bucket = events_.bucket();
+  const int64_t quotient = time / bucket;
+  const int64_t floor = time % bucket < 0 ? quotient - 1 : quotient;
   int64_t start = 0;
-  return __builtin_mul_overflow(floor, bucket_, &start) ? kMinEventTime : start;
-}
-
-absl::Status ValueRuns::Newest(std::string* value, bool* found) {
-  *found = false;
-  return list_->Scan(row_, kMinEventTime, kMaxEventTime, [&](TimeListCursor& entry) {
-    *value = entry.value();
-    *found = true;
-    return true;  // the last one is the newest
-  });
+  return __builtin_mul_overflow(floor, bucket, &start) ? kMinEventTime : start;
 }
 
 absl::Status ValueRuns::Get(std::string_view key) {
   row_ = kBoundRow;
   row_ += key;
   bound_ = Bound{};
-  bound_.span = span_;
-  BONGSU_RETURN_IF_ERROR(Newest(&value_, &bound_.found));
-  if (!bound_.found) return absl::OkStatus();
-  BONGSU_CHECK(value_.size() == 32);
-  bound_.newest = ReadTimeAt(value_, 0);
-  bound_.most = ReadU64(std::string_view(value_).substr(8));
-  bound_.events = ReadU64(std::string_view(value_).substr(16));
-  bound_.from = ReadTimeAt(value_, 24);
-  return absl::OkStatus();
+  return list_->Scan(row_, kMinEventTime, kMaxEventTime, [&](TimeListCursor& entry) {
+    ByteReader reader(entry.value());
+    const auto time = [&reader] { return ReadTime(reader.Take(8)); };
+    BONGSU_CHECK(entry.value().size() == 56);
+    bound_.found = true;
+    bound_.newest = time();
+    bound_.distinct = reader.U64();
+    bound_.most = reader.U64();
+    bound_.most_before = reader.U64();
+    bound_.most_from = time();
+    bound_.from = time();
+    bound_.events = reader.U64();
+    return true;  // the last one is the newest
+  });
 }
 
-absl::Status ValueRuns::PutBound(std::string_view key, EventTimeNs from, uint64_t events) {
-  bound_.from = from;
-  bound_.events = events;
-  bound_.found = true;
+absl::Status ValueRuns::Put(std::string_view key, OperatorContext& context) {
+  // An event is in windows that end less than a span behind it; those of interest end less than a
+  // span before the newest one, and not below the closing time.
+  bound_.from =
+      std::max(AddTime(bound_.newest, 1 - 2 * span_), AddTime(context.closing_time(), 1 - span_));
+  BONGSU_RETURN_IF_ERROR(events_.Count(key, bound_.from, kMaxEventTime, &bound_.events));
   row_ = kBoundRow;
   row_ += key;
   value_.clear();
   AppendTime(bound_.newest, &value_);
-  AppendU64(bound_.most, &value_);
-  AppendU64(bound_.events, &value_);
+  for (const uint64_t number : {bound_.distinct, bound_.most, bound_.most_before})
+    AppendU64(number, &value_);
+  AppendTime(bound_.most_from, &value_);
   AppendTime(bound_.from, &value_);
+  AppendU64(bound_.events, &value_);
   return list_->Put(row_, {BucketStart(bound_.newest), 0}, value_);
 }
 
-absl::Status ValueRuns::Add(std::string_view key, EventTimeNs time,
-                            std::span<const Digest> digests) {
-  for (const Digest& digest : digests) {
-    row_ = kRunRow;
-    row_.append(reinterpret_cast<const char*>(digest.data()), digest.size());
-    row_ += key;
-    bool novel = false;
-    BONGSU_RETURN_IF_ERROR(AddOne(time, &novel));
-    if (novel) ++bound_.most;
+// A run that grew into another bucket, or into another run, has left rows that it holds now.
+absl::Status ValueRuns::Runs(std::string_view key, const Digest& digest) {
+  runs_.clear();
+  row_ = kRunRow;
+  row_.append(reinterpret_cast<const char*>(digest.data()), digest.size());
+  row_ += key;
+  return list_->Scan(row_, kMinEventTime, kMaxEventTime, [&](TimeListCursor& entry) {
+    BONGSU_CHECK(entry.value().size() == 32);
+    Run run{ReadEntry(entry.value()), ReadEntry(entry.value().substr(16))};
+    while (!runs_.empty() && run.first.time < AddTime(runs_.back().last.time, span_)) {
+      if (Before(runs_.back().first, run.first)) run.first = runs_.back().first;
+      if (Before(run.last, runs_.back().last)) run.last = runs_.back().last;
+      runs_.pop_back();
+    }
+    runs_.push_back(run);
+    return true;
+  });
+}
+
+absl::Status ValueRuns::Add(std::string_view key, const Digest& digest, EntryId event, Gain* gain) {
+  BONGSU_RETURN_IF_ERROR(Runs(key, digest));
+  *gain = {event.time, AddTime(event.time, span_)};
+  Run merged{event, event};
+  for (const Run& run : runs_) {
+    if (run.first.time <= event.time)
+      gain->from = std::max(gain->from, AddTime(run.last.time, span_));
+    else
+      gain->to = std::min(gain->to, run.first.time);
+    if (run.first.time >= AddTime(event.time, span_) || event.time >= AddTime(run.last.time, span_))
+      continue;
+    if (!Before(event, run.first) && !Before(run.last, event)) return absl::OkStatus();
+    if (Before(run.first, merged.first)) merged.first = run.first;
+    if (Before(merged.last, run.last)) merged.last = run.last;
   }
-  bound_.newest = std::max(bound_.newest, time);
+  value_.clear();
+  AppendEntry(merged.first, &value_);
+  AppendEntry(merged.last, &value_);
+  return list_->Put(row_, {BucketStart(merged.last.time), 0}, value_);
+}
+
+absl::Status ValueRuns::MayHold(const Input& input, uint64_t least, EventTimeNs oldest,
+                                OperatorContext& context, bool* may) {
+  const uint64_t near = events_.near();
+  *may = false;
+  if (near < least / 2 || (near < least && least < kTrackedMin)) return absl::OkStatus();
+  digests_.assign(events_.put_digests().begin(), events_.put_digests().end());
+  BONGSU_RETURN_IF_ERROR(Get(input.key));
+  bool tracked = bound_.found && oldest <= bound_.from;
+  if (tracked) {
+    uint64_t events = 0;
+    BONGSU_RETURN_IF_ERROR(events_.Count(input.key, bound_.from, kMaxEventTime, &events));
+    tracked = events == bound_.events + (input.time >= bound_.from ? 1 : 0);
+  }
+  if (!tracked) {
+    if (near < least) return absl::OkStatus();
+    *may = true;
+    return Rebuild(input.key, input.time, context);
+  }
+  if (input.time >= bound_.newest) {
+    BONGSU_RETURN_IF_ERROR(Newest(input, context));
+    *may = bound_.distinct >= least;
+  } else {
+    BONGSU_RETURN_IF_ERROR(Late(input, least, context, may));
+    *may = *may && near >= least;
+  }
+  return Put(input.key, context);
+}
+
+absl::Status ValueRuns::Rebuild(std::string_view key, EventTimeNs time, OperatorContext& context) {
+  BONGSU_RETURN_IF_ERROR(events_.Load(key, AddTime(time, 1 - 2 * span_), kMaxEventTime, context));
+  absl::flat_hash_set<Digest> all;
+  absl::flat_hash_set<Digest> newest;
+  bound_ = Bound{};
+  bound_.newest = bound_.most_from = events_.all().back().time;
+  for (size_t i = 0; i < events_.all().size(); ++i) {
+    const GroupEvent& event = events_.all()[i];
+    for (const Digest& digest : events_.digests(i)) {
+      Gain gain;
+      BONGSU_RETURN_IF_ERROR(Add(key, digest, {event.time, event.entry}, &gain));
+      all.insert(digest);
+      if (event.time > AddTime(bound_.newest, -span_)) newest.insert(digest);
+    }
+  }
+  bound_.distinct = newest.size();
+  bound_.most = bound_.most_before = all.size();
+  return Put(key, context);
+}
+
+// No event of the group is newer.
+absl::Status ValueRuns::Newest(const Input& input, OperatorContext& context) {
+  const EventTimeNs time = input.time;
+  if (time >= AddTime(bound_.newest, span_)) {
+    bound_.distinct = 0;
+  } else if (time > bound_.newest) {
+    BONGSU_RETURN_IF_ERROR(
+        events_.Load(input.key, AddTime(bound_.newest, 1 - span_), AddTime(time, -span_), context));
+    for (size_t i = 0; i < events_.all().size(); ++i) {
+      const GroupEvent& gone = events_.all()[i];
+      for (const Digest& digest : events_.digests(i)) {
+        BONGSU_RETURN_IF_ERROR(Runs(input.key, digest));
+        BONGSU_CHECK(!runs_.empty());
+        if (IsSame(runs_.back().last, {gone.time, gone.entry})) --bound_.distinct;
+      }
+    }
+  }
+  for (const Digest& digest : digests_) {
+    Gain gain;
+    BONGSU_RETURN_IF_ERROR(Add(input.key, digest, {time, events_.put_entry()}, &gain));
+    if (gain.from <= time && time < gain.to) ++bound_.distinct;
+  }
+  if (time >= AddTime(bound_.most_from, span_)) {
+    bound_.most_before = bound_.most;
+    bound_.most = 0;
+    bound_.most_from = time;
+  }
+  bound_.newest = time;
+  bound_.most = std::max(bound_.most, bound_.distinct);
   return absl::OkStatus();
 }
 
-absl::Status ValueRuns::AddOne(EventTimeNs time, bool* novel) {
-  bool found = false;
-  BONGSU_RETURN_IF_ERROR(Newest(&value_, &found));
-  EventTimeNs first = time;
-  EventTimeNs last = time;
-  *novel = true;
-  if (found) {
-    BONGSU_CHECK(value_.size() == 16);
-    const EventTimeNs run_first = ReadTimeAt(value_, 0);
-    const EventTimeNs run_last = ReadTimeAt(value_, 8);
-    if (run_first <= time && time <= run_last) {
-      *novel = false;
-      return absl::OkStatus();
-    }
-    if (time > run_last && time < AddTime(run_last, span_)) {
-      first = run_first;
-      // The newest window holds the value already, and later ones hold no more than that one.
-      *novel = AddTime(run_last, span_) <= std::max(bound_.newest, time);
-    } else if (time < run_first) {
-      if (AddTime(time, span_) <= run_first) return absl::OkStatus();  // an older run
-      last = run_last;
-    }
+absl::Status ValueRuns::Late(const Input& input, uint64_t least, OperatorContext& context,
+                             bool* may) {
+  gains_.clear();
+  for (const Digest& digest : digests_) {
+    Gain gain;
+    BONGSU_RETURN_IF_ERROR(Add(input.key, digest, {input.time, events_.put_entry()}, &gain));
+    if (gain.from >= gain.to || gain.from > bound_.newest) continue;
+    gains_.push_back(gain);
+    if (gain.to > bound_.newest) ++bound_.distinct;
+    ++bound_.most;
+    ++bound_.most_before;
   }
-  value_.clear();
-  AppendTime(first, &value_);
-  AppendTime(last, &value_);
-  return list_->Put(row_, {BucketStart(last), 0}, value_);
+  *may = each_ || !gains_.empty();
+  if (!*may || input.time <= AddTime(bound_.newest, -span_)) return absl::OkStatus();
+  *may = std::max(bound_.most, bound_.most_before) >= least;
+  return *may && !each_ ? Reaches(input, least, context, may) : absl::OkStatus();
+}
+
+// Whether a window of the gains has `least` values now, and had not before: from the newest window
+// backwards.
+absl::Status ValueRuns::Reaches(const Input& input, uint64_t least, OperatorContext& context,
+                                bool* reaches) {
+  changes_.clear();
+  const auto collect = [&](EventTimeNs from, EventTimeNs to, bool begins) -> absl::Status {
+    BONGSU_RETURN_IF_ERROR(events_.Load(input.key, AddTime(from, 1), to, context));
+    for (size_t i = 0; i < events_.all().size(); ++i) {
+      const GroupEvent& event = events_.all()[i];
+      for (const Digest& digest : events_.digests(i)) {
+        BONGSU_RETURN_IF_ERROR(Runs(input.key, digest));
+        for (const Run& run : runs_) {
+          if (!IsSame(begins ? run.first : run.last, {event.time, event.entry})) continue;
+          changes_.emplace_back(begins ? event.time : AddTime(event.time, span_), begins ? 1 : -1);
+        }
+      }
+    }
+    return absl::OkStatus();
+  };
+  BONGSU_RETURN_IF_ERROR(collect(input.time, bound_.newest, /*begins=*/true));
+  BONGSU_RETURN_IF_ERROR(
+      collect(AddTime(input.time, -span_), AddTime(bound_.newest, -span_), /*begins=*/false));
+  // Where the gains change counts, too.
+  for (const Gain& gain : gains_) {
+    if (gain.to <= bound_.newest) changes_.emplace_back(gain.to, 0);
+  }
+  std::sort(changes_.begin(), changes_.end());
+  auto values = static_cast<int64_t>(bound_.distinct);
+  EventTimeNs end = bound_.newest;  // of a window
+  *reaches = false;
+  while (true) {
+    const auto gained = std::count_if(gains_.begin(), gains_.end(), [&](const Gain& gain) {
+      return gain.from <= end && end < gain.to;
+    });
+    const auto wanted = static_cast<int64_t>(least);
+    *reaches = *reaches || (values >= wanted && values - gained < wanted);
+    if (*reaches || changes_.empty()) return absl::OkStatus();
+    // The latest window before the next change.
+    end = changes_.back().first - 1;
+    for (; !changes_.empty() && changes_.back().first == end + 1; changes_.pop_back())
+      values -= changes_.back().second;
+  }
 }
 
 }  // namespace bongsu::sigma

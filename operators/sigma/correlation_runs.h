@@ -1,22 +1,39 @@
 // File: operators/sigma/correlation_runs.h
 //
-// For value_count on arrival: the newest run of each value of a group, and from them an upper bound
-// on the distinct values of any window that can still get events (see correlation_sliding.h,
-// "Distinct values").
+// For value_count on arrival: whether an event makes a window reach the number of distinct values
+// that the condition asks for, without counting the window anew.
 //
-//   runs.Get(key);                       // runs.bound()
-//   runs.Add(key, time, digests);        // raises bound().most where a window may have grown
-//   runs.PutBound(key, from, events);
+//   ValueRuns runs(span, events);
+//   runs.Open(context);
+//   runs.MayHold(input, least, oldest, context, &may);     // behind MeasuredEvents::Put
 //
-// Thread-safety: one thread.
+// How. Of each value its *runs* are kept: first and last event of a chain with gaps below the
+// timespan. A value is in the window (w - span, w] exactly when one of its runs has
+// first <= w < last + span. Of a group the number of values in its newest window is kept.
+//   An event at or behind the newest one: the values whose last event has left the window are taken
+//   off (one look-up for each event that leaves it), its own are added: the number stays exact.
+//   A late event raises the windows in which its value was not, from its own time on. Their numbers
+//   follow from the newest one's, backwards over the runs that begin and end between: as many
+//   look-ups as events arrived in the time that it is late. `most`, an upper bound of the windows
+//   that late events can be in, tells where even that is needless.
+//   An event that is later than a timespan: its windows are walked through, if it raises any.
+//
+// Groups with fewer events in a window than half of what the condition asks for (or of kTrackedMin)
+// are not tracked at all; how many events of a group went by tells whether some did untracked, and
+// then its runs are made anew from its events.
+//
+// Thread-safety: one thread. Errors: of the state's handles.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "operators/sigma/correlation_events.h"
 #include "operators/sigma/correlation_measure.h"
 #include "state/shard_state.h"
 #include "state/types.h"
@@ -25,44 +42,66 @@ namespace bongsu::sigma {
 
 class ValueRuns {
  public:
-  // Groups with fewer events in a window than half of this are not tracked, whatever the condition:
-  // counting their windows anew costs less.
   static constexpr uint64_t kTrackedMin = 64;
 
+  // `each`: every window that holds counts, and not only those that make others hold (`reset`).
+  // `events` outlives the runs; MayHold loads into it.
+  ValueRuns(DurationNs span, bool each, MeasuredEvents& events)
+      : span_(span), each_(each), events_(events) {}
+  [[nodiscard]] absl::Status Open(OperatorContext& context);
+
+  // `input` is the event that was put last; events below `oldest` may be gone. False: it makes no
+  // window reach `least`.
+  [[nodiscard]] absl::Status MayHold(const Input& input, uint64_t least, EventTimeNs oldest,
+                                     OperatorContext& context, bool* may);
+  // Nothing below `time` matters any more.
+  void ExpireBefore(EventTimeNs time) { list_->ExpireBefore(BucketStart(time)); }
+
+ private:
   struct Bound {
     bool found = false;
-    uint64_t most = 0;                   // no window that ends above `low` has more distinct values
     EventTimeNs newest = kMinEventTime;  // event
+    uint64_t distinct = 0;               // values in the window that ends there
+    // No window that ends less than a timespan before it has more values than the larger of these:
+    uint64_t most = 0;         // the windows since `most_from`
+    uint64_t most_before = 0;  // and those of the timespan before
+    EventTimeNs most_from = kMinEventTime;
     // The group's events from `from` on, when the bound was put. Another number tells that some
     // went by untracked; older ones are in no window that can still get events.
     EventTimeNs from = kMinEventTime;
     uint64_t events = 0;
-    DurationNs span = 0;
-    EventTimeNs low() const { return AddTime(newest, 1 - span); }
+  };
+  struct Run {
+    EntryId first;
+    EntryId last;
+  };
+  // Windows that a value is new in: they end at from <= w < to.
+  struct Gain {
+    EventTimeNs from = 0;
+    EventTimeNs to = 0;
   };
 
-  // `list` has buckets of `bucket` >= `span`.
-  ValueRuns(TimeList* list, DurationNs span, DurationNs bucket)
-      : list_(list), span_(span), bucket_(bucket) {}
-
-  absl::Status Get(std::string_view key);
-  Bound& bound() { return bound_; }
-  // An event of the group whose bound is at hand.
-  absl::Status Add(std::string_view key, EventTimeNs time, std::span<const Digest> digests);
-  absl::Status PutBound(std::string_view key, EventTimeNs from, uint64_t events);
-  // Nothing below `time` matters any more.
-  void Expire(EventTimeNs time) { list_->ExpireBefore(BucketStart(time)); }
-
- private:
   EventTimeNs BucketStart(EventTimeNs time) const;
-  // The newest value under the row key at hand.
-  absl::Status Newest(std::string* value, bool* found);
-  absl::Status AddOne(EventTimeNs time, bool* novel);
+  absl::Status Get(std::string_view key);
+  absl::Status Put(std::string_view key, OperatorContext& context);
+  // The runs of a value, in order, into runs_.
+  absl::Status Runs(std::string_view key, const Digest& digest);
+  // Adds an event to the value's runs; `gain` is empty (from >= to) where it is in all its windows.
+  absl::Status Add(std::string_view key, const Digest& digest, EntryId event, Gain* gain);
+  absl::Status Rebuild(std::string_view key, EventTimeNs time, OperatorContext& context);
+  absl::Status Newest(const Input& input, OperatorContext& context);
+  absl::Status Late(const Input& input, uint64_t least, OperatorContext& context, bool* may);
+  absl::Status Reaches(const Input& input, uint64_t least, OperatorContext& context, bool* reaches);
 
-  TimeList* const list_;
   const DurationNs span_;
-  const DurationNs bucket_;
+  const bool each_;
+  MeasuredEvents& events_;
+  TimeList* list_ = nullptr;
   Bound bound_;
+  std::vector<Run> runs_;  // scratch, as all below
+  std::vector<Gain> gains_;
+  std::vector<std::pair<EventTimeNs, int64_t>> changes_;
+  std::vector<Digest> digests_;
   std::string row_;
   std::string value_;
 };

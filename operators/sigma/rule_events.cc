@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "operators/sigma/episode.h"
+#include "operators/sigma/group_event.h"
 #include "state/byte_reader.h"
 #include "state/check.h"
 #include "state/status_macros.h"
@@ -90,6 +90,19 @@ absl::Status RuleEvents::OldestBehind(std::string_view key, uint16_t rule, const
       *found = one;
     return true;
   });
+}
+
+absl::Status RuleEvents::First(std::string_view key, EventTimeNs from, EventTimeNs to,
+                               EventTimeNs* time) {
+  *time = kMaxEventTime;
+  for (uint16_t rule = 0; rule < rules_; ++rule) {
+    BONGSU_RETURN_IF_ERROR(
+        list_->Scan(Row(key, rule), from, std::min(to, *time), [&](TimeListCursor& entry) {
+          *time = entry.time();
+          return false;
+        }));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status RuleEvents::OldestUnused(std::string_view key, uint16_t rule, EventTimeNs from,

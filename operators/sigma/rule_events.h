@@ -55,6 +55,9 @@ class RuleEvents {
   [[nodiscard]] absl::Status OldestBehind(std::string_view key, uint16_t rule,
                                           const RuleEvent& limit, EventTimeNs to, TieOrder ties,
                                           OperatorContext& context, std::optional<Found>* found);
+  // The time of the oldest event of any rule with from <= time <= to; kMaxEventTime: none.
+  [[nodiscard]] absl::Status First(std::string_view key, EventTimeNs from, EventTimeNs to,
+                                   EventTimeNs* time);
   // The time of the oldest event with from <= time <= to that no reported window holds.
   [[nodiscard]] absl::Status OldestUnused(std::string_view key, uint16_t rule, EventTimeNs from,
                                           EventTimeNs to, std::optional<EventTimeNs>* time);

@@ -20,20 +20,21 @@ class TemporalSpec : public CorrelationSpec {
     settings_.span = timespan();
     settings_.ties = options().tie_time ? TieOrder::kApart : TieOrder::kPosition;
     settings_.events_max = options().events_max;
-    EpisodeOptions& episodes = settings_.episodes;
-    episodes.span = timespan();
-    episodes.max_episode = options().max_episode;
-    episodes.suppress = options().suppress;
-    episodes.reset = options().reset;
-    episodes.early = options().early && !episodes.reset && episodes.suppress == 0;
-    episodes.evidence_max = options().evidence_max;
+    settings_.groups_max = options().groups_max;
+    settings_.episodes = episodes();
+    // Where nothing hangs on it, once a timespan: most episodes end at their first settling.
+    settings_.episodes.quiet_step = timespan();
+    if (settings_.condition.kind() != TemporalKind::kPositive)
+      settings_.episodes.window_max = timespan();
     if (!correlation().expression.text.empty()) return;
     settings_.threshold = threshold();
     if (settings_.threshold.empty())
       settings_.threshold = fmt::format("gte {}", correlation().rules.size());
   }
 
-  DurationNs result_delay() const override { return EpisodeBook::ResultDelay(settings_.episodes); }
+  DurationNs result_delay() const override {
+    return settings_.condition.kind() == TemporalKind::kPositive ? settings_.episodes.step : 0;
+  }
   std::unique_ptr<Operator> NewInstance() const override {
     return std::make_unique<TemporalOperator>(*this, settings_);
   }

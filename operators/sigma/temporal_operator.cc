@@ -21,6 +21,7 @@ TemporalOperator::TemporalOperator(const OperatorSpec& spec, const TemporalSetti
       condition_(settings.condition),
       book_(spec, settings.episodes, *this),
       events_(settings.condition.rules(), settings.port_rules),
+      groups_(settings.span, settings.groups_max),
       newest_(condition_.rules()),
       seen_(condition_.rules()),
       all_(condition_.rules(), 1),
@@ -29,7 +30,9 @@ TemporalOperator::TemporalOperator(const OperatorSpec& spec, const TemporalSetti
 }
 
 absl::Status TemporalOperator::Open(OperatorContext& context) {
-  BONGSU_RETURN_IF_ERROR(events_.Open(context, std::max(kBucketNsMin, settings_.span)));
+  const DurationNs bucket = std::max(kBucketNsMin, settings_.span);
+  BONGSU_RETURN_IF_ERROR(events_.Open(context, bucket));
+  BONGSU_RETURN_IF_ERROR(groups_.Open(context, bucket));
   return book_.Open(context);
 }
 
@@ -44,6 +47,7 @@ absl::Status TemporalOperator::OnWatermark(OperatorContext& context) {
   const DurationNs kept =
       condition_.kind() == TemporalKind::kPositive ? book_.events_kept() : settings_.span;
   events_.ExpireBefore(AddTime(context.closing_time(), -kept));
+  groups_.ExpireBefore(AddTime(context.closing_time(), -kept));
   return absl::OkStatus();
 }
 
@@ -71,14 +75,44 @@ bool TemporalOperator::Thin(const Input& input, uint32_t* index) const {
   });
 }
 
-absl::Status TemporalOperator::OnPositive(const Input& input, OperatorContext& context) {
+// Whether the group has an event in the cell of this one (GroupBound).
+absl::Status TemporalOperator::IsCounted(const Input& input, OperatorContext& context,
+                                         bool* counted) {
+  const EventTimeNs cell = groups_.CellStart(input.time);
+  const EventTimeNs cell_end = EndOf(cell);
+  *counted = std::any_of(newest_.begin(), newest_.end(), [&](const auto& one) {
+    return one && one->event.time >= cell && one->event.time <= cell_end;
+  });
+  // The newest of a rule may lie behind the cell, and others in it.
+  for (uint16_t rule = 0; !*counted && rule < condition_.rules(); ++rule) {
+    if (!newest_[rule] || newest_[rule]->event.time < cell) continue;
+    std::optional<RuleEvents::Found> found;
+    BONGSU_RETURN_IF_ERROR(events_.Newest(input.key, rule, cell, cell_end, context, &found));
+    *counted = found.has_value();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TemporalOperator::Put(const Input& input, OperatorContext& context, bool* kept) {
+  *kept = false;
   BONGSU_RETURN_IF_ERROR(LookAround(input, context));
   uint32_t index = 0;
   if (Thin(input, &index)) {
     context.Count("events_thinned", 1);
     return absl::OkStatus();
   }
-  BONGSU_RETURN_IF_ERROR(events_.Put(input, index));
+  bool counted = false;
+  BONGSU_RETURN_IF_ERROR(IsCounted(input, context, &counted));
+  const bool known =
+      std::any_of(newest_.begin(), newest_.end(), [](const auto& one) { return one.has_value(); });
+  BONGSU_RETURN_IF_ERROR(groups_.Admit(input.time, known, counted, context, kept));
+  return *kept ? events_.Put(input, index) : absl::OkStatus();
+}
+
+absl::Status TemporalOperator::OnPositive(const Input& input, OperatorContext& context) {
+  bool kept = false;
+  BONGSU_RETURN_IF_ERROR(Put(input, context, &kept));
+  if (!kept) return absl::OkStatus();
   bool newest = true;
   for (size_t rule = 0; rule < newest_.size(); ++rule) {
     seen_[rule] = newest_[rule].has_value() ? 1 : 0;
@@ -86,10 +120,9 @@ absl::Status TemporalOperator::OnPositive(const Input& input, OperatorContext& c
   }
   seen_[events_.RuleOf(input.port)] = 1;
   if (!condition_.Holds(seen_)) return absl::OkStatus();
-  if (!newest) return LateHits(input, context);
   bool holds = true;
-  if (condition_.ordered()) BONGSU_RETURN_IF_ERROR(ChainEnds(input, context, &holds));
-  return holds ? book_.Hit(input.key, input.time, input.time, context) : absl::OkStatus();
+  if (newest && condition_.ordered()) BONGSU_RETURN_IF_ERROR(ChainEnds(input, context, &holds));
+  return holds ? book_.Examine(input.key, input.time, context) : absl::OkStatus();
 }
 
 // Whether a chain ends at or before the event, which is the newest, and begins less than a timespan
@@ -122,47 +155,35 @@ absl::Status TemporalOperator::ChainEnds(const Input& input, OperatorContext& co
   return absl::OkStatus();
 }
 
-// The event has come behind newer ones: the windows that hold it are walked through.
-absl::Status TemporalOperator::LateHits(const Input& input, OperatorContext& context) {
-  EventTimeNs last = input.time;
-  for (const auto& found : newest_) {
-    if (found) last = std::max(last, found->event.time);
-  }
-  bool covers = false;
-  BONGSU_RETURN_IF_ERROR(book_.Covers(input.key, input.time, last, &covers));
-  if (covers) return absl::OkStatus();
-  std::optional<EventTimeNs> first_hit;
-  EventTimeNs last_hit = 0;
-  BONGSU_RETURN_IF_ERROR(Walk(input.key, kMinEventTime, AddTime(input.time, -1), EndOf(input.time),
-                              context, [&](const GroupEvent& event, bool holds) {
-                                if (holds) {
-                                  if (!first_hit) first_hit = event.time;
-                                  last_hit = event.time;
-                                }
-                                return Next::kGoOn;
-                              }));
-  return first_hit ? book_.Hit(input.key, *first_hit, last_hit, context) : absl::OkStatus();
-}
-
-absl::Status TemporalOperator::Walk(std::string_view key, EventTimeNs floor, EventTimeNs from,
-                                    EventTimeNs to, OperatorContext& context,
-                                    absl::FunctionRef<Next(const GroupEvent&, bool)> visit) {
-  const EventTimeNs behind = std::max(floor, AddTime(from, -settings_.span));
-  std::vector<RuleEvent> events;
-  BONGSU_RETURN_IF_ERROR(events_.Collect(key, all_, AddTime(behind, 1), to, context, &events));
+absl::Status TemporalOperator::Walk(
+    std::string_view key, EventTimeNs floor, EventTimeNs first, EventTimeNs until,
+    OperatorContext& context, absl::FunctionRef<absl::StatusOr<bool>(const HeldWindow&)> held) {
+  const EventTimeNs behind = std::max(floor, AddTime(first, -settings_.span));
+  BONGSU_RETURN_IF_ERROR(
+      events_.Collect(key, all_, AddTime(behind, 1), until, context, &collected_));
+  walked_.clear();
+  for (const RuleEvent& event : collected_)
+    walked_.push_back({event.time, event.seq, event.seq, event.port});
   TemporalWindow window(condition_, settings_.span, settings_.ties);
-  for (size_t begin = 0, end = 0; begin < events.size(); begin = end) {
-    const EventTimeNs time = events[begin].time;
-    while (end < events.size() && events[end].time == time) ++end;
+  size_t from = 0;
+  for (size_t begin = 0, end = 0; begin < collected_.size(); begin = end) {
+    const EventTimeNs time = collected_[begin].time;
+    while (end < collected_.size() && collected_[end].time == time) ++end;
     const bool holds =
-        window.Advance(time, std::span<const RuleEvent>(events).subspan(begin, end - begin));
-    if (time <= from) continue;
-    for (size_t i = begin; i < end; ++i) {
-      const GroupEvent event{time, events[i].seq, events[i].port};
-      if (visit(event, holds && i + 1 == end) == Next::kStartAnew) window.Clear();
-    }
+        window.Advance(time, std::span<const RuleEvent>(collected_).subspan(begin, end - begin));
+    if (!holds || time < first) continue;
+    while (walked_[from].time <= AddTime(time, -settings_.span)) ++from;
+    BONGSU_ASSIGN_OR_RETURN(const bool start_anew, held({from, end, {}}));
+    if (!start_anew) continue;
+    window.Clear();
+    from = end;
   }
   return absl::OkStatus();
+}
+
+absl::Status TemporalOperator::FirstEvent(std::string_view key, EventTimeNs from, EventTimeNs to,
+                                          EventTimeNs* time) {
+  return events_.First(key, from, to, time);
 }
 
 absl::Status TemporalOperator::Payload(std::string_view key, const GroupEvent& event,
@@ -171,7 +192,7 @@ absl::Status TemporalOperator::Payload(std::string_view key, const GroupEvent& e
 }
 
 // How many different rules were seen; each is among the evidence.
-void TemporalOperator::Describe(Incident* incident) const {
+void TemporalOperator::Describe(const Measured&, Incident* incident) {
   if (settings_.threshold.empty()) return;
   std::vector<uint8_t> seen(condition_.rules(), 0);
   size_t count = 0;
@@ -187,13 +208,9 @@ void TemporalOperator::Describe(Incident* incident) const {
 
 // Absence and tiles: keeps the event, and sets the group's timer where it has none.
 absl::Status TemporalOperator::OnWindowed(const Input& input, OperatorContext& context) {
-  BONGSU_RETURN_IF_ERROR(LookAround(input, context));
-  uint32_t index = 0;
-  if (Thin(input, &index)) {
-    context.Count("events_thinned", 1);
-    return absl::OkStatus();
-  }
-  BONGSU_RETURN_IF_ERROR(events_.Put(input, index));
+  bool kept = false;
+  BONGSU_RETURN_IF_ERROR(Put(input, context, &kept));
+  if (!kept) return absl::OkStatus();
   if (!condition_.Opens(events_.RuleOf(input.port))) return absl::OkStatus();
   // An event that begins windows, is not closed and not younger: its timer leads to this one.
   const EventTimeNs from =
@@ -308,8 +325,9 @@ absl::Status TemporalOperator::Report(std::string_view key, EventTimeNs start,
                                       OperatorContext& context) {
   BONGSU_RETURN_IF_ERROR(events_.Collect(key, opening_, start, EndOf(start), context, &collected_));
   std::vector<GroupEvent> events;
-  for (const RuleEvent& event : collected_) events.push_back({event.time, event.seq, event.port});
-  return book_.Once(key, events, EndOf(start), context);
+  for (const RuleEvent& event : collected_)
+    events.push_back({event.time, event.seq, event.seq, event.port});
+  return book_.Once(key, events, {}, start, EndOf(start), context);
 }
 
 }  // namespace bongsu::sigma

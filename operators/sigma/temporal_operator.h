@@ -3,8 +3,8 @@
 // Sigma's temporal and temporal_ordered as an operator: in one group, within one window of event
 // time, events of the rules that the condition asks for, in any order or in the order of the rules,
 // and where it says `not`, none of others. What is an incident, and when it is published:
-// operators/sigma/episode.h for positive conditions; for absence and tiles one incident for each
-// window that satisfies the condition, when the window has closed.
+// operators/sigma/episode_book.h for positive conditions; for absence and tiles one incident for
+// each window that satisfies the condition, when the window has closed.
 //
 //   TemporalOperator op(spec, settings);
 //
@@ -25,7 +25,7 @@
 // Bounds: `events_max` events of one rule of a group within a timespan are kept. Beyond it, an
 // event is left out if the one before it is kept, lies within a thousandth of the timespan, and no
 // other rule's event is between the two: what is found then is the same but for that thousandth
-// (counted as "events_thinned").
+// (counted as "events_thinned"). `groups_max`: operators/sigma/group_bound.h.
 //
 // Thread-safety: as Operator.
 #pragma once
@@ -35,7 +35,8 @@
 #include <vector>
 
 #include "operators/operator.h"
-#include "operators/sigma/episode.h"
+#include "operators/sigma/episode_book.h"
+#include "operators/sigma/group_bound.h"
 #include "operators/sigma/rule_events.h"
 #include "operators/sigma/temporal_condition.h"
 
@@ -48,6 +49,7 @@ struct TemporalSettings {
   TieOrder ties = TieOrder::kPosition;
   EpisodeOptions episodes;
   size_t events_max = 0;
+  size_t groups_max = 0;
   std::string threshold;  // what alerts say the number of rules was compared with; may be empty
 };
 
@@ -62,18 +64,23 @@ class TemporalOperator : public Operator, private EpisodeSource {
   absl::Status OnWatermark(OperatorContext& context) override;
 
  private:
-  absl::Status Walk(std::string_view key, EventTimeNs floor, EventTimeNs from, EventTimeNs to,
+  absl::Status Walk(std::string_view key, EventTimeNs floor, EventTimeNs first, EventTimeNs until,
                     OperatorContext& context,
-                    absl::FunctionRef<Next(const GroupEvent&, bool)> visit) override;
+                    absl::FunctionRef<absl::StatusOr<bool>(const HeldWindow&)> held) override;
+  const std::vector<GroupEvent>& walked() const override { return walked_; }
+  absl::Status FirstEvent(std::string_view key, EventTimeNs from, EventTimeNs to,
+                          EventTimeNs* time) override;
   absl::Status Payload(std::string_view key, const GroupEvent& event,
                        std::string* payload) override;
-  void Describe(Incident* incident) const override;
+  void Describe(const Measured& peak, Incident* incident) override;
 
+  // Keeps the event, or counts why not; what is known of the group around it is in newest_ then.
+  absl::Status Put(const Input& input, OperatorContext& context, bool* kept);
   absl::Status LookAround(const Input& input, OperatorContext& context);
+  absl::Status IsCounted(const Input& input, OperatorContext& context, bool* counted);
   bool Thin(const Input& input, uint32_t* index) const;
   absl::Status OnPositive(const Input& input, OperatorContext& context);
   absl::Status ChainEnds(const Input& input, OperatorContext& context, bool* ends);
-  absl::Status LateHits(const Input& input, OperatorContext& context);
   absl::Status OnWindowed(const Input& input, OperatorContext& context);
   absl::Status NextStart(std::string_view key, EventTimeNs from, std::optional<EventTimeNs>* start);
   absl::Status WindowHolds(std::string_view key, EventTimeNs start, OperatorContext& context,
@@ -88,13 +95,15 @@ class TemporalOperator : public Operator, private EpisodeSource {
   const TemporalCondition& condition_;
   EpisodeBook book_;
   RuleEvents events_;
+  GroupBound groups_;
   // Scratch.
   std::vector<std::optional<RuleEvents::Found>> newest_;
   std::vector<uint8_t> seen_;
   std::vector<uint8_t> all_;
   std::vector<uint8_t> opening_;
   std::vector<RuleEvent> collected_;
-  mutable std::string value_;
+  std::vector<GroupEvent> walked_;
+  std::string value_;
 };
 
 }  // namespace bongsu::sigma

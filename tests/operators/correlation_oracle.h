@@ -66,7 +66,8 @@ inline OracleIncidents SlidingOracle(const std::map<std::string, std::vector<Ora
     };
     for (size_t i = 0; i < group.size(); ++i) {
       const EventTimeNs end = group[i].time;
-      if (!options.reset && i + 1 < group.size() && group[i + 1].time == end) continue;
+      // A window that ends at a time has all events of that time.
+      if (i + 1 < group.size() && group[i + 1].time == end) continue;
       std::vector<OracleEvent> window;
       for (size_t j = reset; j <= i; ++j) {
         if (group[j].time > end - options.span) window.push_back(group[j]);

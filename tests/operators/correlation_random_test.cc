@@ -209,6 +209,48 @@ TEST(CorrelationOracle, ValueCount) { CheckType("value_count", 300); }
 TEST(CorrelationOracle, ValueSum) { CheckType("value_sum", 100); }
 TEST(CorrelationOracle, ValueAvg) { CheckType("value_avg", 100); }
 TEST(CorrelationOracle, ValuePercentile) { CheckType("value_percentile", 100); }
+// Close to a number of values that is worth keeping runs for, above and below it, for long.
+TEST(CorrelationOracle, ValueCountThatHovers) {
+  const uint64_t seed = Seed();
+  std::mt19937_64 random(seed);
+  for (int i = 0; i < 20 / kPart; ++i) {
+    const auto pick = [&](uint64_t n) { return static_cast<int64_t>(random() % n); };
+    OracleOptions oracle;
+    oracle.span = 5 * kSecondNs;
+    oracle.reset = i % 4 == 3;
+    const auto number = static_cast<size_t>(64 + pick(16));
+    oracle.holds = [number](const Window& window) {
+      std::set<std::string> distinct;
+      for (const OracleEvent& event : window) distinct.insert(event.value);
+      return distinct.size() >= number;
+    };
+    const std::string rules =
+        Rules("value_count", oracle.span, fmt::format("gte: {}, field: value", number),
+              oracle.reset ? "reset: true"
+              : i % 2 == 0 ? "emit: watermark"
+                           : "");
+    std::vector<TestEvent> events;
+    const auto values = static_cast<uint64_t>(number) + 5 + random() % 300;
+    const int64_t per_second = 12 + pick(12);
+    for (int64_t n = 0; n < 900; ++n) {
+      TestEvent event{.source = "fw", .time = n * kSecondNs / per_second};
+      event.fields = {{"kind", "a"}, {"ip", "h"}, {"value", std::to_string(pick(values))}};
+      event.offset = n;
+      events.push_back(std::move(event));
+    }
+    SCOPED_TRACE(fmt::format("BONGSU_SEED={} case {}\n{}", seed, i, rules));
+    OperatorHarness harness(rules, "c", {"fw"});
+    const std::string expected =
+        testing::Text(testing::SlidingOracle(testing::ByKey(events, "ip", "value"), oracle));
+    const DurationNs lateness = pick(8) * kSecondNs;
+    RunOptions options;
+    options.lateness = lateness;
+    options.batch = 1 + random() % 20;
+    options.crash_between = i % 8 == 0;
+    const auto found = harness.Run(testing::ShuffledWithin(events, lateness, random()), options);
+    ASSERT_EQ(testing::Text(testing::Found(found)), expected);
+  }
+}
 TEST(CorrelationOracle, ValueMedian) { CheckType("value_median", 100); }
 
 }  // namespace

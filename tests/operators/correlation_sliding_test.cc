@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "tests/testing/operator_harness.h"
 
 namespace bongsu {
@@ -225,20 +227,91 @@ TEST(CorrelationSliding, BeyondTheBoundDistinctValuesAreEstimated) {
   EXPECT_NEAR(std::stod(incidents.begin()->second.value), 3000, 600);
 }
 
-// A flood of groups pushes nothing out: state spills to disk.
-TEST(CorrelationSliding, ASlowScanIsFoundInAFloodOfKeys) {
-  std::vector<TestEvent> events;
-  const std::string rules =
-      Rules("  {type: event_count, rules: a, group-by: [ip], timespan: 1h, condition: {gte: 3}}\n");
-  for (int i = 0; i < 30'000; ++i) {
-    events.push_back(At(i * 100, fmt::format("key-{}", i)));
-    if (i % 10'000 == 5'000) events.push_back(At(i * 100, "slow"));
+// A flood of groups, one event each. The keys are made as they are needed: only the state grows.
+// BONGSU_FLOOD_KEYS: more of them.
+class Flood {
+ public:
+  explicit Flood(const std::string& rules) : harness_(rules, "c", {"fw"}) {}
+  // Keys and, at three moments, an event of the key "slow".
+  std::map<std::string, FinalIncident> Run(int keys, RunOptions options) {
+    int i = 0;
+    bool slow = false;
+    const auto next = [&](TestEvent* event) {
+      if (slow) {
+        *event = At(i, "slow");
+        slow = false;
+        return true;
+      }
+      if (i == keys) return false;
+      *event = At(i, fmt::format("key-{}", i));
+      slow = i % (keys / 3) == keys / 6;
+      ++i;
+      return true;
+    };
+    return harness_.Run(next, options);
   }
-  OperatorHarness harness(rules, "c", {"fw"});
-  const auto incidents =
-      harness.Run(events, {.batch = 500, .evict_to = 100'000, .lateness = kMinuteNs});
+  OperatorHarness& harness() { return harness_; }
+
+ private:
+  OperatorHarness harness_;
+};
+
+int FloodKeys() {
+  const char* given = std::getenv("BONGSU_FLOOD_KEYS");
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return given != nullptr ? std::atoi(given) : 100'000;
+#else
+  return given != nullptr ? std::atoi(given) : 1'000'000;
+#endif
+}
+
+std::string CountWithin(const std::string& timespan, const std::string& extensions) {
+  return Rules(
+      fmt::format("  {{type: event_count, rules: a, group-by: [ip], timespan: {}, condition: "
+                  "{{gte: 3}}, bongsu: {{{}}}}}\n",
+                  timespan, extensions));
+}
+
+// Nothing is pushed out: the state spills to disk, and memory stays flat.
+TEST(CorrelationSliding, ASlowScanIsFoundInAFloodOfAMillionKeys) {
+  constexpr size_t kMemory = 32'000'000;
+  Flood flood(CountWithin("1h", ""));
+  const auto incidents = flood.Run(
+      FloodKeys(),
+      {.batch = 100'000, .evict_to = kMemory, .store_memory = 16 * kMemory, .lateness = kMinuteNs});
   ASSERT_THAT(incidents, SizeIs(1));
   EXPECT_EQ(incidents.begin()->second.key, "slow");
+  EXPECT_FALSE(flood.harness().counters().contains("groups_capped"));
+  // The state after each eviction, however many keys there have been.
+  EXPECT_LT(flood.harness().memory_max(), kMemory + kMemory / 10);
+}
+
+// Beyond the bound new groups are left out, counted; those that are there go on. The same events
+// are left out when the process is killed between.
+TEST(CorrelationSliding, TheBoundOfGroupsIsCountedAndKeepsWhatIsThere) {
+  Flood flood(CountWithin("10s", "groups_max: 1000"));
+  RunOptions options{.batch = 100, .lateness = kSecondNs};
+  const auto incidents = flood.Run(9'000, options);  // "slow" at 1.5, 4.5 and 7.5 s
+  EXPECT_THAT(incidents, SizeIs(0));                 // it came when the flood had filled the bound
+  EXPECT_EQ(flood.harness().counters().at("groups_capped"), 9'003u - 1'000u);
+
+  OperatorHarness harness(CountWithin("10s", "groups_max: 1000"), "c", {"fw"});
+  std::vector<TestEvent> events = {At(0, "slow")};
+  for (int i = 0; i < 60'000; ++i) {
+    events.push_back(At(i, fmt::format("key-{}", i)));
+    if (i % 3'000 == 2'999) events.push_back(At(i, "slow"));
+  }
+  options.batch = 500;
+  const auto found = harness.Run(events, options);
+  ASSERT_THAT(found, SizeIs(1));
+  EXPECT_EQ(found.begin()->second.key, "slow");
+  EXPECT_EQ(found.begin()->second.event_count, 21u);
+  const uint64_t capped = harness.counters().at("groups_capped");
+  // When two timespans have gone by without new groups, there is room again.
+  EXPECT_LT(capped, 60'000u - 1'000u);
+  options.crash_between = true;
+  EXPECT_EQ(harness.Run(events, options).begin()->second.Text(), found.begin()->second.Text());
+  EXPECT_EQ(harness.counters().at("groups_capped"), capped);
 }
 
 TEST(CorrelationSliding, TheBoundOfEventsIsCounted) {

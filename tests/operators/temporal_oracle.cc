@@ -151,26 +151,18 @@ class Group {
     out_->push_back(std::move(incident));
   }
 
-  // Hits less than a span from one another, cut at the first whole span at or behind max_episode.
+  // Hits less than a span from one another, cut where one is longer than max_episode behind the
+  // first event; what follows has the events behind the last hit before.
   void Episodes(const std::vector<EventTimeNs>& hits) {
     for (size_t begin = 0, end = 0; begin < hits.size(); begin = end) {
       end = begin + 1;
       while (end < hits.size() && hits[end] - hits[end - 1] < rule_.span) ++end;
       EventTimeNs from = hits[begin] - rule_.span + 1;
-      EventTimeNs base = hits[begin];
-      size_t at = begin;
-      while (at < end) {
-        const DurationNs spans = (rule_.max_episode + rule_.span - 1) / rule_.span;
-        const EventTimeNs cut = base + spans * rule_.span;
-        size_t stop = at;
-        while (stop < end && hits[stop] <= cut) ++stop;
-        // Of one that goes on behind a cut, what its alert says first does not matter here.
-        if (stop > at) {
-          Add(Between(records_, from, hits[stop - 1]), hits[at]);
-          from = hits[stop - 1] + 1;
-        }
-        at = stop;
-        base = cut;
+      for (size_t at = begin, stop = begin; at < end; at = stop) {
+        const EventTimeNs anchor = Between(records_, from, hits[at])[0].time;
+        while (stop < end && hits[stop] - anchor <= rule_.max_episode) ++stop;
+        Add(Between(records_, from, hits[stop - 1]), hits[at]);
+        from = hits[stop - 1] + 1;
       }
     }
   }

@@ -182,6 +182,36 @@ correlation:
   }
 }
 
+// The last logon completes a result for its user and one for its host, both with one anchor.
+TEST_F(CorrelationRulesTest, ResultsOfOneAnchorAndTimeAreTwo) {
+  Rules(R"(
+title: By user
+name: by_user
+correlation:
+  {type: event_count, rules: [fails], group-by: [TargetUserName],
+   timespan: 10s, condition: {gte: 3}}
+---
+title: By host
+name: by_host
+correlation:
+  {type: event_count, rules: [fails], group-by: [Hostname],
+   timespan: 10s, condition: {gte: 3}}
+---
+title: Both
+name: both
+correlation:
+  {type: event_count, rules: [by_user, by_host], timespan: 1m, condition: {gte: 2}}
+)");
+  Logons({{0, "joe", "h1"}, {1, "joe", "h1"}, {2, "joe", "h1"}});
+  ASSERT_TRUE(Run().ok());
+  ASSERT_EQ(alerts_.size(), 1u) << json(alerts_).dump(2);
+  EXPECT_EQ(alerts_[0]["rule"], "both");
+  EXPECT_EQ(alerts_[0]["value"], 2);
+  // Each is evidence, at the place of its anchor.
+  ASSERT_EQ(alerts_[0]["evidence"].size(), 2u) << alerts_[0].dump(2);
+  EXPECT_EQ(alerts_[0]["evidence"][0]["offset"], alerts_[0]["evidence"][1]["offset"]);
+}
+
 // One bad clock among three real events does not empty the window.
 TEST_F(CorrelationRulesTest, AnEventFromTheFutureDoesNotHideTheOthers) {
   Rules(kBruteForce);

@@ -108,14 +108,14 @@ class OperatorHarness::Output : public OperatorOutput {
 
 // A store, one shard, and the runner: what a crash throws away, and a restart builds anew.
 struct OperatorHarness::Instance {
-  Instance(OperatorHarness& harness, const std::string& path, DurationNs lateness,
+  Instance(OperatorHarness& harness, const std::string& path, const RunOptions& run,
            OperatorOutput& output) {
     StoreOptions options;
     options.path = path;
     options.application = "harness";
     options.shards = 1;
     options.in_memory = true;
-    options.memory_bytes = size_t{8} << 20;
+    options.memory_bytes = run.store_memory;
     auto opened = Store::Open(options);
     BONGSU_CHECK_MSG(opened.ok(), std::string(opened.status().message()));
     store = *std::move(opened);
@@ -123,7 +123,7 @@ struct OperatorHarness::Instance {
     auto id = store->OperatorId(harness.spec_->rule().name, harness.spec_->semantic_hash(), &reset);
     BONGSU_CHECK(id.ok() && reset == 0);
     shard = MakeShardState(*store, 0);
-    const std::vector<DurationNs> latenesses(harness.spec_->inputs().size(), lateness);
+    const std::vector<DurationNs> latenesses(harness.spec_->inputs().size(), run.lateness);
     runner = std::make_unique<OperatorRunner>(*harness.spec_, *shard, *id, latenesses, output,
                                               *harness.build_);
     const absl::Status open = runner->Open();
@@ -183,27 +183,39 @@ OperatorHarness::~OperatorHarness() = default;
 
 std::map<std::string, FinalIncident> OperatorHarness::Run(const std::vector<TestEvent>& events,
                                                           const RunOptions& options) {
+  size_t i = 0;
+  const auto next = [&](TestEvent* event) {
+    if (i == events.size()) return false;
+    *event = events[i++];
+    return true;
+  };
+  return Run(next, options);
+}
+
+std::map<std::string, FinalIncident> OperatorHarness::Run(
+    const std::function<bool(TestEvent*)>& next, const RunOptions& options) {
   late_ = 0;
+  memory_max_ = 0;
   counters_.clear();
   forwarded_.clear();
   emitted_.clear();
   std::map<std::string, FinalIncident> incidents;
   Output output(*this, incidents);
   const std::string path = NewStorePath();
-  const DurationNs lateness = options.lateness;
-  auto instance = std::make_unique<Instance>(*this, path, lateness, output);
+  auto instance = std::make_unique<Instance>(*this, path, options, output);
   EpochId epoch = 0;
   EventTimeNs newest = kMinEventTime;
   const size_t ports = spec_->inputs().size();
   const auto check = [](const absl::Status& status) {
     BONGSU_CHECK_MSG(status.ok(), std::string(status.message()));
   };
-  for (size_t begin = 0; begin < events.size(); begin += options.batch) {
+  size_t number = 0;  // of the event
+  for (TestEvent event; true;) {
+    size_t in_batch = 0;
     std::vector<Input> inputs;
     // Keys and payloads of this batch: freed, and so poisoned under ASan, behind it.
     std::vector<std::unique_ptr<std::string>> bytes;
-    for (size_t i = begin; i < std::min(begin + options.batch, events.size()); ++i) {
-      const TestEvent& event = events[i];
+    for (; in_batch < options.batch && next(&event); ++in_batch, ++number) {
       const size_t source = build_->Index(event.source);
       std::vector<Value> values(static_cast<size_t>(build_->fields(source).size()));
       for (const auto& [name, text] : event.fields) {
@@ -215,7 +227,7 @@ std::map<std::string, FinalIncident> OperatorHarness::Run(const std::vector<Test
       decoded.time = event.time;
       decoded.has_time = true;
       decoded.seq = PackSeq(static_cast<PartitionId>(source),
-                            event.offset >= 0 ? event.offset : static_cast<int64_t>(i));
+                            event.offset >= 0 ? event.offset : static_cast<int64_t>(number));
       newest = std::max(newest, event.time);
       for (size_t port = 0; port < ports; ++port) {
         const InputSpec& spec = spec_->inputs()[port];
@@ -240,6 +252,7 @@ std::map<std::string, FinalIncident> OperatorHarness::Run(const std::vector<Test
         }
       }
     }
+    if (in_batch == 0) break;
     check(instance->runner->Process(inputs));
     for (auto& one : bytes) std::fill(one->begin(), one->end(), '\xee');
     if (options.watermarks)
@@ -248,11 +261,12 @@ std::map<std::string, FinalIncident> OperatorHarness::Run(const std::vector<Test
       instance->Checkpoint(++epoch);
       instance->shard->EvictTo(options.evict_to);
     }
+    memory_max_ = std::max(memory_max_, instance->shard->memory_bytes());
     if (options.crash_between) {
       const std::vector<EventTimeNs> watermarks(instance->runner->port_watermarks().begin(),
                                                 instance->runner->port_watermarks().end());
       instance.reset();
-      instance = std::make_unique<Instance>(*this, path, lateness, output);
+      instance = std::make_unique<Instance>(*this, path, options, output);
       instance->runner->RestoreWatermark(watermarks);
     }
   }

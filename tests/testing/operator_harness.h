@@ -20,6 +20,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -59,8 +60,9 @@ struct RunOptions {
   size_t batch = 1;            // events in a batch
   bool crash_between = false;  // restore from a checkpoint between any two batches
   size_t evict_to = SIZE_MAX;  // after each batch: memory of the state
-  bool watermarks = true;      // after each batch: newest time - lateness, for every source
-  DurationNs lateness = 0;     // how far events may be out of order
+  size_t store_memory = size_t{8} << 20;
+  bool watermarks = true;   // after each batch: newest time - lateness, for every source
+  DurationNs lateness = 0;  // how far events may be out of order
 };
 
 class OperatorHarness {
@@ -75,6 +77,9 @@ class OperatorHarness {
   // Runs all events in their order, then ends the input. By incident id.
   std::map<std::string, FinalIncident> Run(const std::vector<TestEvent>& events,
                                            const RunOptions& options);
+  // The same with events that are made one by one; false: there are no more.
+  std::map<std::string, FinalIncident> Run(const std::function<bool(TestEvent*)>& next,
+                                           const RunOptions& options);
   // Runs them in `rounds` other ways and compares every final incident.
   void CheckRules(const std::vector<TestEvent>& events, DurationNs lateness, uint64_t seed,
                   int rounds = 6);
@@ -82,6 +87,8 @@ class OperatorHarness {
   // Of the last run.
   uint64_t late() const { return late_; }
   const std::map<std::string, uint64_t>& counters() const { return counters_; }
+  // The most bytes of state in memory behind a batch (and its eviction, RunOptions::evict_to).
+  size_t memory_max() const { return memory_max_; }
   const std::vector<std::pair<std::string, EventTimeNs>>& forwarded() const { return forwarded_; }
   // Everything that was written, in order: what it was (1 create, 2 update, 3 close) and
   // FinalIncident::Text at the time.
@@ -96,6 +103,7 @@ class OperatorHarness {
   std::unique_ptr<Build> build_;
   std::unique_ptr<OperatorSpec> spec_;
   uint64_t late_ = 0;
+  size_t memory_max_ = 0;
   bool has_readers_ = false;
   std::map<std::string, uint64_t> counters_;
   std::vector<std::pair<std::string, EventTimeNs>> forwarded_;

@@ -1,4 +1,4 @@
-#include "operators/sigma/correlation_group.h"
+#include "operators/sigma/episode_state.h"
 
 #include <bit>
 #include <cstring>
@@ -9,7 +9,7 @@
 namespace bongsu::sigma {
 namespace {
 
-constexpr char kVersion = 1;
+constexpr char kVersion = 2;
 
 void AppendId(const IncidentId& id, std::string* out) {
   out->append(reinterpret_cast<const char*>(id.data()), id.size());
@@ -44,17 +44,17 @@ class Reader {
 
 }  // namespace
 
-void CorrelationGroup::Encode(std::string* out) const {
+void EpisodeGroup::Encode(std::string* out) const {
   out->push_back(kVersion);
   const int flags = (episode.open ? 1 : 0) | (episode.published ? 2 : 0) |
-                    (episode.suppressed ? 4 : 0) | (has_reset ? 8 : 0) |
+                    (episode.suppressed ? 4 : 0) | (reset != kMinEventTime ? 8 : 0) |
                     (episode.peak.defined ? 16 : 0);
   out->push_back(static_cast<char>(flags));
   AppendTime(settled, out);
   AppendTime(timer, out);
   AppendTime(suppressed_until, out);
   AppendVarint(next_order, out);
-  if (has_reset) AppendEntry(reset, out);
+  if (reset != kMinEventTime) AppendTime(reset, out);
   if (episode.open) {
     AppendId(episode.id, out);
     AppendVarint(episode.order, out);
@@ -83,8 +83,8 @@ void CorrelationGroup::Encode(std::string* out) const {
   }
 }
 
-CorrelationGroup CorrelationGroup::Decode(std::string_view bytes) {
-  CorrelationGroup group;
+EpisodeGroup EpisodeGroup::Decode(std::string_view bytes) {
+  EpisodeGroup group;
   Reader reader(bytes);
   ByteReader& raw = reader.bytes();
   BONGSU_CHECK_MSG(raw.U8() == kVersion, "a correlation's state of another version");
@@ -93,8 +93,7 @@ CorrelationGroup CorrelationGroup::Decode(std::string_view bytes) {
   group.timer = reader.Time();
   group.suppressed_until = reader.Time();
   group.next_order = raw.Varint();
-  group.has_reset = (flags & 8) != 0;
-  if (group.has_reset) group.reset = reader.Entry();
+  if ((flags & 8) != 0) group.reset = reader.Time();
   Episode& episode = group.episode;
   episode.open = (flags & 1) != 0;
   episode.published = (flags & 2) != 0;
@@ -126,51 +125,6 @@ CorrelationGroup CorrelationGroup::Decode(std::string_view bytes) {
     one.count = raw.Varint();
   }
   return group;
-}
-
-void EncodeEvidence(std::span<const KeptEvidence> evidence, std::string* out) {
-  out->push_back(kVersion);
-  AppendVarint(evidence.size(), out);
-  for (const KeptEvidence& one : evidence) {
-    out->push_back(static_cast<char>(one.port));
-    AppendEntry(one.id, out);
-    AppendBytes(one.payload, out);
-  }
-}
-
-std::vector<KeptEvidence> DecodeEvidence(std::string_view bytes) {
-  std::vector<KeptEvidence> evidence;
-  if (bytes.empty()) return evidence;
-  Reader reader(bytes);
-  ByteReader& raw = reader.bytes();
-  BONGSU_CHECK_MSG(raw.U8() == kVersion, "a correlation's evidence of another version");
-  for (uint64_t n = raw.Varint(); n > 0 && raw.ok(); --n) {
-    KeptEvidence& one = evidence.emplace_back();
-    one.port = raw.U8();
-    one.id = reader.Entry();
-    one.payload = raw.Bytes();
-  }
-  return evidence;
-}
-
-void EncodeMember(uint8_t port, std::span<const Digest> digests, std::string_view payload,
-                  std::string* out) {
-  out->push_back(static_cast<char>(port));
-  out->push_back(static_cast<char>(digests.size()));
-  for (const Digest& digest : digests)
-    out->append(reinterpret_cast<const char*>(digest.data()), digest.size());
-  out->append(payload);
-}
-
-Member DecodeMember(std::string_view value) {
-  BONGSU_CHECK(value.size() >= 2);
-  Member member;
-  member.port = static_cast<uint8_t>(value[0]);
-  const size_t bytes = static_cast<uint8_t>(value[1]) * sizeof(Digest);
-  BONGSU_CHECK(value.size() >= 2 + bytes);
-  member.digests = value.substr(2, bytes);
-  member.payload = value.substr(2 + bytes);
-  return member;
 }
 
 }  // namespace bongsu::sigma

@@ -1,15 +1,14 @@
-// File: operators/sigma/correlation_group.h
+// File: operators/sigma/episode_state.h
 //
-// What a sliding correlation keeps of a group that has something going on (most groups have
-// nothing but their events): the incident that is open, those that were found on arrival and have
-// not been settled yet, and how far it has been settled. One value of a ValueMap; its bytes are in
+// What an EpisodeBook keeps of a group that has something going on (most groups have nothing but
+// their events): the incident that is open, those that were found on arrival and have not been
+// settled yet, and how far it has been settled. One value of a ValueMap; its bytes are in
 // state/FORMAT.md, section "Correlations".
 //
 // Thread-safety: plain data.
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,37 +47,17 @@ struct Episode {
   Measured peak;                 // the highest value of its windows
 };
 
-struct CorrelationGroup {
+struct EpisodeGroup {
   EventTimeNs settled = kMinEventTime;  // events up to this time have been looked at for good
   EventTimeNs timer = kMinEventTime;    // the timer that counts; others are old
   EventTimeNs suppressed_until = kMinEventTime;
-  bool has_reset = false;
-  EntryId reset;  // nothing up to this event counts any more
+  EventTimeNs reset = kMinEventTime;  // nothing up to this time counts any more
   uint64_t next_order = 0;
   Episode episode;
   std::vector<FoundWindows> found;
 
   void Encode(std::string* out) const;
-  static CorrelationGroup Decode(std::string_view bytes);
+  static EpisodeGroup Decode(std::string_view bytes);
 };
-
-// The events listed in an incident, with their payloads.
-struct KeptEvidence {
-  uint8_t port = 0;
-  EntryId id;
-  std::string payload;
-};
-void EncodeEvidence(std::span<const KeptEvidence> evidence, std::string* out);
-std::vector<KeptEvidence> DecodeEvidence(std::string_view bytes);
-
-// An event as it lies in the group's list: port, digests, payload.
-void EncodeMember(uint8_t port, std::span<const Digest> digests, std::string_view payload,
-                  std::string* out);
-struct Member {
-  uint8_t port = 0;
-  std::string_view digests;  // 16 bytes each
-  std::string_view payload;
-};
-Member DecodeMember(std::string_view value);
 
 }  // namespace bongsu::sigma

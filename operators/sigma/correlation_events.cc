@@ -1,0 +1,160 @@
+#include "operators/sigma/correlation_events.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "state/check.h"
+#include "state/key_encoding.h"
+#include "state/status_macros.h"
+
+namespace bongsu::sigma {
+namespace {
+
+// A bucket narrower than this only makes more of them.
+constexpr DurationNs kBucketNsMin = kSecondNs;
+
+// An entry's value: port, digests, of a result its anchor's place, payload.
+struct Member {
+  uint8_t port = 0;
+  std::string_view digests;  // 16 bytes each
+  std::string_view rest;     // [place] payload
+};
+
+Member DecodeMember(std::string_view value) {
+  BONGSU_CHECK(value.size() >= 2);
+  Member member;
+  member.port = static_cast<uint8_t>(value[0]);
+  const size_t bytes = static_cast<uint8_t>(value[1]) * sizeof(Digest);
+  BONGSU_CHECK(value.size() >= 2 + bytes);
+  member.digests = value.substr(2, bytes);
+  member.rest = value.substr(2 + bytes);
+  return member;
+}
+
+}  // namespace
+
+MeasuredEvents::MeasuredEvents(const AggregateSpec& spec)
+    : spec_(spec),
+      span_(spec.timespan()),
+      reader_(spec.correlation()),
+      bound_(spec.timespan(), spec.options().groups_max) {}
+
+DurationNs MeasuredEvents::bucket() const { return std::max(kBucketNsMin, span_); }
+
+absl::Status MeasuredEvents::Open(OperatorContext& context) {
+  BONGSU_ASSIGN_OR_RETURN(list_,
+                          context.state().OpenTimeList(context.operator_id(), "events", bucket()));
+  return bound_.Open(context, bucket());
+}
+
+// Rule and key are among the fields that a result carries.
+RecordSeq MeasuredEvents::EntryOf(const Input& input) const {
+  if (!IsResult(input.port)) return input.seq;
+  const uint64_t hash = XXH3_64bits_withSeed(input.payload.data(), input.payload.size(), input.seq);
+  return PackSeq(SeqPartition(input.seq), static_cast<int64_t>(hash >> (64 - kOffsetBits)));
+}
+
+absl::Status MeasuredEvents::Put(const Input& input, OperatorContext& context, bool* kept) {
+  *kept = false;
+  put_digests_ = {};
+  if (spec_.has_values()) {
+    put_digests_ = reader_.Read(input.payload, spec_.value_positions(input.port));
+    if (reader_.capped()) context.Count("values_of_event_capped", 1);
+    if (put_digests_.empty()) {
+      context.Count("value_missing", 1);
+      return absl::OkStatus();
+    }
+  }
+  // Before its cell, in it, and behind it: as many look-ups as the whole would take.
+  const EventTimeNs cell = bound_.CellStart(input.time);
+  const EventTimeNs cell_end = AddTime(cell, span_ - 1);
+  uint64_t before = 0;
+  uint64_t behind = 0;
+  BONGSU_RETURN_IF_ERROR(
+      Count(input.key, AddTime(input.time, 1 - span_), AddTime(cell, -1), &before));
+  BONGSU_RETURN_IF_ERROR(Count(input.key, cell, cell_end, &near_));
+  BONGSU_RETURN_IF_ERROR(
+      Count(input.key, AddTime(cell_end, 1), AddTime(input.time, span_ - 1), &behind));
+  const bool counted = near_ > 0;
+  near_ += before + behind;
+  if (near_ >= spec_.options().events_max) {
+    context.Count("events_capped", 1);
+    return absl::OkStatus();
+  }
+  BONGSU_RETURN_IF_ERROR(bound_.Admit(input.time, near_ > 0, counted, context, kept));
+  if (!*kept) return absl::OkStatus();
+  value_.assign(1, static_cast<char>(input.port));
+  value_.push_back(static_cast<char>(put_digests_.size()));
+  for (const Digest& digest : put_digests_)
+    value_.append(reinterpret_cast<const char*>(digest.data()), digest.size());
+  if (IsResult(input.port)) AppendU64(input.seq, &value_);
+  value_ += input.payload;
+  ++near_;
+  put_entry_ = EntryOf(input);
+  return list_->Put(input.key, {input.time, put_entry_}, value_);
+}
+
+absl::Status MeasuredEvents::Load(std::string_view key, EventTimeNs from, EventTimeNs to,
+                                  OperatorContext& context) {
+  all_.clear();
+  ranges_.clear();
+  digests_.clear();
+  bool ties = false;
+  BONGSU_RETURN_IF_ERROR(list_->Scan(key, from, to, [&](TimeListCursor& entry) {
+    const Member member = DecodeMember(entry.value());
+    if (!all_.empty() && all_.back().time == entry.time()) ties = true;
+    all_.push_back({entry.time(), IsResult(member.port) ? ReadU64(member.rest) : entry.seq(),
+                    entry.seq(), member.port});
+    const Range range = {static_cast<uint32_t>(digests_.size()),
+                         static_cast<uint32_t>(member.digests.size() / sizeof(Digest))};
+    ranges_.push_back(range);
+    digests_.resize(digests_.size() + range.size);
+    std::copy(member.digests.begin(), member.digests.end(),
+              reinterpret_cast<char*>(digests_.data() + range.first));
+    return true;
+  }));
+  if (ties) SortTies(context);
+  return absl::OkStatus();
+}
+
+// The list has them by the partitions' numbers.
+void MeasuredEvents::SortTies(const OperatorContext& context) {
+  const auto before = [&](size_t a, size_t b) { return ReadBefore(all_[a], all_[b], context); };
+  std::vector<size_t> order(all_.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  if (std::is_sorted(order.begin(), order.end(), before)) return;
+  std::sort(order.begin(), order.end(), before);
+  std::vector<GroupEvent> events;
+  std::vector<Range> ranges;
+  for (const size_t i : order) {
+    events.push_back(all_[i]);
+    ranges.push_back(ranges_[i]);
+  }
+  all_ = std::move(events);
+  ranges_ = std::move(ranges);
+}
+
+absl::Status MeasuredEvents::First(std::string_view key, EventTimeNs from, EventTimeNs to,
+                                   EventTimeNs* time) {
+  *time = kMaxEventTime;
+  return list_->Scan(key, from, to, [time](TimeListCursor& entry) {
+    *time = entry.time();
+    return false;
+  });
+}
+
+absl::Status MeasuredEvents::Payload(std::string_view key, const GroupEvent& event,
+                                     std::string* payload) {
+  payload->clear();
+  return list_->Scan(key, event.time, event.time, [&](TimeListCursor& entry) {
+    if (entry.seq() != event.entry) return true;
+    const Member member = DecodeMember(entry.value());
+    *payload = member.rest.substr(IsResult(member.port) ? 8 : 0);
+    return false;
+  });
+}
+
+}  // namespace bongsu::sigma
