@@ -13,9 +13,11 @@ import urllib.request
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "fault"))
 from cluster import Application, Broker, wait_for  # noqa: E402
 from common import *  # noqa: E402,F403
+from proxy import Proxy, Rule  # noqa: E402
 
 work = work_folder("metrics")
 HTTP = "http: {listen: 0}\n"
+PROXY = 21196
 SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\["\\n])*",?)*\})? (\S+)')
 
 
@@ -166,14 +168,40 @@ def on_kafka(broker):
             process.wait()
 
 
+def behind(broker, proxy):
+    """An instance whose fetches take long: its lag is there, in records and in seconds, while it reads."""
+    app = Application(work, broker, "slow", HTTP, address=f"127.0.0.1:{PROXY}")
+    app.create_topics()
+    proxy.rules = [Rule("Fetch", "delay", 1, 0.3)]
+    process = app.start(config=app.config(until_end=False))
+    try:
+        port = port_of(app.log(), process)
+        records, seconds = 'bongsu_source_lag_records{source="firewall"}', 'bongsu_source_lag_seconds{source="firewall"}'
+        seen = []
+
+        def lags():
+            now = metrics(port)
+            seen.append((now.get(records, 0), now.get(seconds, 0)))
+            return seen[-1][0] > 0 and seen[-1][1] > 0
+        wait_for("a lag", lags)
+        print(f"slow: {seen[-1][0]:.0f} records and {seen[-1][1]:.1f} s behind", flush=True)
+    finally:
+        process.kill()
+        process.wait()
+
+
 def main():
     files()
     busy_port()
-    broker = Broker(work, 21192)
+    broker = Broker(work, 21192, proxy=PROXY)
     broker.start()
+    proxy = Proxy(PROXY, 21194, seed=SEED)
+    proxy.start()
     try:
         on_kafka(broker)
+        behind(broker, proxy)
     finally:
+        proxy.stop()
         broker.stop()
     print("passed")
 
