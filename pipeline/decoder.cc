@@ -111,6 +111,7 @@ class Decoder::Impl : public FieldReader {
         unread_(plan_.slots()),
         later_(plan_.slots()),
         open_(static_cast<size_t>(depth_max_) + 1) {
+    BONGSU_CHECK(options_.later.size() <= later_.size());
     std::copy(options_.later.begin(), options_.later.end(), later_.begin());
     for (const PlanTime& time : plan_.times()) {
       later_[time.slot] = 0;
