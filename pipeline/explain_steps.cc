@@ -33,7 +33,8 @@ struct Seen {
   int64_t offset = 0;
   bool late = false;
   DurationNs behind = 0;
-  std::string value;  // what value_count counts
+  std::string value;                   // what is measured, as people read it; or empty
+  std::vector<sigma::Digest> digests;  // and as the engine's measures take it
 };
 
 // One thing that the rule needs: an input, or all inputs of one referenced rule.
@@ -112,8 +113,8 @@ class Explainer {
     std::set<std::tuple<uint8_t, uint16_t, int64_t, std::string>> once;
     for (const RehearsedInput& input : rehearsal_.inputs()) {
       if (input.op != question_.op) continue;
-      Seen seen{input.time, KeyText(input.key), input.source, input.offset, false,
-                0,          Counted(input)};
+      Seen seen{input.time, KeyText(input.key), input.source, input.offset, false, 0, "", {}};
+      ReadValues(input, &seen);
       if (!once.insert({input.port, input.source, input.offset, seen.key}).second) continue;
       for (const RehearsedReject& reject : rehearsal_.rejects()) {
         if (reject.op != spec_.rule().name || reject.offset != seen.offset ||
@@ -206,8 +207,9 @@ class Explainer {
     if (!here.empty()) {
       text += fmt::format("seen, {} events of the key:", here.size());
       for (size_t i = 0; i < here.size() && i < kExplainNamesMax; ++i)
-        text += fmt::format("\n    {} ({}, record {})", TimeText(here[i]->time),
-                            config_.sources[here[i]->source].name, here[i]->offset + 1);
+        text += fmt::format("\n    {} ({}, record {}){}", TimeText(here[i]->time),
+                            config_.sources[here[i]->source].name, here[i]->offset + 1,
+                            ValueText(*here[i]));
       if (here.size() > kExplainNamesMax)
         text += fmt::format("\n    and {} more", here.size() - kExplainNamesMax);
     } else if (!late.empty()) {
@@ -241,14 +243,7 @@ class Explainer {
 
   // Every step was seen near the time: what is it, then?
   std::string WhyNot() const {
-    if (steps_.size() == 1 && correlation_ != nullptr) {
-      const bool distinct = correlation_->correlation().type == sigma::CorrelationType::kValueCount;
-      const bool counted = distinct || correlation_->correlation().fields.empty();
-      return fmt::format("at most {} {} of the key within {}, the rule wants {}{}",
-                         MostInWindow(distinct), distinct ? "different values" : "events",
-                         Seconds(question_.span), correlation_->threshold(),
-                         counted ? "" : " of their values");
-    }
+    if (correlation_ != nullptr && IsMeasured()) return WhyNotMeasured();
     const DurationNs closest = ClosestTogether();
     if (closest > question_.span)
       return fmt::format("all steps were seen, but {} apart: outside the window by {}",
@@ -259,37 +254,83 @@ class Explainer {
     return "all steps were seen within the window, but the condition does not hold";
   }
 
-  // Most events, or different values, of the key in one (t - span, t].
-  size_t MostInWindow(bool distinct) const {
-    std::vector<const Seen*> all;
-    for (const Seen& seen : steps_[0].events) {
-      if (Same(seen.key, key_) && !seen.late) all.push_back(&seen);
-    }
-    size_t most = 0;
-    size_t begin = 0;
-    std::map<std::string, size_t> values;
-    for (size_t i = 0; i < all.size(); ++i) {
-      ++values[all[i]->value];
-      for (; all[begin]->time <= AddTime(all[i]->time, -question_.span); ++begin) {
-        if (--values[all[begin]->value] == 0) values.erase(all[begin]->value);
-      }
-      most = std::max(most, distinct ? values.size() : i + 1 - begin);
-    }
-    return most;
+  bool IsMeasured() const {
+    const sigma::CorrelationType type = correlation_->correlation().type;
+    return type != sigma::CorrelationType::kTemporal &&
+           type != sigma::CorrelationType::kTemporalOrdered;
   }
 
-  // The fields that the correlation counts, as one text.
-  std::string Counted(const RehearsedInput& input) const {
-    if (correlation_ == nullptr || correlation_->value_positions(input.port).empty()) return "";
+  // The engine's own measure over each window (t - span, t] of the key: the highest.
+  std::string WhyNotMeasured() const {
+    const sigma::CorrelationRule& rule = correlation_->correlation();
+    std::vector<const Seen*> all;
+    size_t without = 0;
+    for (const Step& step : steps_) {
+      for (const Seen& seen : step.events) {
+        if (!Same(seen.key, key_) || seen.late) continue;
+        if (rule.fields.empty() || !seen.digests.empty())
+          all.push_back(&seen);
+        else
+          ++without;
+      }
+    }
+    std::stable_sort(all.begin(), all.end(),
+                     [](const Seen* a, const Seen* b) { return a->time < b->time; });
+    const auto measure = sigma::MakeMeasure(rule, correlation_->options().values_max);
+    sigma::Measured most;
+    size_t begin = 0;
+    for (size_t i = 0; i < all.size(); ++i) {
+      for (; all[begin]->time <= AddTime(all[i]->time, -question_.span); ++begin)
+        measure->Remove(all[begin]->digests);
+      measure->Add(all[i]->digests);
+      const sigma::Measured value = measure->value();
+      if (!most.defined || sigma::Less(most, value)) most = value;
+    }
+    const std::string value = most.defined ? sigma::MeasuredText(most) : "0";
+    const bool distinct = rule.type == sigma::CorrelationType::kValueCount;
+    std::string what =
+        fmt::format("at most {} {} of the key", value, distinct ? "different values" : "events");
+    if (!distinct && !rule.fields.empty())
+      what = most.defined
+                 ? fmt::format("{} of {} is at most {} for the key",
+                               sigma::CorrelationTypeName(rule.type), rule.fields[0].text, value)
+                 : fmt::format("no event of the key has a number in {}", rule.fields[0].text);
+    return fmt::format("{} within {}, the rule wants {}{}", what, Seconds(question_.span),
+                       correlation_->threshold(),
+                       without == 0 ? "" : fmt::format("; {} events have no such value", without));
+  }
+
+  // What the correlation measures of the event.
+  void ReadValues(const RehearsedInput& input, Seen* seen) const {
+    if (correlation_ == nullptr || correlation_->value_positions(input.port).empty()) return;
+    const std::span<const int> positions = correlation_->value_positions(input.port);
+    sigma::DigestReader digests(correlation_->correlation());
+    const std::span<const sigma::Digest> read = digests.Read(input.payload, positions);
+    seen->digests.assign(read.begin(), read.end());
     PayloadReader reader(input.payload);
     const std::vector<Value> values = ReadPayload(reader);
-    std::string text;
-    for (const int position : correlation_->value_positions(input.port)) {
-      if (static_cast<size_t>(position) >= values.size()) continue;
-      AppendKeyPart(values[static_cast<size_t>(position)], /*cased=*/false, &text);
-      text.push_back('\n');
+    for (const int position : positions) {
+      if (!seen->value.empty()) seen->value += ", ";
+      if (static_cast<size_t>(position) < values.size())
+        AppendText(values[static_cast<size_t>(position)], &seen->value);
     }
-    return text;
+  }
+  static void AppendText(const Value& value, std::string* text) {
+    if (value.is_null_or_absent()) *text += "-";
+    if (!value.is_array()) *text += value.text();
+    for (const Value& item : value.items()) {
+      if (!text->empty()) *text += " ";
+      *text += item.text();
+    }
+  }
+  // ": bytes 1500"
+  std::string ValueText(const Seen& seen) const {
+    if (seen.value.empty()) return "";
+    std::string names;
+    for (const auto& field : correlation_->correlation().fields)
+      names += (names.empty() ? "" : ", ") + field.text;
+    return fmt::format(": {} {}{}", names, seen.value,
+                       seen.digests.empty() ? " (no value that can be measured: left out)" : "");
   }
 
   // The shortest time that holds an event of every step.

@@ -206,6 +206,11 @@ void RegisterAll() {
     Bench(fmt::format("ValueCountHot/firing/values:{}", values).c_str(),
           {"value_count", 400, "field: value, gte: 8", 1, values, 100});
   }
+  // About 33,000 different values in the window, and the condition just above: ever new values.
+  for (const char* condition : {"field: value, gte: 33200", "field: value, gte: 39000"}) {
+    Bench(fmt::format("ValueCountHot/hover/{}", condition + 14).c_str(),
+          {"value_count", 400, condition, 1, 100'000, 100});
+  }
   // The same number of groups and the same rate for each group and window.
   Bench("EventCountSpan/1m", {"event_count", 60, "gte: 5000", 10'000, 1, 2'000});
   Bench("EventCountSpan/30d", {"event_count", 30 * 86'400, "gte: 5000", 10'000, 1, 1});

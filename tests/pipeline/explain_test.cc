@@ -242,6 +242,52 @@ correlation:
   EXPECT_THAT(out_, StartsWith("'Four events' fired for key '10.0.0.5': 4 events"));
 }
 
+// Sums and the like: what was measured, and the values it is made of.
+TEST_F(ExplainTest, AMeasureBelowItsThresholdShowsItsValues) {
+  const auto rules = [](const std::string& type, const std::string& more) {
+    return fmt::format(R"(
+title: Any event
+name: any
+logsource: {{product: windows}}
+detection: {{a: {{EventID: 1}}, condition: a}}
+---
+title: Measured
+name: measured
+correlation:
+  type: {}
+  rules: [any]
+  group-by: [host_ip]
+  timespan: 10s
+  condition: {{gte: 100, field: ProcessId{}}}
+)",
+                       type, more);
+  };
+  const auto event = [](int second, const std::string& pid) {
+    return fmt::format(R"({{"@timestamp":"2026-01-01T00:00:{:02}Z","EventID":1,)"
+                       R"("host_ip":"10.0.0.5","ProcessId":{}}})"
+                       "\n",
+                       second, pid);
+  };
+  Write("ep.jsonl", event(0, "30") + event(1, "12.5") + event(2, "\"none\"") + event(30, "41"));
+  const auto explain = [&](const std::string& type, const std::string& more = "") {
+    Write("rules.yml", rules(type, more));
+    EXPECT_EQ(Explain({.rule = "measured",
+                       .rules = {Path("rules.yml")},
+                       .inputs = {"sysmon-nxlog=" + Path("ep.jsonl")},
+                       .key = "10.0.0.5"}),
+              1);
+  };
+  explain("value_sum");
+  EXPECT_THAT(out_, HasSubstr("value_sum of ProcessId is at most 42.5 for the key within 10 s, the "
+                              "rule wants gte 100; 1 events have no such value"));
+  EXPECT_THAT(out_, HasSubstr("record 2): ProcessId 12.5"));
+  EXPECT_THAT(out_, HasSubstr("ProcessId none (no value that can be measured: left out)"));
+  explain("value_avg");
+  EXPECT_THAT(out_, HasSubstr("value_avg of ProcessId is at most 41 for the key"));
+  explain("value_percentile", ", percentile: 50");
+  EXPECT_THAT(out_, HasSubstr("value_percentile of ProcessId is at most 41 for the key"));
+}
+
 TEST_F(ExplainTest, FieldsThatNoSampleHas) {
   Write("ep.jsonl", Shell(0, "10.0.0.5"));
   const Config config = Load();
