@@ -42,10 +42,23 @@ struct PartitionMark {
     kActive,  // records follow again
     kEnded,   // bounded input: nothing will ever follow
     kFloor,   // its watermark is at least `time` (on_idle: wall_clock)
+    // What is decided from the clocks of all partitions (source_watch.h). With exchange: kafka it
+    // is for the shards of this instance, and not sent to others.
+    kLagFloor,  // its watermark is at least `time` (max_lag)
+    kSilent,    // its source has fallen silent; `time`: of the source's newest event
+    kLagging,   // its source lags, and is waited for no longer; `time`: of its newest event
+    kCaughtUp,  // its source lags no more
   };
   Kind kind = Kind::kIdle;
   PartitionId partition = 0;
-  EventTimeNs time = 0;  // kFloor
+  EventTimeNs time = 0;
+  bool of_shards() const { return kind >= Kind::kLagFloor; }
+};
+
+// What is wrong with a source as a whole; a bit each.
+enum class SourceAlarm : uint8_t {
+  kSilent = 1,   // it was heard of, and for time.source_silent is not any more
+  kLagging = 2,  // it is further behind than time.max_lag
 };
 
 // Keeps the memory behind a batch's records alive (a file buffer, fetched Kafka messages).

@@ -188,6 +188,9 @@ PipelinePositions Committer::MakePositions(const EpochEnd& end, const EpochSeal&
   for (size_t op = 0; op < seal.port_watermarks.size(); ++op) {
     positions.port_watermarks[config_.operators[op]->rule().name] = seal.port_watermarks[op];
   }
+  for (size_t i = 0; i < seal.alarms.size(); ++i) {
+    if (seal.alarms[i] != 0) positions.alarms[config_.sources[i].name] = seal.alarms[i];
+  }
   positions.sink_names = SinkNames(config_);
   for (size_t i = 0; i < sinks_.size(); ++i) positions.sink_lengths[i] = sinks_[i]->length();
   return positions;

@@ -333,6 +333,38 @@ class Loader : public OperatorBuildContext {
     source.max_future_skew = clock.Duration("max_future_skew");
     source.idle_timeout = clock.Duration("idle_timeout");
     source.live_bound = clock.Duration("live_bound");
+    QuietAndFarBehind(clock, source);
+  }
+
+  void QuietAndFarBehind(const OptionReader& clock, SourceConfig& source) {
+    source.quiet_bound = clock.Duration("quiet_bound");
+    source.source_silent = clock.Duration("source_silent");
+    source.max_lag = clock.Duration("max_lag");
+    source.backfill_ahead = clock.Duration("backfill_ahead");
+    for (const char* key : {"source_silent", "max_lag"}) {
+      if (clock.has(key) && !source.endless()) {
+        diagnostics_.Error(clock.where(key),
+                           fmt::format("'{}' is for topics that are read for ever", key),
+                           "files and until: end are read to their end, however long it takes");
+      }
+    }
+    if (clock.has("backfill_ahead") && !source.files.empty()) {
+      diagnostics_.Error(clock.where("backfill_ahead"), "'backfill_ahead' is for topics",
+                         "files are read in the order of event time anyway");
+    }
+    if (clock.has("quiet_bound") && source.on_idle != OnIdle::kWallClock) {
+      diagnostics_.Error(clock.where("quiet_bound"), "'quiet_bound' goes with on_idle: wall_clock",
+                         "with on_idle: hold the watermark holds when nothing comes");
+    }
+    if (source.source_silent > 0 && source.source_silent < source.idle_timeout) {
+      if (clock.has("source_silent")) {
+        diagnostics_.Error(clock.where("source_silent"),
+                           "'source_silent' is shorter than idle_timeout",
+                           "a source can be silent only when it is idle");
+      } else {
+        source.source_silent = source.idle_timeout;
+      }
+    }
   }
 
   void Sink(const OptionReader& sinks, const char* name, SinkConfig* sink) {

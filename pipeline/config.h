@@ -52,6 +52,12 @@ struct SourceConfig {
   DurationNs max_future_skew = 10 * kMinuteNs;
   DurationNs idle_timeout = 30 * kSecondNs;
   DurationNs live_bound = 2 * kMinuteNs;
+  DurationNs quiet_bound = 0;
+  DurationNs source_silent = 15 * kMinuteNs;   // 0: no alert
+  DurationNs max_lag = 10 * kMinuteNs;         // 0: no bound
+  DurationNs backfill_ahead = 10 * kMinuteNs;  // 0: no bound
+  // Its input has no known end: files, and topics with until: end, have one.
+  bool endless() const { return files.empty() && until == Until::kForever; }
   int64_t record_bytes_max = int64_t{1} << 20;
   int depth_max = 64;
   FieldTable fields;  // what operators and outputs need of it

@@ -159,9 +159,9 @@ OptionSection Source() {
            .default_text = "hold",
            .choices = {"hold", "wall_clock"},
            .example = "wall_clock",
-           .doc = "When all partitions are quiet: hold the watermark, or let it follow the "
-                  "wall clock (only for a source "
-                  "that was live, and only up to now - live_bound)."},
+           .doc = "When all partitions are quiet: hold the watermark, or let it follow the wall "
+                  "clock up to now - live_bound, for a source that was live, and no further than "
+                  "time.quiet_bound behind its newest event."},
           {.path = "until",
            .type = OptionType::kEnum,
            .default_text = "forever",
@@ -233,7 +233,45 @@ OptionSection SourceTime() {
            .min = 0,
            .max = kDayNs,
            .example = "1m",
-           .doc = "With on_idle: wall_clock, how far the watermark stays behind the wall clock."},
+           .doc =
+               "A source is live while its newest event is at most so far behind the wall clock. "
+               "With on_idle: wall_clock, how far the watermark stays behind it."},
+          {.path = "quiet_bound",
+           .type = OptionType::kDuration,
+           .default_text = "0s",
+           .min = 0,
+           .max = 366 * kDayNs,
+           .example = "8h",
+           .doc = "With on_idle: wall_clock, how long the source may have nothing to say: the "
+                  "watermark follows the wall clock so far beyond its newest event. What log "
+                  "shipping that stood still delivers afterwards is late by as much; 0s: never."},
+          {.path = "source_silent",
+           .type = OptionType::kDuration,
+           .default_text = "15m",
+           .min = 0,
+           .max = 366 * kDayNs,
+           .example = "1h",
+           .doc = "A source of topics that was read to its end and has had no record for so long "
+                  "raises one alert, source_silent. 0s: none."},
+          {.path = "max_lag",
+           .type = OptionType::kDuration,
+           .default_text = "10m",
+           .min = 0,
+           .max = 366 * kDayNs,
+           .example = "6h",
+           .doc = "How far a partition of a topic may be behind live sources that feed a common "
+                  "operator. One that stays further behind for so long is waited for no longer: "
+                  "its older events are late, and the alert source_lagging is raised. 0s: it is "
+                  "waited for however long it takes."},
+          {.path = "backfill_ahead",
+           .type = OptionType::kDuration,
+           .default_text = "10m",
+           .min = 0,
+           .max = 366 * kDayNs,
+           .example = "1h",
+           .doc = "While a backlog is read, how far a partition may be ahead of the slowest that "
+                  "feeds a common operator: beyond it reading pauses, so that state does not pile "
+                  "up. 0s: any."},
       }};
 }
 

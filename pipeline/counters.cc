@@ -13,6 +13,8 @@ void SourceCounters::Merge(const SourceCounters& other) {
   repaired_utf8 += other.repaired_utf8;
   array_items_capped += other.array_items_capped;
   late += other.late;
+  fell_silent += other.fell_silent;
+  lagged += other.lagged;
 }
 
 void OperatorCounters::Merge(const OperatorCounters& other) {

@@ -27,6 +27,9 @@ struct SourceCounters {
   uint64_t repaired_utf8 = 0;
   uint64_t array_items_capped = 0;
   uint64_t late = 0;  // inputs of operators that came too late
+  // Alerts about the source itself.
+  uint64_t fell_silent = 0;
+  uint64_t lagged = 0;
   void Merge(const SourceCounters& other);
 };
 

@@ -33,7 +33,7 @@ void AddTo(ShardState::Counters* sum, const ShardState::Counters& one) {
 }  // namespace
 
 Engine::Engine(const Config& config, EngineParts parts)
-    : config_(config), parts_(std::move(parts)), plan_(MakePlan(config)) {
+    : config_(config), parts_(std::move(parts)), plan_(MakePlan(config)), watch_(config_, plan_) {
   const int cores = std::max(1u, std::thread::hardware_concurrency());
   threads_ = std::clamp(config.threads > 0 ? config.threads : cores, 1,
                         static_cast<int>(parts_.store->shards()));
@@ -171,6 +171,7 @@ absl::Status Engine::Recover(bool only_check) {
       }
     }
     restored_clocks_ = std::move(clocks);
+    restored_alarms_ = decoded->alarms;
     restored_watermarks_ = std::move(port_watermarks);
     const auto names = SinkNames(config_);
     for (size_t i = 0; i < parts_.sinks.size(); ++i) {
@@ -216,9 +217,18 @@ absl::Status Engine::RestoreTime(const std::vector<Position>& stored) {
   restored_clocks_.resize(std::max(restored_clocks_.size(), read.size()));
   for (size_t id = 0; id < restored_clocks_.size(); ++id) {
     if (id >= read.size() || !read[id]) restored_clocks_[id] = PartitionClock{};
+    // Nobody has seen its end now: what came meanwhile must not be late because others are read
+    // first.
+    if (restored_clocks_[id].state == PartitionClock::State::kIdle)
+      restored_clocks_[id].state = PartitionClock::State::kActive;
   }
   for (auto& worker : workers_) {
     worker->shards->Restore(restored_clocks_, restored_watermarks_);
+    for (size_t i = 0; i < config_.sources.size(); ++i) {
+      if (const auto it = restored_alarms_.find(config_.sources[i].name);
+          it != restored_alarms_.end())
+        worker->shards->watermarks().RestoreAlarms(i, it->second);
+    }
     for (size_t id = 0; id < read.size(); ++id) {
       if (!read[id]) continue;
       const PartitionInfo& info = parts_.partitions->Get(static_cast<PartitionId>(id));
@@ -240,6 +250,7 @@ absl::Status Engine::Start() {
   for (auto& worker : workers_) {
     if (Scheduler* scheduler = parts_.scheduler; scheduler != nullptr) {
       scheduler->Add([this, w = worker.get()] {
+        PublishTime(*w);
         return !failed_.load() && (ApplyNext(*w) || DecodeNext(*w));
       });
     } else {
@@ -251,7 +262,8 @@ absl::Status Engine::Start() {
   else
     committer_->Start();
   const int64_t now = parts_.clock->MonotonicNs();
-  epoch_started_ = last_tick_ = now;
+  epoch_started_ = last_tick_ = last_look_ = last_hold_ = now;
+  for (RecordSource* source : parts_.sources) BONGSU_RETURN_IF_ERROR(source->Hold({}));
   // The first checkpoint comes before the first output: a restart must be able to tell its own
   // half-written files from somebody else's. Transactions leave nothing half-written.
   if (parts_.exactly_once.log == nullptr) CloseEpoch(now, /*final=*/true);
@@ -265,6 +277,7 @@ void Engine::WorkerLoop(Worker& worker) {
   while (!failed_.load(std::memory_order_acquire)) {
     if (const uint64_t view = view_.load(std::memory_order_relaxed); view != worker.view)
       Publish(worker, view);
+    PublishTime(worker);
     // What is further along goes first: it frees slots, and only then is there room for more.
     if (ApplyNext(worker) || DecodeNext(worker)) continue;
     std::unique_lock lock(mutex_);
@@ -382,7 +395,7 @@ absl::Status Engine::WaitForRoom(const std::atomic<bool>& stop) {
     if (!backpressure_) {
       for (RecordSource* source : parts_.sources)
         BONGSU_RETURN_IF_ERROR(source->SetBackpressure(true));
-      backpressure_ = true;
+      backpressure_ = was_paused_ = true;
     }
     Batch none;  // keeps the membership alive; a paused source hands out no records
     for (RecordSource* source : parts_.sources) BONGSU_RETURN_IF_ERROR(source->Poll(0, &none));
@@ -400,19 +413,6 @@ void Engine::Issue(std::unique_ptr<Batch> batch) {
   batch->number = ++issued_;
   batch->epoch = epoch_;
   if (++batches_in_epoch_ == 1) uncommitted_.emplace_back(epoch_, parts_.clock->MonotonicNs());
-  for (const PartitionMark& mark : batch->marks) {
-    if (mark.kind == PartitionMark::Kind::kIdle) {
-      const int64_t now = parts_.clock->NowNs();
-      const SourceConfig& source =
-          config_.sources[parts_.partitions->Get(mark.partition).source_index];
-      // Live: when its last record came, that record was fresh.
-      const bool live =
-          newest_.Get(mark.partition) >= now - source.idle_timeout - source.live_bound;
-      idle_[mark.partition] = {now, live};
-    } else if (mark.kind != PartitionMark::Kind::kFloor) {
-      idle_.erase(mark.partition);
-    }
-  }
   {
     std::lock_guard lock(mutex_);
     to_decode_.push_back(std::move(batch));
@@ -477,14 +477,6 @@ void Engine::CloseEpoch(int64_t now, bool final) {
   epoch_started_ = now;
 }
 
-void Engine::FollowWallClock(int64_t now_wall, Batch* batch) {
-  for (const auto& [partition, idle] : idle_) {
-    const SourceConfig& source = config_.sources[parts_.partitions->Get(partition).source_index];
-    if (source.on_idle != OnIdle::kWallClock || !idle.live) continue;
-    batch->marks.push_back({PartitionMark::Kind::kFloor, partition, now_wall - source.live_bound});
-  }
-}
-
 absl::Status Engine::Housekeeping() {
   if (committer_->wants_membership()) {
     // All partitions come from the one Kafka source: exactly-once takes no mixture.
@@ -502,10 +494,6 @@ absl::Status Engine::Housekeeping() {
   if (now - last_tick_ >= kTickNs) {
     last_tick_ = now;
     if (on_tick) on_tick();
-    if (shared() && !ownership_->assigned()) return absl::OkStatus();
-    auto batch = std::make_unique<Batch>();
-    FollowWallClock(parts_.clock->NowNs(), batch.get());
-    if (!batch->marks.empty() && HasRoom()) Issue(std::move(batch));
   }
   return absl::OkStatus();
 }
@@ -546,6 +534,7 @@ absl::Status Engine::ReadLoop(const std::atomic<bool>& stop) {
       CloseEpoch(now, /*final=*/false);
     BONGSU_RETURN_IF_ERROR(Housekeeping());
     if (finished) return absl::OkStatus();
+    BONGSU_RETURN_IF_ERROR(WatchSources(now));
   }
   return Failure();
 }
@@ -608,6 +597,7 @@ EngineTotals Engine::CommitterTotals() const {
     totals.commit_times = committer_->commit_times();
   }
   totals.waits = waits_;
+  totals.holds = holds_;
   totals.reader_waits = std::accumulate(waits_.begin(), waits_.end(), uint64_t{0});
   std::vector<size_t> ports;
   for (const OperatorPlan& op : plan_.operators) ports.push_back(op.port_source.size());
@@ -638,6 +628,7 @@ EngineView Engine::View() {
     // All threads agree on watermarks; the one that is furthest behind is the one to show.
     if (worker->source_watermarks.empty()) continue;
     if (view.source_watermarks.empty()) view.partitions = worker->partitions;
+    if (worker->time.keeps_alarms) view.source_alarms = worker->time.alarms;
     view.source_watermarks.resize(worker->source_watermarks.size(), kMaxEventTime);
     for (size_t i = 0; i < view.source_watermarks.size(); ++i) {
       view.source_watermarks[i] = std::min(view.source_watermarks[i], worker->source_watermarks[i]);
@@ -651,6 +642,7 @@ EngineView Engine::View() {
   view.batches_in_flight = issued_ - LowestApplied();
   view.output_backlog_bytes = committer_->backlog_bytes();
   view.paused = backpressure_;
+  view.held = held_;
   ForgetCommitted();
   if (!uncommitted_.empty())
     view.uncommitted_ns = parts_.clock->MonotonicNs() - uncommitted_.front().second;
@@ -675,6 +667,7 @@ void EngineTotals::Merge(const EngineTotals& earlier) {
   unsendable += earlier.unsendable;
   trims_failed += earlier.trims_failed;
   reader_waits += earlier.reader_waits;
+  holds += earlier.holds;
   for (size_t i = 0; i < waits.size(); ++i) waits[i] += earlier.waits[i];
   commit_times.Merge(earlier.commit_times);
   ownership.Merge(earlier.ownership);

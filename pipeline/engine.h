@@ -37,6 +37,7 @@
 #include "pipeline/plan.h"
 #include "pipeline/positions.h"
 #include "pipeline/shard_task.h"
+#include "pipeline/source_watch.h"
 #include "state/store.h"
 
 namespace bongsu {
@@ -90,6 +91,7 @@ struct EngineTotals {
   uint64_t trims_failed = 0;  // delivery: exactly_once: the changelog could not be shortened
   uint64_t recoveries = 0;    // delivery: exactly_once: how often memory was dropped and restored
   uint64_t reader_waits = 0;  // how often the reader waited for a bound
+  uint64_t holds = 0;         // how often a partition waited for slower ones (backfill_ahead)
   std::array<uint64_t, kWaitReasons> waits{};  // the same by bound
   TimeHistogram::Counts commit_times;
   Ownership::Counters ownership;  // exchange: kafka
@@ -103,6 +105,8 @@ struct EngineView {
   EngineTotals totals;
   std::vector<EventTimeNs> source_watermarks;  // by source; empty before the first look
   std::vector<PartitionClock> partitions;      // by partition
+  std::vector<uint8_t> source_alarms;          // by source; empty: another process keeps them
+  std::vector<PartitionId> held;               // partitions that wait for slower ones
   std::vector<SourceProgress> progress;
   uint64_t batches_in_flight = 0;
   size_t output_backlog_bytes = 0;
@@ -184,7 +188,12 @@ class Engine : private OwnershipHost {
   bool EpochDue(int64_t now) const;
   void CloseEpoch(int64_t now, bool final);
   void ForgetCommitted();
-  void FollowWallClock(int64_t now, Batch* batch);
+  // engine_time.cc: what is decided by the clock, and by all partitions' clocks (source_watch.h).
+  TimeView LookAtTime();
+  void PublishTime(Worker& worker);
+  // Only where the reader reads: what it decides must not come between a revocation and its commit.
+  absl::Status WatchSources(int64_t now);
+  absl::Status HoldAhead(WatchTime now);
   absl::Status Housekeeping();
   absl::Status Finish();
   std::vector<Position> SourcePositions() const;
@@ -198,6 +207,7 @@ class Engine : private OwnershipHost {
   bool resumed_ = false;
   std::vector<PartitionClock> restored_clocks_;
   std::vector<std::vector<EventTimeNs>> restored_watermarks_;  // by operator
+  std::map<std::string, uint8_t> restored_alarms_;             // by source
   std::vector<Position> unread_positions_;  // of partitions that are no longer configured
   std::vector<PartitionClockOf> known_;     // exchange: kafka: partitions that feed the application
   uint16_t clocks_id_ = 0;
@@ -229,11 +239,14 @@ class Engine : private OwnershipHost {
   std::array<uint64_t, kWaitReasons> waits_{};
   std::deque<std::pair<EpochId, int64_t>> uncommitted_;  // epochs with batches, and their beginning
   bool backpressure_ = false;
-  struct IdlePartition {
-    int64_t since_wall_ns = 0;
-    bool live = false;
-  };
-  absl::flat_hash_map<PartitionId, IdlePartition> idle_;
+  SourceWatch watch_;
+  int64_t last_look_ = 0;
+  int64_t last_hold_ = 0;
+  bool was_paused_ = false;                   // since the last look
+  std::vector<PartitionClock> known_clocks_;  // as of the last look
+  std::vector<PartitionId> held_;
+  uint64_t holds_ = 0;
+  std::atomic<uint64_t> look_{0};  // workers publish their time when it has grown
 };
 
 }  // namespace bongsu

@@ -71,6 +71,9 @@ void Engine::DropShard(ShardId shard) {
 void Engine::AdoptPartition(PartitionId partition, const PartitionClock& clock) {
   PartitionClock known = clock;
   known.source = parts_.partitions->Get(partition).source_index;
+  // Nobody has seen its end now: what came meanwhile must not be late because others are read
+  // first.
+  if (known.state == PartitionClock::State::kIdle) known.state = PartitionClock::State::kActive;
   newest_.Raise(partition, clock.newest);
   for (auto& worker : workers_) {
     std::lock_guard lock(worker->published_mutex);
@@ -79,7 +82,13 @@ void Engine::AdoptPartition(PartitionId partition, const PartitionClock& clock) 
   }
 }
 
-void Engine::DropPartition(PartitionId partition) { idle_.erase(partition); }
+void Engine::DropPartition(PartitionId partition) {
+  for (auto& worker : workers_) {
+    std::lock_guard lock(worker->published_mutex);
+    worker->shards->watermarks().Restore(partition, PartitionClock());
+    worker->shards->watermarks().Refresh();
+  }
+}
 
 // The bundles of an epoch leave before its barrier: by the thread that has filled them, when it
 // decodes for the next epoch or applies the barrier, whichever comes first.

@@ -35,6 +35,8 @@ struct Engine::Worker {
   ShardState::Counters published_state;
   std::vector<EventTimeNs> source_watermarks;
   std::vector<PartitionClock> partitions;
+  TimeView time;
+  uint64_t look = 0;  // the newest that it has published; its own
   std::thread thread;
 
   // exchange: kafka. What it has decoded may be of a later epoch than what it has applied: two

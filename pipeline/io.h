@@ -78,6 +78,7 @@ struct SourceProgress {
   PartitionId partition = 0;
   int64_t next_offset = -1;   // behind everything handed out, markers of transactions included
   int64_t timestamp_ms = -1;  // of the newest record handed out (the broker's); -1: none yet
+  bool backlog = false;       // its end was not seen behind it: there is more, as far as we know
 };
 
 class Clock {
@@ -145,6 +146,11 @@ class RecordSource {
   // Called while the engine cannot take more records (its bound of batches in flight is reached),
   // so that the source can pause its partitions and keep its membership; false when it works again.
   virtual absl::Status SetBackpressure(bool on) = 0;
+  // Exactly these partitions of its own are held from now on: nothing more is read of them, and
+  // they do not count as idle. Where nothing can be held, it is not asked to (Progress is empty).
+  [[nodiscard]] virtual absl::Status Hold(const std::vector<PartitionId>& /*partitions*/) {
+    return absl::OkStatus();
+  }
   // Leaves the group, closes files.
   virtual absl::Status Close() = 0;
 };

@@ -11,6 +11,8 @@
 #include <cstdio>
 #include <sstream>
 
+#include "pipeline/source_alarm.h"
+
 namespace bongsu {
 namespace {
 
@@ -140,6 +142,20 @@ void SourceCounts(const MetricsSnapshot& snapshot, Families* all) {
   }
 }
 
+void SourceAlarms(const MetricsSnapshot& snapshot, Families* all) {
+  const auto& counters = snapshot.engine.totals.counters.sources;
+  all->Counter("bongsu_source_alarms_total", "Alerts about the source itself, by rule.");
+  for (size_t i = 0; i < counters.size(); ++i) {
+    const std::string& name = snapshot.config->sources[i].name;
+    all->Set({{"source", name}, {"rule", std::string(SourceAlarmName(SourceAlarm::kSilent))}},
+             counters[i].fell_silent);
+    all->Set({{"source", name}, {"rule", std::string(SourceAlarmName(SourceAlarm::kLagging))}},
+             counters[i].lagged);
+  }
+  all->Counter("bongsu_backfill_holds_total", "Times that a partition waited for slower ones.");
+  all->Set({}, snapshot.engine.totals.holds);
+}
+
 // One gauge of all sources; none where `get` has none.
 template <typename Get>
 void PerStatus(const MetricsSnapshot& snapshot, Families* all, Get get) {
@@ -167,6 +183,15 @@ void SourceTimes(const MetricsSnapshot& snapshot, Families* all) {
   all->Gauge("bongsu_source_idle_partitions", "Those of them that are quiet at their end.");
   PerStatus(snapshot, all,
             [](const SourceStatus& one) { return std::optional(one.idle_partitions); });
+  all->Gauge("bongsu_source_held_partitions",
+             "Those of them that wait for slower ones, so that state does not pile up.");
+  PerStatus(snapshot, all,
+            [](const SourceStatus& one) { return std::optional(one.held_partitions); });
+  all->Gauge("bongsu_source_silent", "1 from the alert source_silent on, until an event comes.");
+  PerStatus(snapshot, all, [](const SourceStatus& one) { return one.silent; });
+  all->Gauge("bongsu_source_lagging",
+             "1 while others wait no longer for the source, which is behind by more than max_lag.");
+  PerStatus(snapshot, all, [](const SourceStatus& one) { return one.lagging; });
   all->Gauge("bongsu_source_lag_records", "Records up to the last stable offset, all partitions.");
   PerStatus(snapshot, all, [](const SourceStatus& one) { return one.lag_records; });
   all->Gauge("bongsu_source_lag_seconds",
@@ -378,6 +403,15 @@ std::vector<SourceStatus> SourceStatuses(const Config& config, const EngineView&
     const EventTimeNs watermark = view.source_watermarks[i];
     if (watermark != kMinEventTime && watermark != kMaxEventTime) statuses[i].watermark = watermark;
   }
+  for (size_t i = 0; i < view.source_alarms.size() && i < statuses.size(); ++i) {
+    const auto has = [&](SourceAlarm alarm) {
+      return (view.source_alarms[i] & static_cast<uint8_t>(alarm)) != 0;
+    };
+    statuses[i].silent = has(SourceAlarm::kSilent);
+    statuses[i].lagging = has(SourceAlarm::kLagging);
+  }
+  for (const PartitionId id : view.held)
+    ++statuses[partitions.Get(id).source_index].held_partitions;
   if (ends != nullptr) AddLag(view, partitions, *ends, now_ns, &statuses);
   return statuses;
 }
@@ -394,6 +428,7 @@ std::string RenderMetrics(const MetricsSnapshot& snapshot, Phase phase,
   ProcessFamilies(&all);
   ServiceFamilies(phase, restore, &all);
   SourceCounts(snapshot, &all);
+  SourceAlarms(snapshot, &all);
   SourceTimes(snapshot, &all);
   OperatorFamilies(snapshot, &all);
   RuleFamilies(snapshot, &all);

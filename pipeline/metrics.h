@@ -47,6 +47,10 @@ struct SourceStatus {
   std::string held_by;  // the partition with the lowest clock: "topic[3]", or a path
   uint64_t partitions = 0;
   uint64_t idle_partitions = 0;
+  uint64_t held_partitions = 0;  // they wait for slower ones (backfill_ahead)
+  // None: another instance keeps the sources' alarms.
+  std::optional<bool> silent;
+  std::optional<bool> lagging;
   // To the last stable offset, over all partitions; none where the brokers have not said it lately.
   std::optional<int64_t> lag_records;
   std::optional<double> lag_seconds;  // of the partition that is furthest behind

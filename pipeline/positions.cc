@@ -63,6 +63,7 @@ std::string EncodePositions(const PipelinePositions& positions) {
   for (const auto& partition : positions.partitions)
     json["partitions"].push_back(PartitionJson(partition));
   json["port_watermarks"] = positions.port_watermarks;
+  if (!positions.alarms.empty()) json["alarms"] = positions.alarms;
   json["sink_lengths"] = positions.sink_lengths;
   json["sink_names"] = positions.sink_names;
   json["epoch"] = positions.epoch;
@@ -94,6 +95,7 @@ absl::StatusOr<PipelinePositions> DecodePositions(std::string_view bytes) {
         json.at("port_watermarks").get<std::map<std::string, std::vector<EventTimeNs>>>();
     positions.sink_lengths = json.at("sink_lengths").get<std::array<int64_t, kStreams>>();
     positions.sink_names = json.at("sink_names").get<std::array<std::string, kStreams>>();
+    positions.alarms = json.value("alarms", std::map<std::string, uint8_t>());
     positions.epoch = json.value("epoch", EpochId{0});
     positions.shard_epochs = json.value("shard_epochs", std::vector<uint64_t>());
     return positions;

@@ -29,6 +29,7 @@ struct PipelinePositions {
   };
   std::vector<Partition> partitions;
   std::map<std::string, std::vector<EventTimeNs>> port_watermarks;  // by operator name
+  std::map<std::string, uint8_t> alarms;  // by source: bits of SourceAlarm, where there are any
   std::array<int64_t, kStreams> sink_lengths{};
   // "file:path" or "topic:name": an output that changed is not cut.
   std::array<std::string, kStreams> sink_names;

@@ -53,6 +53,10 @@ void SourceTable(const RunReport& report, std::string* out) {
     }
     if (source.repaired_utf8 > 0)
       *out += fmt::format("    repaired UTF-8: {}\n", source.repaired_utf8);
+    if (source.fell_silent > 0)
+      *out += fmt::format("    fell silent (alert source_silent): {}\n", source.fell_silent);
+    if (source.lagged > 0)
+      *out += fmt::format("    lagged (alert source_lagging): {}\n", source.lagged);
     if (source.array_items_capped > 0)
       *out += fmt::format("    arrays cut: {}\n", source.array_items_capped);
   }
@@ -270,6 +274,8 @@ std::string ReportJson(const RunReport& report) {
     one["future"] = source.future;
     one["late"] = source.late;
     one["repaired_utf8"] = source.repaired_utf8;
+    one["fell_silent"] = source.fell_silent;
+    one["lagged"] = source.lagged;
     one["array_items_capped"] = source.array_items_capped;
     json["sources"].push_back(std::move(one));
   }
@@ -318,6 +324,7 @@ std::string ReportJson(const RunReport& report) {
   json["checkpoints"] = report.totals.checkpoints;
   json["unsendable"] = report.totals.unsendable;
   json["reader_waits"] = report.totals.reader_waits;
+  json["backfill_holds"] = report.totals.holds;
   json["recoveries"] = report.totals.recoveries;
   if (report.config->exchange == ExchangeMode::kKafka) {
     const Ownership::Counters& owned = report.totals.ownership;

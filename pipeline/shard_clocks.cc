@@ -12,7 +12,7 @@
 namespace bongsu {
 namespace {
 
-constexpr uint8_t kVersion = 1;
+constexpr uint8_t kVersion = 2;  // 1: without alarms
 constexpr std::string_view kTextPrefix = "bongsu clock ";
 
 std::vector<DurationNs> OutOfOrderness(const Config& config) {
@@ -51,8 +51,26 @@ bool ShardClocks::Apply(PartitionId partition, uint16_t source, const PartitionC
     if (next.state == known->state && next.newest == known->newest && next.floor == known->floor)
       return false;
   }
+  watermarks_.Heard(source, next.newest);
   watermarks_.Restore(partition, next);
   return true;
+}
+
+bool ShardClocks::ApplyMarks(std::span<const PartitionMark> marks, bool alarms) {
+  bool changed = false;
+  std::vector<PartitionMark> meant;
+  for (const PartitionMark& mark : marks) {
+    if (!mark.of_shards() || (mark.kind != PartitionMark::Kind::kLagFloor && !alarms)) continue;
+    // Decided a moment ago, for a shard that knew it: this one may just have been gained.
+    const auto& known = watermarks_.partitions();
+    if (mark.partition >= known.size() ||
+        known[mark.partition].state == PartitionClock::State::kUnknown)
+      continue;
+    meant.push_back(mark);
+    changed = true;
+  }
+  watermarks_.Apply({}, meant);
+  return changed;
 }
 
 bool ShardClocks::ApplyResult(uint16_t op, ShardId from, EventTimeNs watermark) {
@@ -114,6 +132,12 @@ std::string ShardClocks::Encode() const {
     AppendTime(partitions[id].newest, &row);
     AppendTime(partitions[id].floor, &row);
   }
+  for (size_t i = 0; i < config_.sources.size(); ++i) {
+    if (watermarks_.alarms()[i] == 0) continue;
+    row.push_back(3);
+    AppendBytes(config_.sources[i].name, &row);
+    row.push_back(static_cast<char>(watermarks_.alarms()[i]));
+  }
   for (size_t op = 0; op < results_.size(); ++op) {
     if (results_[op].empty()) continue;
     row.push_back(2);
@@ -142,7 +166,16 @@ absl::Status ShardClocks::Restore(std::string_view row) {
     }
   }
   while (reader.ok() && !reader.empty()) {
-    if (reader.U8() == 1) {
+    const uint8_t kind = reader.U8();
+    if (kind == 3) {
+      const std::string_view name = reader.Bytes();
+      const uint8_t bits = reader.U8();
+      for (size_t source = 0; source < config_.sources.size(); ++source) {
+        if (config_.sources[source].name == name) watermarks_.RestoreAlarms(source, bits);
+      }
+      continue;
+    }
+    if (kind == 1) {
       const auto id = static_cast<PartitionId>(reader.Varint());
       PartitionClock clock;
       clock.state = static_cast<PartitionClock::State>(reader.U8());

@@ -34,6 +34,9 @@
 
 namespace bongsu {
 
+// The sources belong to no shard; somebody must keep that an alarm was raised.
+inline constexpr ShardId kAlarmsShard = 0;
+
 class ShardClocks {
  public:
   // `config` and `plan` outlive the clocks. `shards`: of the application.
@@ -50,11 +53,16 @@ class ShardClocks {
   bool ApplyResult(uint16_t op, ShardId from, EventTimeNs watermark);
   // An event of the partition is here, so that it is not idle, whatever its clock says.
   bool Wake(PartitionId partition);
+  // What this instance has decided for its shards (PartitionMark::of_shards). `alarms`: this is the
+  // shard that keeps the sources' alarms (kAlarmsShard). True when something may have changed.
+  bool ApplyMarks(std::span<const PartitionMark> marks, bool alarms);
+  const std::vector<RaisedAlarm>& raised() const { return watermarks_.raised(); }
   // After Apply and Wake, before Ports.
   void Refresh() { watermarks_.Refresh(); }
 
   // The watermark of each port of an operator.
   void Ports(size_t op, std::vector<EventTimeNs>* ports) const;
+  const Watermarks& watermarks() const { return watermarks_; }
   EventTimeNs source(size_t index) const { return watermarks_.source(static_cast<int>(index)); }
   // Nothing can come any more: all sources and all results have ended.
   bool ended() const;

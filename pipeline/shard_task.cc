@@ -5,7 +5,9 @@
 
 #include "operators/payload.h"
 #include "pipeline/late_fields.h"
+#include "pipeline/logging.h"
 #include "pipeline/owned_shard.h"
+#include "pipeline/source_alarm.h"
 #include "state/check.h"
 #include "state/status_macros.h"
 
@@ -17,6 +19,7 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
   Output(ShardTask& task, const Config& config, const PartitionTable& partitions,
          const Clock& clock)
       : task_(task),
+        config_(config),
         partitions_(partitions),
         clock_(clock),
         writer_(MakeAlertWriter(config, partitions, clock)),
@@ -62,6 +65,19 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
     chunk_->Add(Stream::kLate, partition.source, scratch_);
     live_->late.fetch_add(1, std::memory_order_relaxed);
   }
+  void Alarm(const RaisedAlarm& raised) {
+    const SourceConfig& source = config_.sources[raised.source];
+    SourceCounters& counted = task_.counters_.sources[raised.source];
+    ++(raised.alarm == SourceAlarm::kSilent ? counted.fell_silent : counted.lagged);
+    auto& spec = alarms_[{raised.source, raised.alarm}];
+    if (spec == nullptr) spec = std::make_unique<SourceAlarmSpec>(raised.alarm, source);
+    const Incident incident = spec->MakeIncident(raised.time);
+    scratch_.clear();
+    writer_->Write(*spec, incident, &scratch_);
+    chunk_->Add(Stream::kAlerts, IncidentIdText(incident.id), scratch_);
+    live_->alerts.fetch_add(1, std::memory_order_relaxed);
+    LogWarning(spec->Why(incident));
+  }
   void Count(const OperatorSpec& spec, const char* name, uint64_t n) override {
     Counters(spec).named[name] += n;
   }
@@ -74,11 +90,13 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
     return task_.counters_.operators[index_.at(&spec)];
   }
   ShardTask& task_;
+  const Config& config_;
   const PartitionTable& partitions_;
   const Clock& clock_;
   std::unique_ptr<AlertWriter> writer_;
   const size_t alert_bytes_max_;
   absl::flat_hash_map<const OperatorSpec*, size_t> index_;
+  std::map<std::pair<uint16_t, SourceAlarm>, std::unique_ptr<SourceAlarmSpec>> alarms_;
   OutputChunk* chunk_ = nullptr;
   LiveCounters* live_ = nullptr;
   std::string scratch_;
@@ -188,9 +206,12 @@ absl::Status ShardTask::Apply(int level, uint64_t number, OutputChunk& outputs, 
   }
   BONGSU_RETURN_IF_ERROR(Inputs(level, slot));
   if (level == 0) {
-    watermarks_.Apply(batch.times, batch.marks);
+    watermarks_.Apply(batch.times, batch.marks,
+                      options_.results == nullptr ? MarkSide::kAll : MarkSide::kSource);
     if (options_.results == nullptr)
       source_watermarks_[number % kBatchesInFlight] = watermarks_.sources();
+    // All threads know of an alarm; one of them says it.
+    if (options_.thread == 0) RaiseAlarms(watermarks_.raised());
   }
   BONGSU_RETURN_IF_ERROR(options_.results != nullptr ? AdvanceShared(slot)
                                                      : Advance(level, number));
@@ -207,6 +228,7 @@ absl::Status ShardTask::Apply(int level, uint64_t number, OutputChunk& outputs, 
       }
     }
     if (level == 0) own.partitions = watermarks_.partitions();
+    if (level == 0) own.alarms = watermarks_.alarms();
     own.port_watermarks.resize(ports_.size());
     for (size_t op = 0; op < ports_.size(); ++op) {
       if (plan_.operators[op].level == level) own.port_watermarks[op] = ports_[op];
@@ -218,6 +240,10 @@ absl::Status ShardTask::Apply(int level, uint64_t number, OutputChunk& outputs, 
     }
   }
   return absl::OkStatus();
+}
+
+void ShardTask::RaiseAlarms(const std::vector<RaisedAlarm>& raised) {
+  for (const RaisedAlarm& one : raised) output_->Alarm(one);
 }
 
 absl::Status ShardTask::Inputs(int level, ExchangeSlot& slot) {

@@ -30,6 +30,7 @@
 #include "pipeline/plan.h"
 #include "pipeline/rule_cost.h"
 #include "pipeline/shard_clocks.h"
+#include "pipeline/source_watch.h"
 #include "pipeline/watermarks.h"
 #include "state/store.h"
 
@@ -51,6 +52,7 @@ struct EpochSeal {
   EpochId epoch = 0;
   std::vector<std::unique_ptr<FrozenShard>> changes;      // empty unless the barrier freezes
   std::vector<PartitionClock> partitions;                 // as of the barrier
+  std::vector<uint8_t> alarms;                            // by source (Watermarks::alarms)
   std::vector<std::vector<EventTimeNs>> port_watermarks;  // by operator
   // exchange: kafka: how far the results of operators that have readers have come, by shard.
   std::vector<ShardResultNews> results;
@@ -86,6 +88,8 @@ class ShardTask {
   void Drop(ShardId id);
   // By source: as its shards know them; the lowest where they differ (exchange: kafka).
   std::vector<EventTimeNs> SourceWatermarks() const;
+  // What the reader decides by (source_watch.h); between two batches.
+  TimeView Time() const;
   // As of the last batch: nothing more can come to any of the shards.
   bool ended() const;
 
@@ -114,6 +118,7 @@ class ShardTask {
   absl::Status AdvanceShared(const ExchangeSlot& slot);
   absl::Status SealShared(EpochId epoch, bool freeze, EpochSeal* seal);
   absl::StatusOr<std::shared_ptr<Shard>> MakeShard(ShardId id);
+  void RaiseAlarms(const std::vector<RaisedAlarm>& raised);
   void Forward(const OperatorSpec& spec, const Incident& incident, EventTimeNs time);
   OperatorRunner& Runner(size_t shard, size_t op);
 

@@ -68,6 +68,26 @@ std::vector<EventTimeNs> ShardTask::SourceWatermarks() const {
   return lowest;
 }
 
+TimeView ShardTask::Time() const {
+  TimeView view;
+  view.own = watermarks_.partitions();
+  if (options_.results == nullptr) {
+    view.known = view.own;
+    view.alarms = watermarks_.alarms();
+    view.keeps_alarms = true;
+    return view;
+  }
+  for (const auto& shard : shards_) {
+    if (shard == nullptr) continue;
+    // They may be some bundles apart; the lowest keeps the alarms.
+    view.known = shard->clocks->watermarks().partitions();
+    view.alarms = shard->clocks->watermarks().alarms();
+    view.keeps_alarms = shard->id == kAlarmsShard;
+    break;
+  }
+  return view;
+}
+
 bool ShardTask::ended() const {
   for (const auto& shard : shards_) {
     if (shard != nullptr && !shard->clocks->ended()) return false;
@@ -87,6 +107,14 @@ absl::Status ShardTask::AdvanceShared(const ExchangeSlot& slot) {
   for (const ShardResultNews& news : slot.result_news) {
     if (Shard* shard = mine(news.shard); shard != nullptr)
       shard->clocks_moved |= shard->clocks->ApplyResult(news.op, news.from, news.watermark);
+  }
+  const std::vector<PartitionMark>& marks = slot.marks;
+  if (std::any_of(marks.begin(), marks.end(), [](const auto& mark) { return mark.of_shards(); })) {
+    for (auto& shard : shards_) {
+      if (shard == nullptr) continue;
+      shard->clocks_moved |= shard->clocks->ApplyMarks(marks, shard->id == kAlarmsShard);
+      RaiseAlarms(shard->clocks->raised());
+    }
   }
   std::vector<EventTimeNs> ports;
   for (auto& shard : shards_) {

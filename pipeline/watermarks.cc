@@ -6,7 +6,8 @@ namespace bongsu {
 
 Watermarks::Watermarks(std::vector<DurationNs> out_of_orderness)
     : out_of_orderness_(std::move(out_of_orderness)),
-      source_(out_of_orderness_.size(), kMinEventTime) {}
+      source_(out_of_orderness_.size(), kMinEventTime),
+      alarms_(out_of_orderness_.size(), 0) {}
 
 PartitionClock& Watermarks::At(PartitionId partition) {
   if (partitions_.size() <= partition) partitions_.resize(size_t{partition} + 1);
@@ -23,11 +24,72 @@ void Watermarks::Restore(PartitionId partition, const PartitionClock& clock) {
   At(partition) = clock;
 }
 
-bool Watermarks::Apply(std::span<const PartitionTime> times, std::span<const PartitionMark> marks) {
+bool Watermarks::Heard(size_t source, EventTimeNs time) {
+  constexpr auto kBit = static_cast<uint8_t>(SourceAlarm::kSilent);
+  if (source >= alarms_.size() || (alarms_[source] & kBit) == 0) return false;
+  for (const PartitionClock& clock : partitions_) {
+    if (clock.source == source && clock.newest >= time) return false;
+  }
+  alarms_[source] = static_cast<uint8_t>(alarms_[source] & ~kBit);
+  return true;
+}
+
+bool Watermarks::AllQuiet(size_t source) const {
+  bool idle = false;
+  for (const PartitionClock& clock : partitions_) {
+    if (clock.source != source) continue;
+    if (clock.state == PartitionClock::State::kActive) return false;
+    idle = idle || clock.state == PartitionClock::State::kIdle;
+  }
+  return idle;
+}
+
+void Watermarks::Raise(SourceAlarm alarm, const PartitionMark& mark) {
+  const uint16_t source = At(mark.partition).source;
+  const auto bit = static_cast<uint8_t>(alarm);
+  if ((alarms_[source] & bit) != 0) return;
+  alarms_[source] = static_cast<uint8_t>(alarms_[source] | bit);
+  raised_.push_back({alarm, source, mark.time});
+}
+
+void Watermarks::ApplyMark(const PartitionMark& mark) {
+  PartitionClock& clock = At(mark.partition);
+  switch (mark.kind) {
+    case PartitionMark::Kind::kIdle:
+      clock.state = PartitionClock::State::kIdle;
+      break;
+    case PartitionMark::Kind::kActive:
+      clock.state = PartitionClock::State::kActive;
+      break;
+    case PartitionMark::Kind::kEnded:
+      clock.state = PartitionClock::State::kEnded;
+      break;
+    case PartitionMark::Kind::kFloor:
+    case PartitionMark::Kind::kLagFloor:
+      clock.floor = std::max(clock.floor, mark.time);
+      break;
+    case PartitionMark::Kind::kSilent:
+      // Something may have come since the reader looked.
+      if (AllQuiet(clock.source)) Raise(SourceAlarm::kSilent, mark);
+      break;
+    case PartitionMark::Kind::kLagging:
+      Raise(SourceAlarm::kLagging, mark);
+      break;
+    case PartitionMark::Kind::kCaughtUp:
+      alarms_[clock.source] = static_cast<uint8_t>(alarms_[clock.source] &
+                                                   ~static_cast<uint8_t>(SourceAlarm::kLagging));
+      break;
+  }
+}
+
+bool Watermarks::Apply(std::span<const PartitionTime> times, std::span<const PartitionMark> marks,
+                       MarkSide side) {
   bool moved = false;
+  raised_.clear();
   for (const PartitionTime& time : times) {
     PartitionClock& clock = At(time.partition);
-    // After a restart nobody marks the end of an idleness that the checkpoint kept.
+    Heard(clock.source, time.newest);
+    // Events are here: the partition is not idle, whatever was said.
     if (clock.state == PartitionClock::State::kIdle) {
       clock.state = PartitionClock::State::kActive;
       moved = true;
@@ -37,22 +99,9 @@ bool Watermarks::Apply(std::span<const PartitionTime> times, std::span<const Par
     moved = true;
   }
   for (const PartitionMark& mark : marks) {
-    PartitionClock& clock = At(mark.partition);
+    if (side != MarkSide::kAll && mark.of_shards() != (side == MarkSide::kShards)) continue;
+    ApplyMark(mark);
     moved = true;
-    switch (mark.kind) {
-      case PartitionMark::Kind::kIdle:
-        clock.state = PartitionClock::State::kIdle;
-        break;
-      case PartitionMark::Kind::kActive:
-        clock.state = PartitionClock::State::kActive;
-        break;
-      case PartitionMark::Kind::kEnded:
-        clock.state = PartitionClock::State::kEnded;
-        break;
-      case PartitionMark::Kind::kFloor:
-        clock.floor = std::max(clock.floor, mark.time);
-        break;
-    }
   }
   if (moved) Refresh();
   return moved;

@@ -152,6 +152,24 @@ absl::Status FetchStableOffsets(rd_kafka_t* handle, const Clock& clock,
   return KafkaError(error, "cannot read the group's committed offsets");
 }
 
+absl::Status ApplyPauses(rd_kafka_t* handle, const std::vector<PauseWish>& wishes) {
+  const KafkaList pause(rd_kafka_topic_partition_list_new(0));
+  const KafkaList resume(rd_kafka_topic_partition_list_new(0));
+  for (const PauseWish& wish : wishes) {
+    if (wish.wanted == *wish.paused) continue;
+    *wish.paused = wish.wanted;
+    rd_kafka_topic_partition_list_add((wish.wanted ? pause : resume).get(), wish.topic,
+                                      wish.partition);
+  }
+  if (pause->cnt > 0) {
+    BONGSU_RETURN_IF_ERROR(
+        KafkaError(rd_kafka_pause_partitions(handle, pause.get()), "cannot pause the partitions"));
+  }
+  if (resume->cnt == 0) return absl::OkStatus();
+  return KafkaError(rd_kafka_resume_partitions(handle, resume.get()),
+                    "cannot resume the partitions");
+}
+
 void CloseConsumer(KafkaHandle handle) {
   struct Done {
     std::mutex mutex;

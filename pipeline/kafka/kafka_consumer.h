@@ -50,6 +50,16 @@ absl::StatusOr<std::shared_ptr<const Membership>> MembershipOf(rd_kafka_t* handl
 absl::Status FetchStableOffsets(rd_kafka_t* handle, const Clock& clock,
                                 rd_kafka_topic_partition_list_t* list);
 
+// A partition that is to be paused or not, and how the library has it.
+struct PauseWish {
+  const char* topic = nullptr;
+  int32_t partition = 0;
+  bool wanted = false;
+  bool* paused = nullptr;
+};
+// Pauses and resumes where the two differ.
+absl::Status ApplyPauses(rd_kafka_t* handle, const std::vector<PauseWish>& wishes);
+
 // Leaves the group. That can hang in librdkafka; everything is committed by now, so that a deadline
 // harms nothing.
 void CloseConsumer(KafkaHandle handle);

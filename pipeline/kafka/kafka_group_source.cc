@@ -37,6 +37,7 @@ class KafkaGroupSource : public SharedSource {
   // Offsets are committed with the epoch, and only so.
   absl::Status Committed(const std::vector<Position>&) override { return absl::OkStatus(); }
   absl::Status SetBackpressure(bool on) override;
+  absl::Status Hold(const std::vector<PartitionId>& partitions) override;
   absl::Status Close() override;
 
   bool revoking() const override { return state_ == State::kRevoking; }
@@ -66,6 +67,8 @@ class KafkaGroupSource : public SharedSource {
     bool fresh = false;  // the next record is the first after an assignment
     bool at_end = false;
     bool idle = false;
+    bool held = false;    // by Hold
+    bool paused = false;  // in the library
     bool ended = false;
     int64_t end_offset = -1;
     int64_t eof_offset = -1;    // where the fetcher has met the end
@@ -92,6 +95,7 @@ class KafkaGroupSource : public SharedSource {
   void End(Partition& partition, Batch* batch);
   void MarkIdle(Batch* batch);
   void WakeFetcher();
+  absl::Status Pause(bool anew);
 
   const Config& config_;
   const Clock& clock_;
@@ -346,13 +350,12 @@ absl::Status KafkaGroupSource::Read(const std::vector<Place>& places) {
   for (const Place& place : places) {
     auto* partition = const_cast<Partition*>(PartitionOf(place.of_shard, place.id));
     BONGSU_CHECK_MSG(partition != nullptr && partition->assigned, "reading what is not ours");
-    const bool moved = partition->next_offset != place.next_offset;
     partition->read = true;
     partition->next_offset = place.next_offset;
     partition->end_offset = place.end_offset;
     partition->fresh = true;
-    partition->at_end = partition->ended = false;
-    if (moved) partition->idle = false;
+    // Its end is to be seen again: only then can it be idle.
+    partition->at_end = partition->ended = partition->idle = false;
     partition->last_record_ns = clock_.MonotonicNs();
   }
   reading_ = true;
@@ -368,8 +371,7 @@ absl::Status KafkaGroupSource::AssignRead() {
   }
   BONGSU_RETURN_IF_ERROR(
       KafkaError(rd_kafka_assign(handle_.get(), list.get()), "cannot take the partitions"));
-  if (paused_) rd_kafka_pause_partitions(handle_.get(), list.get());
-  return absl::OkStatus();
+  return Pause(/*anew=*/true);
 }
 
 // On the thread that serves the rebalance callbacks: nothing changes between the two looks.
@@ -467,7 +469,7 @@ void KafkaGroupSource::MarkIdle(Batch* batch) {
     // Where nothing started at all: an empty topic that ends where it begins.
     if (partition.end_offset >= 0 && partition.next_offset >= partition.end_offset)
       End(partition, batch);
-    if (!partition.at_end || partition.idle || partition.ended ||
+    if (!partition.at_end || partition.idle || partition.held || partition.ended ||
         now - partition.last_record_ns < config_.sources[partition.source].idle_timeout)
       continue;
     partition.idle = true;
@@ -481,7 +483,8 @@ void KafkaGroupSource::WakeFetcher() {
       handle_.get(), queue_.get(), clock_.MonotonicNs(), partitions_.size(),
       [this](size_t i) -> std::optional<FetchWaker::Place> {
         const Partition& partition = partitions_[i];
-        if (!partition.read || partition.at_end || partition.ended) return std::nullopt;
+        if (!partition.read || partition.at_end || partition.ended || partition.held)
+          return std::nullopt;
         return FetchWaker::Place{partition.topic.c_str(), partition.number, partition.next_offset};
       });
 }
@@ -530,7 +533,7 @@ std::vector<SourceProgress> KafkaGroupSource::Progress() const {
   for (const Partition& partition : partitions_) {
     if (partition.of_shard || !partition.read) continue;
     progress.push_back({partition.id, std::max(partition.next_offset, partition.eof_offset),
-                        partition.timestamp_ms});
+                        partition.timestamp_ms, !partition.at_end && !partition.ended});
   }
   return progress;
 }
@@ -550,18 +553,34 @@ bool KafkaGroupSource::sources_ended() const {
   });
 }
 
+// All partitions while the engine cannot take more, else those that are held. `anew`: they were
+// just assigned, and the library may have forgotten.
+absl::Status KafkaGroupSource::Pause(bool anew) {
+  if (state_ != State::kAssigned || !reading_) return absl::OkStatus();  // with the next assignment
+  std::vector<PauseWish> wishes;
+  for (Partition& partition : partitions_) {
+    if (!partition.read) continue;
+    const bool wanted = paused_ || partition.held;
+    if (anew && wanted) partition.paused = false;
+    // What came meanwhile has not been fetched: it is not quiet yet.
+    if (partition.paused && !wanted) partition.last_record_ns = clock_.MonotonicNs();
+    wishes.push_back({partition.topic.c_str(), partition.number, wanted, &partition.paused});
+  }
+  return ApplyPauses(handle_.get(), wishes);
+}
+
 absl::Status KafkaGroupSource::SetBackpressure(bool on) {
   if (on == paused_) return absl::OkStatus();
   paused_ = on;
-  if (state_ != State::kAssigned) return absl::OkStatus();
-  const KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(partitions_.size())));
-  for (const Partition& partition : partitions_) {
-    if (partition.read)
-      rd_kafka_topic_partition_list_add(list.get(), partition.topic.c_str(), partition.number);
+  return Pause(/*anew=*/false);
+}
+
+absl::Status KafkaGroupSource::Hold(const std::vector<PartitionId>& partitions) {
+  for (Partition& partition : partitions_) {
+    partition.held = !partition.of_shard &&
+                     std::binary_search(partitions.begin(), partitions.end(), partition.id);
   }
-  const rd_kafka_resp_err_t error = on ? rd_kafka_pause_partitions(handle_.get(), list.get())
-                                       : rd_kafka_resume_partitions(handle_.get(), list.get());
-  return KafkaError(error, on ? "cannot pause the partitions" : "cannot resume the partitions");
+  return Pause(/*anew=*/false);
 }
 
 absl::Status KafkaGroupSource::Close() {

@@ -35,6 +35,7 @@ class KafkaSource : public RecordSource {
   std::vector<SourceProgress> Progress() const override;
   absl::Status Committed(const std::vector<Position>& positions) override;
   absl::Status SetBackpressure(bool on) override;
+  absl::Status Hold(const std::vector<PartitionId>& partitions) override;
   absl::Status Close() override;
 
  private:
@@ -47,6 +48,8 @@ class KafkaSource : public RecordSource {
     bool fresh = false;        // the next record is the first after an assignment
     bool at_end = false;
     bool idle = false;
+    bool held = false;           // by Hold
+    bool paused = false;         // in the library
     bool ended = false;          // until: end
     int64_t end_offset = -1;     // until: end
     int64_t last_record_ns = 0;  // monotonic
@@ -79,6 +82,7 @@ class KafkaSource : public RecordSource {
   void End(Partition& partition, Batch* batch);
   void MarkIdle(Batch* batch);
   void WakeFetcher();
+  absl::Status Pause(bool anew);
 
   const Config& config_;
   const Clock& clock_;
@@ -347,7 +351,7 @@ absl::Status KafkaSource::AssignAll() {
   const KafkaList all = AllPartitions(/*with_offsets=*/true);
   BONGSU_RETURN_IF_ERROR(
       KafkaError(rd_kafka_assign(handle_.get(), all.get()), "cannot take the partitions"));
-  if (paused_) rd_kafka_pause_partitions(handle_.get(), all.get());
+  BONGSU_RETURN_IF_ERROR(Pause(/*anew=*/true));
   LogInfo(fmt::format("reading {} partitions of {} topics", partitions_.size(), topics_.size()));
   return absl::OkStatus();
 }
@@ -472,7 +476,7 @@ void KafkaSource::MarkIdle(Batch* batch) {
   const int64_t now = clock_.MonotonicNs();
   for (Partition& partition : partitions_) {
     const DurationNs timeout = config_.sources[partition.source].idle_timeout;
-    if (!partition.at_end || partition.idle || partition.ended ||
+    if (!partition.at_end || partition.idle || partition.held || partition.ended ||
         now - partition.last_record_ns < timeout)
       continue;
     partition.idle = true;
@@ -486,7 +490,7 @@ void KafkaSource::WakeFetcher() {
       handle_.get(), queue_.get(), clock_.MonotonicNs(), partitions_.size(),
       [this](size_t i) -> std::optional<FetchWaker::Place> {
         const Partition& partition = partitions_[i];
-        if (partition.at_end || partition.ended) return std::nullopt;
+        if (partition.at_end || partition.ended || partition.held) return std::nullopt;
         return FetchWaker::Place{partition.topic.c_str(), partition.number, partition.next_offset};
       });
 }
@@ -537,7 +541,7 @@ std::vector<SourceProgress> KafkaSource::Progress() const {
   if (state_ != State::kOwning || !started_) return progress;
   for (const Partition& partition : partitions_) {
     progress.push_back({partition.id, std::max(partition.next_offset, partition.eof_offset),
-                        partition.timestamp_ms});
+                        partition.timestamp_ms, !partition.at_end && !partition.ended});
   }
   return progress;
 }
@@ -559,14 +563,32 @@ absl::Status KafkaSource::Committed(const std::vector<Position>& positions) {
   return absl::OkStatus();
 }
 
+// All partitions while the engine cannot take more, else those that are held. `anew`: they were
+// just assigned, and the library may have forgotten.
+absl::Status KafkaSource::Pause(bool anew) {
+  if (state_ != State::kOwning) return absl::OkStatus();  // with the next assignment
+  std::vector<PauseWish> wishes;
+  for (Partition& partition : partitions_) {
+    const bool wanted = paused_ || partition.held;
+    if (anew && wanted) partition.paused = false;
+    // What came meanwhile has not been fetched: it is not quiet yet.
+    if (partition.paused && !wanted) partition.last_record_ns = clock_.MonotonicNs();
+    wishes.push_back({partition.topic.c_str(), partition.number, wanted, &partition.paused});
+  }
+  return ApplyPauses(handle_.get(), wishes);
+}
+
 absl::Status KafkaSource::SetBackpressure(bool on) {
   if (on == paused_) return absl::OkStatus();
   paused_ = on;
-  if (state_ != State::kOwning) return absl::OkStatus();
-  const KafkaList all = AllPartitions(/*with_offsets=*/false);
-  const rd_kafka_resp_err_t error = on ? rd_kafka_pause_partitions(handle_.get(), all.get())
-                                       : rd_kafka_resume_partitions(handle_.get(), all.get());
-  return KafkaError(error, on ? "cannot pause the partitions" : "cannot resume the partitions");
+  return Pause(/*anew=*/false);
+}
+
+absl::Status KafkaSource::Hold(const std::vector<PartitionId>& partitions) {
+  for (Partition& partition : partitions_) {
+    partition.held = std::binary_search(partitions.begin(), partitions.end(), partition.id);
+  }
+  return Pause(/*anew=*/false);
 }
 
 absl::Status KafkaSource::Close() {

@@ -96,7 +96,7 @@ def comes_and_goes():
     for topic, partitions in (("logs.firewall", 4), ("logs.endpoint", 3)):
         broker.topic(topic, partitions)
     load = start([LOADGEN, "--kafka", broker.address, "--topics", "logs.firewall,logs.endpoint", "--truth", truth,
-                  "--events", "500000", "--limit-rate", "10000", "--stories", "60", "--seed", str(SEED % 1000)],
+                  "--events", "800000", "--limit-rate", "10000", "--stories", "60", "--seed", str(SEED % 1000)],
                  os.path.join(work, "load.log"))
     application.begin("a", "b", "c")
     wait_for("three instances share the work", lambda: owned(application, "a", "b", "c"))
@@ -114,6 +114,13 @@ def comes_and_goes():
     need(application.kill("c", signal.SIGTERM) == 0, f"c did not stop cleanly; see {application.log('c')}")
     application.begin("c")
     wait_for("c is back", lambda: owned(application, "a", "b", "c", "d", starts={"c": 2}))
+    # Stopped for so long that its part is given away (SIGSTOP), and then it goes on: a zombie among others.
+    application.processes["b"].send_signal(signal.SIGSTOP)
+    wait_for("the stopped one's part is taken over", lambda: owned(application, "a", "c", "d"), seconds=90)
+    dropped = application.text("b").count("reading ")
+    application.processes["b"].send_signal(signal.SIGCONT)
+    wait_for("the zombie has a part again", lambda: application.text("b").count("reading ") > dropped
+             and owned(application, "a", "b", "c", "d", starts={"b": 2}), seconds=90)
     # Gone for good, in the middle of its work: the others take over and speak for its partitions.
     application.kill("d")
     wait_for("d's part is taken over", lambda: owned(application, "a", "b", "c"), seconds=90)
@@ -134,6 +141,55 @@ def comes_and_goes():
     print(f"came and went: {len(same(application, expected))} incidents equal", flush=True)
 
 
+NEWER = """operators:
+  - name: newer
+    type: interval_join
+    title: Newer
+    left: {source: firewall, key: dest_ip, detection: {sel: {event_type: alert}, condition: sel}}
+    right: {source: endpoint, key: host_ip, detection: {sel: {EventID: 1}, condition: sel}}
+    within: {before: 0s, after: 1s}
+"""
+
+
+def different_rules():
+    """An instance with one more operator joins: the one that does not know it ends and says so, comes back with
+    the same rules, and what the others find is what they find alone."""
+    application = Shared("rules", until_end=False, epoch="100ms")
+    application.create_topics()
+
+    def newer(instance, **config):
+        path = application.config(instance, **config)
+        with open(path) as file:
+            text = file.read()
+        with open(path, "w") as out:
+            out.write(text.replace("operators:\n", NEWER, 1))
+        return path
+    load = start([LOADGEN, "--kafka", broker.address, "--topics", "logs.firewall,logs.endpoint", "--truth",
+                  os.path.join(work, "rules-truth.jsonl"), "--events", "300000", "--limit-rate", "10000", "--stories", "20",
+                  "--seed", str(SEED % 1000 + 1)], os.path.join(work, "load.log"))
+    application.begin("a")
+    wait_for("a reads", lambda: owned(application, "a"))
+    application.processes["b"] = application.start("b", config=newer("b"))
+    status = application.processes.pop("a").wait(120)
+    need(status == 1 and "newer configuration" in application.text("a"), f"a ended with {status}; see {application.log('a')}")
+    need(application.processes["b"].poll() is None, f"b has ended too; see {application.log('b')}")
+    application.processes["a"] = application.start("a", config=newer("a"))
+    wait_for("both share the work", lambda: owned(application, "a", "b", starts={"a": 2}), seconds=90)
+    need(load.wait(120) == 0, "the load generator failed")
+    for name in "ab":
+        need(application.kill(name, signal.SIGTERM) == 0, f"{name} did not stop cleanly; see {application.log(name)}")
+    for name in "ab":
+        application.processes[name] = application.start(name, config=newer(name, until_end=True))
+    application.await_end()
+    base = Application(work, broker, "rules-base")
+    base.create_topics()
+    base.finish()
+    expected = base.incidents()
+    found = {uid: alert for uid, alert in application.incidents().items() if alert["finding_info"]["title"] != "Newer"}
+    need(set(found) == set(expected), f"{len(set(expected) - set(found))} missing, {len(set(found) - set(expected))} invented")
+    print(f"different rules: {len(found)} incidents equal", flush=True)
+
+
 def killed_at_points(expected):
     """kill -9 at the points of an epoch, one of two instances, again and again."""
     for point in POINTS:
@@ -152,6 +208,7 @@ def killed_at_points(expected):
 def main():
     broker.start()
     comes_and_goes()
+    different_rules()
     base = Application(work, broker, "base")
     base.create_topics()
     base.finish()

@@ -39,6 +39,31 @@ std::string Good() { return std::string(kSources) + kOperators + kSinks; }
 
 TEST(Config, AGoodOneHasNoProblems) { EXPECT_EQ(Problems(Good()), ""); }
 
+TEST(Config, QuietAndFarBehindSources) {
+  const auto of = [](const std::string& source) {
+    return Problems("application: soc\nsources:\n  - {name: fw, format: suricata-eve, " + source +
+                    "}\n  - {name: ep, topics: [u], format: sysmon-nxlog}\n" +
+                    std::string(kOperators) + kSinks +
+                    "kafka: {bootstrap.servers: \"b:1\"}\ndelivery: at_least_once\n"
+                    "state: {path: /tmp/s}\n");
+  };
+  EXPECT_EQ(of("topics: [t], on_idle: wall_clock, time: {quiet_bound: 8h, source_silent: 1h, "
+               "max_lag: 6h, backfill_ahead: 1h}"),
+            "");
+  EXPECT_EQ(of("topics: [t], until: end, time: {backfill_ahead: 0s}"), "");
+  EXPECT_EQ(of("topics: [t], time: {idle_timeout: 1h}"), "");  // the default gives way
+  const auto says = [&](const std::string& source, const std::string& what) {
+    EXPECT_NE(of(source).find(what), std::string::npos) << of(source);
+  };
+  says("topics: [t], time: {source_silent: 5s}", "'source_silent' is shorter than idle_timeout");
+  says("topics: [t], time: {quiet_bound: 5s}", "'quiet_bound' goes with on_idle: wall_clock");
+  says("topics: [t], until: end, time: {max_lag: 5s}",
+       "'max_lag' is for topics that are read for ever");
+  says("files: [f], time: {source_silent: 1h}", "'source_silent' is for topics");
+  says("files: [f], time: {backfill_ahead: 1h}", "'backfill_ahead' is for topics");
+  says("topics: [t], time: {max_lag: 5}", "'max_lag' must be a duration");
+}
+
 TEST(Config, AllMistakesAreReportedAtOnceWithPlaceAndHint) {
   const std::string problems = Problems(R"(aplication: soc
 sources:

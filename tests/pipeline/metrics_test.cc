@@ -138,6 +138,24 @@ TEST(Metrics, LagAndWhoHoldsTheWatermark) {
   EXPECT_FALSE(unknown.lag_seconds.has_value());
 }
 
+TEST(Metrics, SilentLaggingAndHeld) {
+  const auto config = TestConfig();
+  PartitionTable partitions;
+  PartitionInfo info;
+  info.source = "firewall";
+  info.topic = info.identity = "logs";
+  ASSERT_TRUE(partitions.Add(info).ok());
+  EngineView view;
+  view.held = {0};
+  // Another instance keeps the alarms.
+  EXPECT_FALSE(SourceStatuses(*config, view, partitions, nullptr, 0)[0].silent.has_value());
+  view.source_alarms = {static_cast<uint8_t>(SourceAlarm::kSilent)};
+  const SourceStatus status = SourceStatuses(*config, view, partitions, nullptr, 0)[0];
+  EXPECT_EQ(status.held_partitions, 1u);
+  EXPECT_EQ(status.silent, std::optional(true));
+  EXPECT_EQ(status.lagging, std::optional(false));
+}
+
 std::set<std::string> Names(const std::string& text, const std::regex& pattern) {
   std::set<std::string> names;
   for (auto it = std::sregex_iterator(text.begin(), text.end(), pattern);

@@ -126,6 +126,8 @@ class SimulatedCluster {
   uint64_t commits = 0;
   // Of a source's partition no more is handed out before.
   int64_t readable = std::numeric_limits<int64_t>::max();
+  // Of one partition.
+  std::map<Where, int64_t> readable_of;
   uint64_t went_back = 0;  // offsets that an epoch has moved back: never
 
  private:
@@ -168,12 +170,19 @@ struct SimulatedMembership : Membership {
   int64_t generation = 0;
 };
 
-// One instance's hold on the cluster; `killed`: everything it asks for fails from now on.
+// One instance's hold on the cluster; `killed`: everything it asks for fails from now on. With a
+// clock, partitions fall idle, and sources have an end only where until: end says so. Also for
+// exchange: in_process, where Start takes all partitions.
 class SimulatedSource : public SharedSource {
  public:
   SimulatedSource(SimulatedCluster& cluster, const Config& config, std::string instance,
-                  const std::atomic<bool>& killed)
-      : cluster_(cluster), config_(config), instance_(std::move(instance)), killed_(killed) {}
+                  const std::atomic<bool>& killed, const Clock* clock = nullptr)
+      : cluster_(cluster),
+        config_(config),
+        instance_(std::move(instance)),
+        killed_(killed),
+        clock_(clock) {}
+  std::atomic<uint64_t> polls{0};
 
   absl::Status Open(PartitionTable& partitions) override { return Bind(partitions); }
   absl::Status Bind(PartitionTable& partitions) override {
@@ -189,19 +198,14 @@ class SimulatedSource : public SharedSource {
         info.partition = n;
         info.identity =
             info.source + std::string(1, '\0') + topic + std::string(1, '\0') + std::to_string(n);
-        const absl::Status added = Add(partitions, info, {topic, n});
+        const absl::Status added = Add(partitions, info, {topic, n}, i);
         if (!added.ok()) return added;
       }
     }
     for (int32_t n = 0; cluster_.logs.count({config_.exchange_topic(), n}) > 0; ++n)
-      partitions_.push_back({true,
-                             static_cast<uint16_t>(n),
-                             {config_.exchange_topic(), n},
-                             false,
-                             false,
-                             false,
-                             0,
-                             -1});
+      partitions_.push_back({.of_shard = true,
+                             .id = static_cast<uint16_t>(n),
+                             .where = {config_.exchange_topic(), n}});
     return absl::OkStatus();
   }
   absl::Status Own(const std::atomic<bool>&) override {
@@ -215,7 +219,29 @@ class SimulatedSource : public SharedSource {
     membership->generation = generation_;
     return std::shared_ptr<const Membership>(std::move(membership));
   }
-  absl::Status Start(const std::vector<Position>&) override { return absl::OkStatus(); }
+  absl::Status Start(const std::vector<Position>& positions) override {
+    std::vector<Place> places;
+    for (Partition& one : partitions_) {
+      if (one.of_shard) continue;
+      one.assigned = true;
+      Place place;
+      place.id = one.id;
+      place.next_offset = 0;
+      for (const Position& position : positions) {
+        if (position.partition != one.id) continue;
+        place.committed = true;
+        place.next_offset = position.next_offset;
+      }
+      const absl::Status located = Locate(&place);
+      if (!located.ok()) return located;
+      places.push_back(place);
+    }
+    {
+      std::lock_guard lock(cluster_.mutex);
+      generation_ = cluster_.generation;
+    }
+    return Read(places);
+  }
   absl::Status Poll(DurationNs, Batch* batch) override {
     if (killed_.load()) return absl::CancelledError("killed");
     std::lock_guard lock(cluster_.mutex);
@@ -224,17 +250,27 @@ class SimulatedSource : public SharedSource {
       std::vector<std::unique_ptr<std::string>> bytes;
     };
     auto holder = std::make_unique<Holder>();
+    polls.fetch_add(1);
     for (Partition& one : partitions_) {
-      if (!one.read || !reading_) continue;
+      if (!one.read || !reading_ || one.held) continue;
       const auto& log = cluster_.logs[one.where];
       int64_t end = one.end >= 0 ? one.end : static_cast<int64_t>(log.size());
       if (!one.of_shard) end = std::min(end, cluster_.readable);
+      if (const auto it = cluster_.readable_of.find(one.where); it != cluster_.readable_of.end())
+        end = std::min(end, it->second);
+      if (one.next < end) Wake(one, batch);
       for (int taken = 0; taken < kTake && one.next < end; ++taken, ++one.next) {
         holder->bytes.push_back(std::make_unique<std::string>(log[static_cast<size_t>(one.next)]));
         if (one.of_shard)
           batch->bundles.push_back({one.id, one.next, *holder->bytes.back()});
         else
           batch->records.push_back({*holder->bytes.back(), one.id, one.next, -1, 0});
+      }
+      if (clock_ != nullptr && !one.of_shard && !one.idle &&
+          one.next == static_cast<int64_t>(log.size()) &&
+          clock_->MonotonicNs() - one.last_ns >= config_.sources[one.source].idle_timeout) {
+        one.idle = true;
+        batch->marks.push_back({PartitionMark::Kind::kIdle, one.id, 0});
       }
       if (one.of_shard || one.ended || one.end < 0 || one.next < one.end) continue;
       one.ended = true;
@@ -253,6 +289,24 @@ class SimulatedSource : public SharedSource {
   }
   absl::Status Committed(const std::vector<Position>&) override { return absl::OkStatus(); }
   absl::Status SetBackpressure(bool) override { return absl::OkStatus(); }
+  std::vector<SourceProgress> Progress() const override {
+    if (clock_ == nullptr) return {};
+    std::lock_guard lock(cluster_.mutex);
+    std::vector<SourceProgress> progress;
+    for (const Partition& one : partitions_) {
+      if (one.of_shard || !one.read) continue;
+      progress.push_back(
+          {one.id, one.next, -1, one.next < static_cast<int64_t>(cluster_.logs[one.where].size())});
+    }
+    return progress;
+  }
+  absl::Status Hold(const std::vector<PartitionId>& partitions) override {
+    for (Partition& one : partitions_) {
+      one.held = !one.of_shard &&
+                 std::find(partitions.begin(), partitions.end(), one.id) != partitions.end();
+    }
+    return absl::OkStatus();
+  }
   absl::Status Close() override { return absl::OkStatus(); }
 
   bool revoking() const override {
@@ -310,17 +364,21 @@ class SimulatedSource : public SharedSource {
   absl::Status Locate(Place* place) override {
     std::lock_guard lock(cluster_.mutex);
     if (!place->committed) place->next_offset = 0;
-    if (!place->of_shard) {
+    const bool endless = clock_ != nullptr && !place->of_shard &&
+                         config_.sources[Find(false, place->id).source].until == Until::kForever;
+    if (!place->of_shard && !endless) {
       place->end_offset = static_cast<int64_t>(cluster_.logs[Find(false, place->id).where].size());
     }
     return absl::OkStatus();
   }
   absl::Status Read(const std::vector<Place>& places) override {
+    std::lock_guard lock(cluster_.mutex);
     for (Partition& one : partitions_) one.read = false;
     for (const Place& place : places) {
       Partition& one = Find(place.of_shard, place.id);
       one.read = true;
-      one.ended = false;
+      one.ended = one.idle = false;
+      one.last_ns = clock_ != nullptr ? clock_->MonotonicNs() : 0;
       one.next = place.next_offset;
       one.end = place.end_offset;
     }
@@ -351,12 +409,22 @@ class SimulatedSource : public SharedSource {
     bool ended = false;
     int64_t next = 0;
     int64_t end = -1;
+    size_t source = 0;
+    bool held = false;
+    bool idle = false;
+    int64_t last_ns = 0;
   };
+  void Wake(Partition& one, Batch* batch) {
+    if (clock_ == nullptr || one.of_shard) return;
+    one.last_ns = clock_->MonotonicNs();
+    if (one.idle) batch->marks.push_back({PartitionMark::Kind::kActive, one.id, 0});
+    one.idle = false;
+  }
   absl::Status Add(PartitionTable& partitions, const PartitionInfo& info,
-                   const SimulatedCluster::Where& where) {
+                   const SimulatedCluster::Where& where, size_t source) {
     const auto id = partitions.Add(info);
     if (!id.ok()) return id.status();
-    partitions_.push_back({false, *id, where, false, false, false, 0, -1});
+    partitions_.push_back({.id = *id, .where = where, .source = source});
     return absl::OkStatus();
   }
   Partition& Find(bool of_shard, uint16_t id) {
@@ -369,6 +437,7 @@ class SimulatedSource : public SharedSource {
   const Config& config_;
   const std::string instance_;
   const std::atomic<bool>& killed_;
+  const Clock* const clock_;
   std::vector<Partition> partitions_;
   int64_t generation_ = 0;
   bool reading_ = false;  // nothing is handed out between a release and the next Read
@@ -399,8 +468,9 @@ class SimulatedLog : public EpochLog {
     writes_.push_back({{config_.exchange_topic(), shard}, std::string(bundle), nullptr});
     return Alive();
   }
-  absl::Status Commit(EpochId, const Membership&, const std::vector<Position>&) override {
-    return absl::UnimplementedError("not with exchange: kafka");
+  absl::Status Commit(EpochId epoch, const Membership& membership,
+                      const std::vector<Position>&) override {
+    return CommitOffsets(epoch, membership, {});
   }
   absl::Status CommitOffsets(EpochId, const Membership& membership,
                              const std::vector<GroupOffset>& offsets) override {

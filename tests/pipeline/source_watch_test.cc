@@ -1,0 +1,572 @@
+// What happens in time: an outage of log shipping, an empty topic, a source hours behind, a paused
+// replay, an idle partition that wakes up. The real engine over a simulated Kafka and a clock that
+// is moved by hand, with either exchange, exactly once; processes die in between.
+//
+// Two sources meet in a rule about absence: a logon at the firewall (fw) without a logoff at the
+// endpoint (ep) within 10 s. So an alert that comes shows that a window has closed, and one that
+// comes for a logoff that was only delayed shows that it has closed too early.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <random>
+#include <thread>
+
+#include "pipeline/engine.h"
+#include "pipeline/logging.h"
+#include "pipeline/positions.h"
+#include "state/changelog.h"
+#include "state/restore.h"
+#include "tests/pipeline/simulated_cluster.h"
+
+namespace bongsu {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+constexpr uint16_t kShards = 4;
+constexpr int64_t kBegin = 1'800'000'000;  // seconds: the clock's first
+constexpr int64_t kHour = 3600;
+
+constexpr char kRules[] = R"(
+title: A logon
+name: logon
+level: low
+logsource: {product: fw}
+detection: {sel: {a: '1'}, condition: sel}
+---
+title: A logoff
+name: logoff
+level: low
+logsource: {product: ep}
+detection: {sel: {a: '1'}, condition: sel}
+---
+title: No logoff
+name: missing
+level: high
+correlation: {type: temporal, condition: logon and not logoff, group-by: [ip], timespan: 10s}
+)";
+
+// {0}: the exchange, {1}: more of the endpoint, {2}: more of its time, {3}: the folder.
+constexpr char kYaml[] = R"(
+application: sim
+threads: 2
+rules: ["{3}/rules"]
+sources:
+  - name: fw
+    topics: [fw]
+    format: {{time: [{{path: t, as: epoch_s}}], logsource: {{product: fw}}}}
+    time: {{out_of_orderness: 1s, allowed_lateness: 1s, idle_timeout: 5s, live_bound: 20s,
+           source_silent: 0s, max_lag: 30s, backfill_ahead: 60s}}
+  - name: ep
+    topics: [ep]
+    {1}
+    format: {{time: [{{path: t, as: epoch_s}}], logsource: {{product: ep}}}}
+    time: {{out_of_orderness: 1s, allowed_lateness: 1s, idle_timeout: 5s, live_bound: 20s,
+           source_silent: 60s, max_lag: 30s, backfill_ahead: 60s{2}}}
+sinks:
+  alerts: {{topic: alerts, format: native}}
+  late: {{topic: late}}
+  dead_letter: {{topic: dead}}
+kafka: {{bootstrap.servers: "nowhere:1"}}
+exchange: {0}
+epoch: 1ms
+state: {{path: /nowhere, memory: 16MiB, shards: 4}}
+)";
+
+class ManualClock : public Clock {
+ public:
+  int64_t NowNs() const override { return (kBegin + seconds_.load()) * kSecondNs; }
+  int64_t MonotonicNs() const override {
+    return seconds_.load() * kSecondNs + fine_.fetch_add(1000);
+  }
+  void Sleep(DurationNs) const override {}
+  void Pass() { seconds_.fetch_add(1); }
+  int64_t seconds() const { return seconds_.load(); }
+
+ private:
+  std::atomic<int64_t> seconds_{0};
+  mutable std::atomic<int64_t> fine_{0};  // epochs need time to pass, too
+};
+
+class SimulatedRestorer : public LogRestorer {
+ public:
+  SimulatedRestorer(SimulatedCluster& cluster, Store& store) : cluster_(cluster), store_(store) {}
+  absl::StatusOr<uint64_t> Restore(ShardId shard) override {
+    SimulatedReader reader(cluster_, shard);
+    const auto result = RestoreShard(store_, shard, reader);
+    if (!result.ok()) return result.status();
+    return result->position.epoch;
+  }
+
+ private:
+  SimulatedCluster& cluster_;
+  Store& store_;
+};
+
+// One process; made anew after every Aborted.
+class Process {
+ public:
+  Process(SimulatedCluster& cluster, const Config& config, const ManualClock& clock,
+          fs::path folder)
+      : cluster_(cluster), config_(config), clock_(clock), folder_(std::move(folder)) {
+    thread_ = std::thread([this] {
+      do {
+        status_ = RunOnce();
+      } while (absl::IsAborted(status_) && !killed_.load());
+      done_.store(true);
+    });
+  }
+  ~Process() { Kill(); }
+  void Kill() {
+    killed_.store(true);
+    if (thread_.joinable()) thread_.join();
+    cluster_.Leave("one");
+  }
+  bool done() const { return done_.load(); }
+  const absl::Status& status() const { return status_; }
+  uint64_t polls() const { return polls_.load(); }
+  uint64_t holds() const { return holds_.load(); }
+  // The offset that is read next.
+  int64_t next(const std::string& topic) const { return topic == "ep" ? ep_.load() : fw_.load(); }
+  // How many records the endpoint was ahead of the firewall at most.
+  int64_t ahead() const { return ahead_.load(); }
+
+ private:
+  bool shared() const { return config_.exchange == ExchangeMode::kKafka; }
+
+  absl::Status RunOnce() {
+    StoreOptions options;
+    options.path = folder_.string();
+    options.application = config_.application;
+    options.shards = kShards;
+    options.hash_seed = 42;
+    options.memory_bytes = size_t{8} << 20;
+    fs::create_directories(folder_);
+    auto store = Store::Open(options);
+    if (!store.ok()) return store.status();
+    PartitionTable partitions;
+    EngineParts parts;
+    std::vector<ShardId> shards;
+    if (!shared()) {
+      shards.resize(kShards);
+      std::iota(shards.begin(), shards.end(), ShardId{0});
+      for (const ShardId shard : shards) {
+        SimulatedReader reader(cluster_, shard);
+        const auto restored = RestoreShard(**store, shard, reader);
+        if (!restored.ok()) return restored.status();
+      }
+      parts.resume = Committed(partitions);
+    }
+    auto changelog = Changelog::Open(**store, shards);
+    if (!changelog.ok()) return changelog.status();
+    SimulatedSource source(cluster_, config_, "one", killed_, &clock_);
+    SimulatedLog log(cluster_, config_, "one", killed_);
+    absl::Status status = source.Bind(partitions);
+    if (!status.ok()) return status;
+    parts.partitions = &partitions;
+    parts.store = store->get();
+    parts.sources = {&source};
+    std::array<std::unique_ptr<Sink>, kStreams> sinks;
+    const char* topics[] = {"alerts", "late", "dead"};
+    for (size_t i = 0; i < sinks.size(); ++i) {
+      sinks[i] = MakeEpochSink(log, topics[i]);
+      parts.sinks[i] = sinks[i].get();
+    }
+    parts.clock = &clock_;
+    parts.exactly_once.log = &log;
+    parts.exactly_once.changelog = changelog->get();
+    parts.exactly_once.trim = [](const std::map<int, int64_t>&) { return absl::OkStatus(); };
+    if (shared()) {
+      parts.resume = (*store)->latest();
+      parts.exactly_once.trim_exchange = parts.exactly_once.trim;
+      parts.shared.emplace();
+      parts.shared->source = &source;
+      parts.shared->plan_version = 1;
+      parts.shared->make_restorer =
+          [&](const std::atomic<bool>&) -> absl::StatusOr<std::unique_ptr<LogRestorer>> {
+        return std::unique_ptr<LogRestorer>(std::make_unique<SimulatedRestorer>(cluster_, **store));
+      };
+    }
+    Engine engine(config_, std::move(parts));
+    const std::atomic<bool> never{false};
+    status = source.Own(never);
+    if (status.ok()) status = engine.Start();
+    std::atomic<bool> over{false};
+    std::thread counting([&] {
+      while (!over.load()) {
+        polls_.store(source.polls.load());
+        for (const SourceProgress& one : source.Progress())
+          (partitions.Get(one.partition).topic == "ep" ? ep_ : fw_).store(one.next_offset);
+        ahead_.store(std::max(ahead_.load(), ep_.load() - fw_.load()));
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+      }
+    });
+    if (status.ok()) status = engine.Run(killed_);
+    over.store(true);
+    counting.join();
+    holds_ += engine.Totals().holds;
+    return status;
+  }
+
+  // Where the last epoch stands.
+  std::optional<CheckpointMeta> Committed(PartitionTable& partitions) {
+    std::string record;
+    {
+      std::lock_guard lock(cluster_.mutex);
+      const auto& log = cluster_.logs[{"changelog", kShards}];
+      if (log.empty()) return std::nullopt;
+      record = log.back();
+    }
+    const auto positions = DecodePositions(record);
+    if (!positions.ok()) return std::nullopt;
+    for (const auto& partition : positions->partitions) {
+      PartitionInfo info = partition.info;
+      info.source_index = info.source == "fw" ? 0 : 1;
+      partitions.Restore(info);
+    }
+    CheckpointMeta meta;
+    meta.epoch = positions->epoch;
+    meta.positions = record;
+    return meta;
+  }
+
+  SimulatedCluster& cluster_;
+  const Config& config_;
+  const ManualClock& clock_;
+  const fs::path folder_;
+  std::atomic<bool> killed_{false};
+  std::atomic<bool> done_{false};
+  std::atomic<uint64_t> polls_{0};
+  std::atomic<uint64_t> holds_{0};
+  std::atomic<int64_t> ep_{0}, fw_{0}, ahead_{0};
+  absl::Status status_;
+  std::thread thread_;
+};
+
+class SourceWatchTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    SetUpLogging({false, "error"});
+    folder_ = fs::temp_directory_path() /
+              fmt::format("bongsu_time_{}_{}", getpid(), std::random_device()());
+    fs::create_directories(folder_ / "rules");
+    std::ofstream(folder_ / "rules" / "r.yml") << kRules;
+  }
+  void TearDown() override {
+    if (process_ != nullptr) {
+      process_->Kill();
+      EXPECT_TRUE(process_->status().ok() || absl::IsCancelled(process_->status()))
+          << std::string(process_->status().message());
+    }
+    fs::remove_all(folder_);
+  }
+
+  void Begin(int fw_partitions = 1, const std::string& endpoint = "",
+             const std::string& time = "") {
+    OperatorRegistry registry;
+    RegisterAllOperators(registry);
+    Diagnostics diagnostics;
+    config_ = ParseConfig(fmt::format(kYaml, GetParam(), endpoint, time, folder_.string()),
+                          "sim.yaml", registry, diagnostics);
+    ASSERT_TRUE(config_.has_value()) << diagnostics.Text();
+    cluster_.AddTopic("fw", fw_partitions);
+    cluster_.AddTopic("ep", 1);
+    cluster_.AddTopic(config_->exchange_topic(), kShards);
+    cluster_.AddTopic("changelog", kShards + 1);
+    for (const char* topic : {"alerts", "late", "dead"}) cluster_.AddTopic(topic, 1);
+    cluster_.subscribed = {"fw", "ep"};
+    if (config_->exchange == ExchangeMode::kKafka)
+      cluster_.subscribed.insert(config_->exchange_topic());
+    Start();
+  }
+  void Start() {
+    process_ = std::make_unique<Process>(cluster_, *config_, clock_, folder_ / "state");
+  }
+  void Restart() {
+    process_->Kill();
+    Start();
+  }
+
+  // `second`: of the clock, as all here.
+  void Put(const std::string& topic, int64_t second, const std::string& ip, bool counts = true,
+           int partition = 0) {
+    std::lock_guard lock(cluster_.mutex);
+    cluster_.logs[{topic, partition}].push_back(
+        fmt::format(R"({{"t":{},"ip":"{}","a":"{}"}})", kBegin + second, ip, counts ? 1 : 0));
+  }
+  int64_t now() const { return clock_.seconds(); }
+
+  // A second passes, and the engine looks at it.
+  void Pass() {
+    for (const auto& beat : beats_) beat();
+    clock_.Pass();
+    const uint64_t polls = process_->polls();
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (process_->polls() < polls + 8 && !process_->done() &&
+           std::chrono::steady_clock::now() < until) {
+      if (process_->polls() < polls) break;  // made anew
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  void Pass(int64_t seconds) {
+    for (int64_t i = 0; i < seconds; ++i) Pass();
+  }
+  // Whether it is so within `seconds`.
+  bool Within(int64_t seconds, const std::function<bool()>& so) {
+    for (int64_t i = 0; i < seconds && !so(); ++i) Pass();
+    return so();
+  }
+
+  std::vector<std::string> Log(const std::string& topic) {
+    std::lock_guard lock(cluster_.mutex);
+    return cluster_.logs[{topic, 0}];
+  }
+  // Keys of the alerts of a rule, in order.
+  std::vector<std::string> Alerts(const std::string& rule) {
+    std::vector<std::string> keys;
+    for (const std::string& line : Log("alerts")) {
+      const auto alert = nlohmann::json::parse(line);
+      if (alert["rule"] == rule) keys.push_back(alert["key"].get<std::string>());
+    }
+    return keys;
+  }
+  std::vector<std::string> Missing() { return Alerts("missing"); }
+
+  std::optional<Config> config_;
+  SimulatedCluster cluster_{1};
+  ManualClock clock_;
+  fs::path folder_;
+  std::vector<std::function<void()>> beats_;  // each second
+  std::unique_ptr<Process> process_;
+};
+
+TEST_P(SourceWatchTest, AnOutageOfLogShipping) {
+  // The endpoint follows the clock when it is quiet: an outage is no quiet.
+  Begin(1, "on_idle: wall_clock");
+  bool shipping = true;
+  std::vector<int64_t> buffered;
+  beats_.push_back([&] { Put("fw", now(), "9.9.9.9", false); });
+  beats_.push_back([&] {
+    if (!shipping) {
+      buffered.push_back(now());
+    } else {
+      Put("ep", now(), "9.9.9.9", false);
+    }
+  });
+  Pass(10);
+  shipping = false;
+  Pass(20);
+  Put("fw", now(), "1.1.1.1");  // whose logoff waits in a buffer
+  const int64_t logoff = now() + 2;
+  EXPECT_TRUE(Within(90, [&] { return !Alerts("source_silent").empty(); }));
+  Restart();
+  Pass(150);
+  EXPECT_THAT(Alerts("source_silent"), ElementsAre("ep"));
+  EXPECT_THAT(Missing(), IsEmpty());
+  for (const int64_t second : buffered) {
+    Put("ep", second, "9.9.9.9", false);
+    if (second == logoff) Put("ep", second, "1.1.1.1");
+  }
+  shipping = true;
+  // It takes a while to read, in the middle of which one may look; less than max_lag.
+  for (int i = 0; i < 15; ++i) {
+    {
+      std::lock_guard lock(cluster_.mutex);
+      cluster_.readable_of[{"ep", 0}] = process_->next("ep") + 20;
+    }
+    Pass();
+  }
+  {
+    std::lock_guard lock(cluster_.mutex);
+    cluster_.readable_of.clear();
+  }
+  Pass(5);
+  Put("fw", now(), "2.2.2.2");  // without any
+  EXPECT_TRUE(Within(40, [&] { return !Missing().empty(); }));
+  EXPECT_THAT(Missing(), ElementsAre("2.2.2.2"));
+  EXPECT_THAT(Log("late"), IsEmpty());
+  EXPECT_THAT(Alerts("source_lagging"), IsEmpty());
+  // The next outage is another one.
+  shipping = false;
+  EXPECT_TRUE(Within(100, [&] { return Alerts("source_silent").size() > 1; }));
+  EXPECT_THAT(Alerts("source_silent"), ElementsAre("ep", "ep"));
+}
+
+TEST_P(SourceWatchTest, AQuietSourceFollowsTheClockAsFarAsItIsToldTo) {
+  Begin(1, "on_idle: wall_clock", ", quiet_bound: 50s");
+  beats_.push_back([&] { Put("fw", now(), "9.9.9.9", false); });
+  Put("ep", 0, "9.9.9.9", false);
+  Pass(5);
+  Put("fw", now(), "1.1.1.1");
+  EXPECT_TRUE(Within(60, [&] { return !Missing().empty(); }));
+  EXPECT_GE(now(), 5 + 10 + 20);  // not before the window's end is live_bound ago
+  Pass(60);
+  Put("fw", now(), "2.2.2.2");  // behind its newest event by more than quiet_bound
+  Pass(60);
+  EXPECT_THAT(Missing(), ElementsAre("1.1.1.1"));
+}
+
+TEST_P(SourceWatchTest, AnEmptyTopic) {
+  Begin();
+  beats_.push_back([&] { Put("fw", now(), "9.9.9.9", false); });
+  Pass(5);
+  Put("fw", now(), "1.1.1.1");
+  EXPECT_TRUE(Within(120, [&] { return !Missing().empty(); }));
+  EXPECT_THAT(Alerts("source_lagging"), ElementsAre("ep"));
+  EXPECT_GE(now(), 5 + 10 + 30);  // it was waited for
+  Restart();
+  Pass(20);
+  // Its first event is on time.
+  Put("fw", now(), "2.2.2.2");
+  Put("ep", now() + 1, "2.2.2.2");
+  Put("fw", now(), "3.3.3.3");
+  beats_.push_back([&] { Put("ep", now(), "9.9.9.9", false); });
+  EXPECT_TRUE(Within(60, [&] { return Missing().size() > 1; }));
+  EXPECT_THAT(Missing(), ElementsAre("1.1.1.1", "3.3.3.3"));
+  EXPECT_THAT(Log("late"), IsEmpty());
+  EXPECT_THAT(Alerts("source_lagging"), ElementsAre("ep"));
+  EXPECT_THAT(Alerts("source_silent"), IsEmpty());
+}
+
+TEST_P(SourceWatchTest, ASourceHoursBehind) {
+  Begin();
+  int64_t behind = 6 * kHour;
+  beats_.push_back([&] { Put("fw", now(), "9.9.9.9", false); });
+  beats_.push_back([&] { Put("ep", now() - behind, "8.8.8.8"); });
+  Pass(5);
+  Put("fw", now(), "1.1.1.1");
+  Pass(20);
+  EXPECT_THAT(Missing(), IsEmpty());  // it is waited for, for a while
+  EXPECT_TRUE(Within(60, [&] { return !Missing().empty(); }));
+  EXPECT_TRUE(Within(20, [&] { return !Log("late").empty(); }));
+  EXPECT_THAT(Alerts("source_lagging"), ElementsAre("ep"));
+  Restart();
+  Put("fw", now(), "2.2.2.2");
+  EXPECT_TRUE(Within(80, [&] { return Missing().size() > 1; }));
+  EXPECT_THAT(Alerts("source_lagging"), ElementsAre("ep"));
+  // It has caught up: its events count again.
+  behind = 0;
+  Pass(10);
+  const size_t late = Log("late").size();
+  Put("fw", now(), "3.3.3.3");
+  Put("ep", now() + 1, "3.3.3.3");
+  Put("fw", now(), "4.4.4.4");
+  EXPECT_TRUE(Within(60, [&] { return Missing().size() > 2; }));
+  EXPECT_THAT(Missing(), ElementsAre("1.1.1.1", "2.2.2.2", "4.4.4.4"));
+  EXPECT_EQ(Log("late").size(), late);
+  behind = 6 * kHour;
+  EXPECT_TRUE(Within(90, [&] { return Alerts("source_lagging").size() > 1; }));
+}
+
+TEST_P(SourceWatchTest, APausedReplay) {
+  Begin();
+  {
+    std::lock_guard lock(cluster_.mutex);
+    cluster_.readable_of[{"ep", 0}] = 0;
+    cluster_.readable_of[{"fw", 0}] = 0;
+  }
+  for (int64_t i = 0; i < 100; ++i) {
+    Put("fw", i - 1000 * kHour, "1.1.1.1");
+    Put("ep", i + 3 - 1000 * kHour, "1.1.1.1");
+  }
+  Put("fw", 200 - 1000 * kHour, "2.2.2.2");
+  Put("fw", 300 - 1000 * kHour, "9.9.9.9", false);
+  Put("ep", 300 - 1000 * kHour, "9.9.9.9", false);
+  const auto readable = [&](int64_t fw, int64_t ep) {
+    std::lock_guard lock(cluster_.mutex);
+    cluster_.readable_of[{"fw", 0}] = fw;
+    cluster_.readable_of[{"ep", 0}] = ep;
+  };
+  Pass(5);
+  readable(60, 20);
+  Pass(300);  // far beyond every bound
+  EXPECT_THAT(Missing(), IsEmpty());
+  Restart();
+  Pass(100);
+  readable(1000, 40);
+  Pass(100);
+  EXPECT_THAT(Missing(), IsEmpty());
+  EXPECT_THAT(Alerts("source_silent"), IsEmpty());
+  readable(1000, 1000);
+  EXPECT_TRUE(Within(20, [&] { return !Missing().empty(); }));
+  EXPECT_THAT(Missing(), ElementsAre("2.2.2.2"));
+  EXPECT_THAT(Log("late"), IsEmpty());
+  EXPECT_THAT(Alerts("source_lagging"), IsEmpty());
+}
+
+TEST_P(SourceWatchTest, ABacklogIsReadInStep) {
+  Begin();
+  // A record a second in both; the endpoint's are read faster.
+  const auto readable = [&](int64_t fw, int64_t ep) {
+    std::lock_guard lock(cluster_.mutex);
+    cluster_.readable_of[{"fw", 0}] = fw;
+    cluster_.readable_of[{"ep", 0}] = ep;
+  };
+  readable(0, 0);
+  constexpr int64_t kRecords = 3000;
+  for (int64_t i = 0; i < kRecords; ++i) {
+    Put("fw", i - 1000 * kHour, i == kRecords - 100 ? "1.1.1.1" : "9.9.9.9", i == kRecords - 100);
+    Put("ep", i - 1000 * kHour, "9.9.9.9", false);
+  }
+  int64_t second = 0;
+  beats_.push_back([&] {
+    ++second;
+    readable(30 * second, process_->next("ep") + 50);
+  });
+  EXPECT_TRUE(Within(200, [&] { return !Missing().empty(); }));
+  EXPECT_THAT(Log("late"), IsEmpty());
+  process_->Kill();
+  EXPECT_GT(process_->holds(), 0u);
+  // backfill_ahead, and what was read until the next look.
+  EXPECT_LE(process_->ahead(), 60 + 150);
+}
+
+TEST_P(SourceWatchTest, AnIdlePartitionThatWakesUp) {
+  Begin(2);
+  beats_.push_back([&] { Put("fw", now(), "9.9.9.9", false); });
+  beats_.push_back([&] { Put("ep", now(), "9.9.9.9", false); });
+  Put("fw", 0, "9.9.9.9", false, 1);
+  Pass(5);
+  Put("fw", now(), "1.1.1.1");
+  EXPECT_TRUE(Within(40, [&] { return !Missing().empty(); }));  // the quiet one holds nothing back
+  Put("fw", now(), "2.2.2.2", true, 1);
+  EXPECT_TRUE(Within(40, [&] { return Missing().size() > 1; }));
+  EXPECT_THAT(Log("late"), IsEmpty());
+  // While nobody reads, both go on; and then the one that was not idle is read first.
+  Pass(20);
+  process_->Kill();
+  const auto beats = beats_;
+  for (int i = 0; i < 100; ++i) {
+    for (const auto& beat : beats) beat();
+    if (i % 10 == 0) Put("fw", now(), "9.9.9.9", false, 1);
+    clock_.Pass();
+  }
+  {
+    std::lock_guard lock(cluster_.mutex);
+    cluster_.readable_of[{"fw", 1}] = 2;
+  }
+  Start();
+  Pass(3);
+  {
+    std::lock_guard lock(cluster_.mutex);
+    cluster_.readable_of.clear();
+  }
+  Put("fw", now(), "3.3.3.3", true, 1);
+  EXPECT_TRUE(Within(60, [&] { return Missing().size() > 2; }));
+  EXPECT_THAT(Missing(), ElementsAre("1.1.1.1", "2.2.2.2", "3.3.3.3"));
+  EXPECT_THAT(Log("late"), IsEmpty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Exchange, SourceWatchTest, ::testing::Values("in_process", "kafka"),
+                         [](const auto& one) { return std::string(one.param); });
+
+}  // namespace
+}  // namespace bongsu
