@@ -189,6 +189,10 @@ rocksdb::ColumnFamilyOptions RocksStore::FamilyOptions(int family) const {
   table.block_cache = cache_;
   table.cache_index_and_filter_blocks = true;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  // In parts: the filter of a whole table can be larger than a shard of a small cache, which then
+  // never keeps it, so that each seek reads it again.
+  table.index_type = rocksdb::BlockBasedTableOptions::kTwoLevelIndexSearch;
+  table.partition_filters = true;
   table.format_version = 5;
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   options.compression = rocksdb::kLZ4Compression;
