@@ -117,6 +117,7 @@ class Decoder::Impl : public FieldReader {
       later_[time.slot] = 0;
       if (time.when_slot >= 0) later_[static_cast<size_t>(time.when_slot)] = 0;
     }
+    for (const uint32_t slot : plan_.raw_slots()) later_[slot] = 0;
     any_later_ = std::find(later_.begin(), later_.end(), 1) != later_.end();
   }
 
@@ -130,6 +131,7 @@ class Decoder::Impl : public FieldReader {
 
  private:
   DecodeResult Parse(const Record& record);
+  bool TakeText(std::string_view bytes);
   bool BuildIndex(const Record& record);
   void ClearValues();
   void FindTime(Event* event) const;
@@ -192,6 +194,7 @@ class Decoder::Impl : public FieldReader {
   std::vector<uint32_t> touched_;  // slots that the record has
   bool any_later_ = false;
   bool all_values_read_ = false;
+  bool text_ = false;  // the record is no JSON: TakeText
   std::vector<char> open_;     // brackets that are open, from [1]
   std::string copy_;           // the record with padding
   std::string repair_;         // the record with its UTF-8 repaired
@@ -217,6 +220,7 @@ DecodeResult Decoder::Impl::Decode(const Record& record, Event* event) {
     return result;
   }
   if (repaired_) ++counters_.repaired_utf8;
+  if (text_) event->reader = nullptr;  // all of it is there
   FindTime(event);
   return event->has_time ? DecodeResult::kOk : DecodeResult::kNoTime;
 }
@@ -231,6 +235,7 @@ void Decoder::Impl::ClearValues() {
   touched_.clear();
   if (all_values_read_) values_[static_cast<size_t>(all_values_slot_)] = Value();
   all_values_read_ = false;
+  text_ = false;
   arena_.Reset();
   stack_.clear();
   collected_.clear();
@@ -265,6 +270,7 @@ bool Decoder::Impl::BuildIndex(const Record& record) {
 
 DecodeResult Decoder::Impl::Parse(const Record& record) {
   if (record.bytes.size() > bytes_max_) return DecodeResult::kTooLarge;
+  if (!plan_.raw_nodes().empty() && TakeText(record.bytes)) return DecodeResult::kOk;
   if (!BuildIndex(record)) return DecodeResult::kInvalidJson;
   const bool object = bytes_[at_[0]] == '{';
   if (!object || options_.validate == Validate::kFull) {
@@ -317,6 +323,23 @@ bool Decoder::Impl::ReadUnread(size_t slot) {
   return true;
 }
 
+// A record of a format with `raw:` that is no JSON object: its text is the event. False for what
+// begins like an object, which may be a broken one, and for what holds nothing.
+bool Decoder::Impl::TakeText(std::string_view bytes) {
+  const size_t first = bytes.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos || bytes[first] == '{') return false;
+  RepairUtf8(bytes, &repair_);
+  repaired_ = repair_ != bytes;
+  const Value text = Value::String(repair_);
+  for (const PlanNode* node : plan_.raw_nodes()) Assign(*node, text);
+  if (all_values_slot_ >= 0) {
+    values_[static_cast<size_t>(all_values_slot_)] = Value::Array(arena_.Store({&text, 1}));
+    all_values_read_ = true;
+  }
+  text_ = true;
+  return true;
+}
+
 // Every position that begins a value: a bracket does not, nor a string that a colon follows.
 void Decoder::Impl::CollectAllValues() {
   const auto [error, repaired] = std::pair(error_, repaired_);
@@ -327,6 +350,11 @@ void Decoder::Impl::CollectAllValues() {
     if (c == '"' && i + 1 < n_ && bytes_[at_[i + 1]] == ':') continue;
     if (stack_.size() == kAllValuesMax) {
       ++counters_.array_items_capped;
+      // The original text is searched in any case.
+      for (size_t raw = 0; raw < plan_.raw_slots().size(); ++raw) {
+        const Value& text = values_[plan_.raw_slots()[raw]];
+        if (text.is_string()) stack_[stack_.size() - 1 - raw] = text;
+      }
       break;
     }
     Value value;

@@ -113,6 +113,10 @@ DecodePlan::DecodePlan(const Format& format, const FieldTable& fields) {
     time.pattern = TimePattern::Compile(spec.pattern, spec.zone_offset, &error);
     BONGSU_CHECK_MSG(time.pattern.has_value(), error);  // ParseFormat has refused wrong ones
   }
+  const auto raw = format.fields.find(std::string(kRawField));
+  if (raw != format.fields.end()) {
+    for (const std::string& path : raw->second) raw_slots_.push_back(slot_of(path));
+  }
   for (Builder::Node& grown : builder.nodes) {
     PlanNode& node = nodes_.emplace_back();
     node.targets_begin = static_cast<uint32_t>(targets_.size());
@@ -142,6 +146,14 @@ DecodePlan::DecodePlan(const Format& format, const FieldTable& fields) {
                                        static_cast<uint32_t>(names_.size()), child};
       names_ += name;
     }
+  }
+  for (size_t i = 0; i < raw_slots_.size(); ++i) {
+    // Each path has its flat form, a key of the root.
+    std::string padded = raw->second[i];
+    padded.append(8, '\0');
+    const PlanNode* node = Find(root(), KeyText(padded.data(), raw->second[i].size()));
+    BONGSU_CHECK_MSG(node != nullptr, "the path of the original text is not in the trie");
+    raw_nodes_.push_back(node);
   }
 }
 

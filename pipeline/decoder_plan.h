@@ -26,6 +26,11 @@
 
 namespace bongsu {
 
+// Under this name Format::fields has the paths of the original text (`raw:`): with it a record that
+// is no JSON object is an event, whose text stands at these paths and is what keywords search.
+inline constexpr std::string_view kRawField = "\x01raw";
+inline constexpr size_t kRawPathsMax = 8;
+
 // Paths of up to this many segments are found in every mixture of flat and nested; longer ones flat
 // and wholly nested.
 inline constexpr size_t kMixedSegmentsMax = 6;
@@ -100,8 +105,12 @@ class DecodePlan {
     const uint64_t mixed = (key.first ^ (key.last << 23 | key.last >> 41)) + key.size;
     return static_cast<uint32_t>((mixed * 0x9E37'79B9'7F4A'7C15u) >> 40);
   }
-  // Fields of the table first, then those that only event time needs.
+  // Fields of the table first, then those that only event time and the original text need.
   uint32_t slots() const { return slots_; }
+  // Of the original text: where it is read, one slot for each path; empty: the format has none.
+  const std::vector<uint32_t>& raw_slots() const { return raw_slots_; }
+  // What a text that is no JSON object is: the values of these.
+  const std::vector<const PlanNode*>& raw_nodes() const { return raw_nodes_; }
 
  private:
   struct Entry {
@@ -118,6 +127,8 @@ class DecodePlan {
   std::vector<Entry> table_;
   std::string names_;
   std::vector<PlanTime> times_;
+  std::vector<uint32_t> raw_slots_;
+  std::vector<const PlanNode*> raw_nodes_;
   uint32_t slots_ = 0;
 };
 

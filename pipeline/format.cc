@@ -7,6 +7,7 @@
 
 #include "fmt/format.h"
 #include "pipeline/builtin_formats.h"
+#include "pipeline/decoder_plan.h"
 #include "pipeline/event_time.h"
 #include "state/check.h"
 
@@ -222,8 +223,8 @@ bool FindFormat(const Node& node, const FormatMap& known, Diagnostics& diagnosti
 
 std::optional<Format> ReadFormat(const Node& node, const FormatMap& known,
                                  Diagnostics& diagnostics) {
-  static constexpr std::array<std::string_view, 7> kKeys = {
-      "name", "base", "time", "fields", "other_fields", "entities", "logsource"};
+  static constexpr std::array<std::string_view, 8> kKeys = {
+      "name", "base", "time", "fields", "other_fields", "entities", "logsource", "raw"};
   const int errors = diagnostics.errors();
   Format format;
   if (node.is_scalar()) {
@@ -238,6 +239,13 @@ std::optional<Format> ReadFormat(const Node& node, const FormatMap& known,
     if (key.scalar == "time") ReadTimes(value, diagnostics, &format.time);
     if (key.scalar == "logsource") ReadLogSource(value, diagnostics, &format.logsource);
     if (key.scalar == "other_fields") ReadOtherFields(value, diagnostics, &format.other_fields);
+    if (key.scalar == "raw") {
+      std::vector<std::string>& paths = format.fields[std::string(kRawField)];
+      paths = ReadTexts(value, "raw", diagnostics);
+      if (paths.size() > kRawPathsMax)
+        diagnostics.Error(value.where, fmt::format("'raw' has {} paths", paths.size()),
+                          fmt::format("at most {}", kRawPathsMax));
+    }
     if (key.scalar == "fields") {
       ReadMap(value, "fields", {}, diagnostics, [&](const Node& name, const Node& paths) {
         format.fields[name.scalar] = ReadTexts(paths, name.scalar, diagnostics);

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "pipeline/decoder_plan.h"
 #include "pipeline/decoder_text.h"
 
 namespace bongsu {
@@ -96,6 +97,58 @@ class Harness {
 };
 
 DecoderOptions Full() { return {.validate = Validate::kFull}; }
+
+// `raw: msg`: what is no JSON object is text, and what keywords search has it whole.
+TEST(Raw, APayloadThatIsNoJsonIsTheRawFieldsText) {
+  Format format;
+  format.fields[std::string(kRawField)] = {"log.msg", "msg"};
+  TimeSpec time;
+  time.path = "msg";
+  time.encoding = TimeEncoding::kPattern;
+  time.pattern = "%F %T failed logon";
+  format.time.push_back(time);
+  Harness harness({std::string(kAllValuesField), "msg", "log.msg", "other"}, {}, format);
+  const auto all = [&] {
+    return std::vector{harness.Field(0), harness.Field(1), harness.Field(2), harness.Field(3)};
+  };
+  for (const bool slack : {true, false}) {
+    EXPECT_EQ(harness.Decode("  <34>su: 'su root' failed", slack), DecodeResult::kNoTime);
+    const std::string text = "s:  <34>su: 'su root' failed";
+    EXPECT_EQ(all(), (std::vector<std::string>{"[" + text + "]", text, text, "-"}));
+  }
+  // JSON that is no object is text, too; event time may be read from it.
+  EXPECT_EQ(harness.Decode("[1, 2]"), DecodeResult::kNoTime);
+  EXPECT_EQ(harness.Field(1), "s:[1, 2]");
+  EXPECT_EQ(harness.Decode("2026-01-02 03:04:05 failed logon"), DecodeResult::kOk);
+  EXPECT_EQ(harness.event().time, int64_t{1'767'323'045} * kSecondNs);
+  // A wrong byte is repaired and counted.
+  EXPECT_EQ(harness.Decode("a\xff z"), DecodeResult::kNoTime);
+  EXPECT_EQ(harness.Field(1), "s:a\xEF\xBF\xBD z");
+  EXPECT_EQ(harness.counters().repaired_utf8, 1u);
+  // Objects are records as ever; half of one is no text, and nothing is no event.
+  EXPECT_EQ(harness.Decode(R"({"msg":"m","other":"o"})"), DecodeResult::kNoTime);
+  EXPECT_EQ(all(), (std::vector<std::string>{"[s:m, s:o]", "s:m", "-", "s:o"}));
+  EXPECT_EQ(harness.Decode(R"( {"msg":"m)"), DecodeResult::kInvalidJson);
+  EXPECT_EQ(harness.Field(1), "-");
+  EXPECT_EQ(harness.Decode(" \n"), DecodeResult::kInvalidJson);
+  // Without `raw:` nothing changes.
+  EXPECT_EQ(Harness({"msg"}).Decode("plain text"), DecodeResult::kInvalidJson);
+}
+
+// Keywords search the raw text of a record with more values than are collected.
+TEST(Raw, TheRawTextIsSearchedBehindTheBound) {
+  Format format;
+  format.fields[std::string(kRawField)] = {"msg"};
+  Harness harness({std::string(kAllValuesField)}, {}, format);
+  std::string record = R"({"many":[0)";
+  for (int i = 1; i < kAllValuesMax + 10; ++i) record += "," + std::to_string(i);
+  record += R"(],"msg":"needle"})";
+  EXPECT_EQ(harness.Decode(record), DecodeResult::kNoTime);
+  const auto values = harness.event().field(0).items();
+  ASSERT_EQ(values.size(), static_cast<size_t>(kAllValuesMax));
+  EXPECT_EQ(values.back().text(), "needle");
+  EXPECT_EQ(harness.counters().array_items_capped, 1u);
+}
 
 // The value of one field in one record. No format has a time here, so that kNoTime is success.
 std::string Read(const std::string& field, std::string_view record, DecoderOptions options = {}) {

@@ -7,6 +7,7 @@
 
 #include "operators/config/node.h"
 #include "pipeline/builtin_formats.h"
+#include "pipeline/decoder_plan.h"
 
 namespace bongsu {
 namespace {
@@ -84,6 +85,15 @@ logsource: {category: firewall, service: x}
   EXPECT_EQ(format.logsource.category.cases[0].is, "firewall");
   EXPECT_THAT(format.PathsOf("src_ip"), ElementsAre("a.ip", "b.ip"));
   EXPECT_THAT(format.PathsOf("other"), ElementsAre("other"));
+}
+
+TEST(ParseFormat, RawIsOnePathOrAFew) {
+  const Parsed one = Parse("{time: {path: t}, raw: message}");
+  ASSERT_TRUE(one.format.has_value()) << one.errors;
+  EXPECT_THAT(one.format->fields.at(std::string(kRawField)), ElementsAre("message"));
+  const Parsed many = Parse("{time: {path: t}, raw: [a, b, c, d, e, f, g, h, i]}");
+  EXPECT_THAT(many.errors, HasSubstr("'raw' has 9 paths"));
+  EXPECT_THAT(Parse("{time: {path: t}, raw: {a: b}}").errors, HasSubstr("'raw' must be"));
 }
 
 TEST(ParseFormat, OtherFieldsAreLookedForWhereTheFormatSays) {
