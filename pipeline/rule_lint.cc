@@ -31,8 +31,37 @@ std::vector<std::string> FilesOf(const std::vector<std::string>& patterns) {
   return files;
 }
 
+// The rules of a source that have filters, and what these do.
+class FilterTrials {
+ public:
+  FilterTrials(const sigma::SourceRules* rules, SourceSample* sample) : sample_(sample) {
+    if (rules == nullptr) return;
+    for (const sigma::BoundRule& rule : rules->rules) {
+      if (rule.filters.empty()) continue;
+      rules_.emplace_back(&rule, sample->filters.size());
+      for (const sigma::BoundFilter& filter : rule.filters)
+        sample->filters.push_back({filter.entry, rule.entry, 0, 0});
+    }
+  }
+  void Try(const Event& event) {
+    for (const auto& [rule, first] : rules_) {
+      if (!rule->detection->Matches(event)) continue;
+      for (size_t i = 0; i < rule->filters.size(); ++i) {
+        FilterTrial& trial = sample_->filters[first + i];
+        ++trial.matches;
+        if (rule->filters[i].selection->Matches(event) != rule->filters[i].keep) ++trial.removed;
+      }
+    }
+  }
+
+ private:
+  SourceSample* sample_;
+  std::vector<std::pair<const sigma::BoundRule*, size_t>> rules_;  // and its first trial
+};
+
 // The first lines of a file; at most as many as are still wanted.
-std::string SampleFile(const std::string& file, Decoder& decoder, SourceSample* sample) {
+std::string SampleFile(const std::string& file, Decoder& decoder, FilterTrials& filters,
+                       SourceSample* sample) {
   auto stream = OpenByteStream(file);
   if (!stream.ok()) return std::string(stream.status().message());
   std::string bytes;
@@ -59,6 +88,7 @@ std::string SampleFile(const std::string& file, Decoder& decoder, SourceSample* 
     const DecodeResult result = decoder.Decode(record, &event);
     if (result != DecodeResult::kOk && result != DecodeResult::kNoTime) continue;
     ++sample->records;
+    filters.Try(event);
     for (size_t slot = 0; slot < sample->seen.size(); ++slot)
       sample->seen[slot] = sample->seen[slot] || !event.fields[slot].is_absent();
   }
@@ -207,6 +237,38 @@ void LintFields(const Config& config, const std::vector<SourceSample>& samples,
   }
 }
 
+// A filter that leaves nothing of a rule most often has the other polarity; one that removes
+// nothing may have a mistake in a field's name.
+void LintFilters(const Config& config, const std::vector<SourceSample>& samples,
+                 std::vector<std::string>* findings) {
+  const auto& entries = config.rules->entries;
+  struct Sum {
+    size_t matches = 0;
+    size_t removed = 0;
+  };
+  std::map<uint32_t, Sum> sums;
+  for (size_t source = 0; source < samples.size(); ++source) {
+    for (const FilterTrial& trial : samples[source].filters) {
+      Sum& sum = sums[trial.filter];
+      sum.matches += trial.matches;
+      sum.removed += trial.removed;
+      if (trial.matches == 0 || trial.removed < trial.matches) continue;
+      const bool keep = entries[trial.filter].filter_condition == sigma::FilterCondition::kKeep;
+      findings->push_back(fmt::format(
+          "{}the filter removes every match of '{}' in source '{}' ({} of {}); with "
+          "condition_means: {} it would remove none",
+          Head(entries[trial.filter]), entries[trial.rule].rule.metadata.title,
+          config.sources[source].name, trial.removed, trial.matches, keep ? "exclude" : "keep"));
+    }
+  }
+  for (const auto& [filter, sum] : sums) {
+    if (sum.matches > 0 && sum.removed == 0)
+      findings->push_back(
+          fmt::format("{}the filter removes none of the {} matches of its rules in the samples",
+                      Head(entries[filter]), sum.matches));
+  }
+}
+
 }  // namespace
 
 std::vector<SourceSample> SampleSources(const Config& config, const std::vector<std::string>& given,
@@ -227,12 +289,33 @@ std::vector<SourceSample> SampleSources(const Config& config, const std::vector<
     samples[i].seen.resize(static_cast<size_t>(source.fields.size()));
     Decoder decoder(source.format, source.fields,
                     {source.validate, source.record_bytes_max, source.depth_max});
+    FilterTrials filters(config.binding != nullptr ? &config.binding->sources[i] : nullptr,
+                         &samples[i]);
     for (const std::string& file : files) {
-      const std::string problem = SampleFile(file, decoder, &samples[i]);
+      const std::string problem = SampleFile(file, decoder, filters, &samples[i]);
       if (!problem.empty()) problems->push_back(problem);
     }
   }
   return samples;
+}
+
+std::vector<std::string> FilterDryRun(const Config& config,
+                                      const std::vector<SourceSample>& samples) {
+  std::vector<std::string> lines;
+  if (config.rules == nullptr) return lines;
+  const auto& entries = config.rules->entries;
+  for (size_t source = 0; source < samples.size(); ++source) {
+    if (samples[source].records == 0) continue;
+    for (const FilterTrial& trial : samples[source].filters) {
+      lines.push_back(
+          fmt::format("filter '{}': removes {} of {} matches of '{}' in source {} "
+                      "({} records)",
+                      entries[trial.filter].rule.metadata.title, trial.removed, trial.matches,
+                      entries[trial.rule].rule.metadata.title, config.sources[source].name,
+                      samples[source].records));
+    }
+  }
+  return lines;
 }
 
 std::vector<std::string> LintRules(const Config& config, const std::vector<SourceSample>& samples) {
@@ -244,6 +327,7 @@ std::vector<std::string> LintRules(const Config& config, const std::vector<Sourc
         "{}can never match: no source has its log source, {}", Head(config.rules->entries[entry]),
         sigma::LogSourceText(config.rules->entries[entry].rule.detection().logsource)));
   LintFields(config, samples, &findings);
+  LintFilters(config, samples, &findings);
   return findings;
 }
 

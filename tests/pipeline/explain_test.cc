@@ -23,6 +23,7 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
+using ::testing::UnorderedElementsAre;
 
 constexpr char kRules[] = R"(
 title: A shell starts
@@ -305,6 +306,55 @@ TEST_F(ExplainTest, FieldsThatNoSampleHas) {
   EXPECT_THAT(findings, Not(Contains(HasSubstr("Works without a field: can never"))));
   EXPECT_THAT(findings, Contains(HasSubstr("Works without a field: no level")));
   EXPECT_THAT(findings, Not(Contains(HasSubstr("A shell starts: no level"))));
+}
+
+// A filter's dry run: what it removes, and the two ways in which that is doubtful.
+TEST_F(ExplainTest, WhatFiltersRemoveOfTheSamples) {
+  Write("rules.yml", R"(
+title: Shells
+id: 6f7c1c88-0f7e-4d34-8a44-1d2f0a7a6d01
+logsource: {product: windows}
+detection: {sel: {EventID: 1}, condition: sel}
+---
+title: One host only
+logsource: {product: windows}
+filter:
+  rules: [6f7c1c88-0f7e-4d34-8a44-1d2f0a7a6d01]
+  sel: {host_ip: '10.0.0.6'}
+  condition: sel
+---
+title: Wrong way round
+logsource: {product: windows}
+filter:
+  rules: [6f7c1c88-0f7e-4d34-8a44-1d2f0a7a6d01]
+  sel: {host_ip: '10.0.0.7'}
+  condition: sel
+---
+title: Nobody
+logsource: {product: windows}
+filter:
+  rules: [6f7c1c88-0f7e-4d34-8a44-1d2f0a7a6d01]
+  sel: {host_ip: '10.0.0.7'}
+  condition: not sel
+)");
+  Write("ep.jsonl", Shell(0, "10.0.0.5") + Shell(1, "10.0.0.5") + Shell(2, "10.0.0.6"));
+  const Config config = Load();
+  std::vector<std::string> problems;
+  const auto samples = SampleSources(config, {}, &problems);
+  EXPECT_THAT(FilterDryRun(config, samples),
+              UnorderedElementsAre(
+                  "filter 'One host only': removes 2 of 3 matches of 'Shells' in source ep (3 "
+                  "records)",
+                  "filter 'Wrong way round': removes 3 of 3 matches of 'Shells' in source ep (3 "
+                  "records)",
+                  "filter 'Nobody': removes 0 of 3 matches of 'Shells' in source ep (3 records)"));
+  const std::vector<std::string> findings = LintRules(config, samples);
+  EXPECT_THAT(findings, Contains(HasSubstr("Wrong way round: the filter removes every match of "
+                                           "'Shells' in source 'ep' (3 of 3); with "
+                                           "condition_means: exclude it would remove none")));
+  EXPECT_THAT(findings,
+              Contains(HasSubstr("Nobody: the filter removes none of the 3 matches of its rules")));
+  EXPECT_THAT(findings, Not(Contains(HasSubstr("One host only: the filter"))));
 }
 
 TEST_F(ExplainTest, SamplesThatCannotBeRead) {
