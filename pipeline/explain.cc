@@ -14,6 +14,7 @@
 #include "pipeline/batch.h"
 #include "pipeline/decoder.h"
 #include "pipeline/event_time.h"
+#include "pipeline/explain_state.h"
 #include "pipeline/explain_steps.h"
 #include "pipeline/file/byte_stream.h"
 #include "pipeline/rehearsal.h"
@@ -85,7 +86,12 @@ class Explanation {
     const int entry = config_.rules != nullptr ? FindRuleEntry(config_, options_.rule) : -1;
     if (entry < 0) return Unusable(fmt::format("there is no rule '{}'", options_.rule));
     const sigma::RuleEntry& rule = config_.rules->entries[static_cast<size_t>(entry)];
-    if (rule.rule.kind() == sigma::RuleKind::kDetection) return Detection(entry, rule);
+    if (rule.rule.kind() == sigma::RuleKind::kDetection) {
+      if (options_.state)
+        return Unusable(fmt::format(
+            "'{}' is a detection: it has no state; give it a file of events", options_.rule));
+      return Detection(entry, rule);
+    }
     for (size_t i = 0; i < config_.operators.size(); ++i) {
       if (config_.operators[i]->rule().name == sigma::RuleName(rule)) return Correlation(i);
     }
@@ -189,6 +195,7 @@ class Explanation {
       return Unusable(fmt::format("operators of type {} cannot be explained",
                                   config_.operators[op]->rule().type));
     question.span = *span;
+    if (options_.state) return FromState(question);
     Rehearsal rehearsal(config_);
     const absl::Status status = Rehearse(rehearsal, &question);
     if (!status.ok()) return Unusable(std::string(status.message()));
@@ -198,6 +205,17 @@ class Explanation {
     uint64_t dead = 0;
     for (const RehearsedReject& reject : rehearsal.rejects()) dead += reject.op.empty() ? 1 : 0;
     if (dead > 0) fmt::print(out_, "  {} records were no usable events\n", dead);
+    return answer.fired ? 0 : 1;
+  }
+
+  int FromState(const StepsQuestion& question) {
+    std::vector<std::string> notes;
+    const absl::StatusOr<StepsEvidence> evidence = ReadStateEvidence(config_, question.op, &notes);
+    if (!evidence.ok()) return Unusable(std::string(evidence.status().message()));
+    const StepsAnswer answer = ExplainSteps(config_, *evidence, question);
+    fmt::print(out_, "'{}' {}\n", config_.operators[question.op]->rule().title, answer.verdict);
+    for (const std::string& step : answer.steps) fmt::print(out_, "  {}\n", step);
+    for (const std::string& note : notes) fmt::print(out_, "  {}\n", note);
     return answer.fired ? 0 : 1;
   }
 

@@ -8,6 +8,10 @@
 //   return ExplainRule({.rule = "many-failed-logons", .rules = {"rules"}, .key = "10.0.0.9",
 //                       .inputs = {"sysmon-nxlog=security.jsonl"}}, stdout);
 //
+// In place of files, a correlation's or a join's steps can be told from the state of a service, at
+// work or stopped (pipeline/explain_state.h): {.rule = ..., .config = "bongsu.yaml", .state =
+// true}.
+//
 // The first line is the verdict. Exit status: 0 it matched or fired, 1 it did not, 2 the rule, the
 // configuration or the input cannot be used.
 //
@@ -35,6 +39,8 @@ struct ExplainOptions {
   std::vector<std::string> inputs;  // "source=file", "-" or a file where there is one source only
   std::string key;                  // correlations: as alerts show it; empty: the busiest
   std::string time;                 // correlations: RFC 3339; empty: the first event of the key
+  // In place of inputs: what the state of this configuration's service holds; it may be running.
+  bool state = false;
 };
 
 int ExplainRule(const ExplainOptions& options, std::FILE* out);

@@ -35,6 +35,7 @@ struct Seen {
   DurationNs behind = 0;
   std::string value;                   // what is measured, as people read it; or empty
   std::vector<sigma::Digest> digests;  // and as the engine's measures take it
+  std::string place;
 };
 
 // One thing that the rule needs: an input, or all inputs of one referenced rule.
@@ -48,15 +49,12 @@ bool Same(std::string_view a, std::string_view b) { return Folded(a) == Folded(b
 
 class Explainer {
  public:
-  Explainer(const Config& config, const Rehearsal& rehearsal, const StepsQuestion& question)
+  Explainer(const Config& config, const StepsEvidence& evidence, const StepsQuestion& question)
       : config_(config),
-        rehearsal_(rehearsal),
+        evidence_(evidence),
         question_(question),
         spec_(*config.operators[question.op]),
         correlation_(dynamic_cast<const sigma::CorrelationSpec*>(&spec_)) {
-    for (const RehearsedIncident& one : rehearsal.incidents()) {
-      if (one.rule == spec_.rule().name) incidents_.push_back(one);
-    }
     Gather();
     key_ = question.key.empty() ? BusiestKey() : question.key;
     time_ = question.time.value_or(FirstTime());
@@ -66,22 +64,24 @@ class Explainer {
     StepsAnswer answer;
     std::vector<std::string> missing;
     if (!HasKey()) {
-      answer.verdict = key_.empty()
-                           ? "did not fire: no step has seen any event"
-                           : fmt::format("did not fire: no step has seen the key '{}'", key_);
+      const std::string of_key =
+          key_.empty() ? "" : fmt::format("{}the key '{}'", evidence_.state ? " of " : "", key_);
+      answer.verdict = evidence_.state ? "did not fire: the state holds no event" + of_key
+                       : key_.empty()  ? "did not fire: no step has seen any event"
+                                       : "did not fire: no step has seen " + of_key;
       for (const Step& step : steps_)
         answer.steps.push_back(fmt::format("step '{}' (of {}): {} events of other keys", step.name,
                                            step.source, step.events.size()));
       return answer;
     }
     for (const Step& step : steps_) answer.steps.push_back(OneStep(step, &missing));
-    for (const auto& [name, n] : Counters())
+    for (const auto& [name, n] : evidence_.counters)
       answer.steps.push_back(
           fmt::format("counted by the rule over the whole input: {}: {}", name, n));
-    const RehearsedIncident* incident = Incident(incidents_);
+    const RehearsedIncident* incident = Incident(evidence_.incidents);
     answer.fired = incident != nullptr;
     if (incident != nullptr) {
-      const bool at_end = Incident(question_.before_end) == nullptr;
+      const bool at_end = !evidence_.state && Incident(question_.before_end) == nullptr;
       answer.verdict = fmt::format(
           "fired for key '{}': {} events from {} to {}{}", incident->key, incident->events,
           TimeText(incident->first_time), TimeText(incident->last_time),
@@ -111,12 +111,20 @@ class Explainer {
       source += (source.empty() ? "" : ", ") + spec_.inputs()[port].source;
     }
     std::set<std::tuple<uint8_t, uint16_t, int64_t, std::string>> once;
-    for (const RehearsedInput& input : rehearsal_.inputs()) {
-      if (input.op != question_.op) continue;
-      Seen seen{input.time, KeyText(input.key), input.source, input.offset, false, 0, "", {}};
+    for (size_t i = 0; i < evidence_.inputs.size(); ++i) {
+      const RehearsedInput& input = evidence_.inputs[i];
+      if (input.op != question_.op || input.port >= spec_.inputs().size()) continue;
+      Seen seen{input.time, KeyText(input.key), input.source, input.offset, false, 0, "", {}, ""};
       ReadValues(input, &seen);
-      if (!once.insert({input.port, input.source, input.offset, seen.key}).second) continue;
-      for (const RehearsedReject& reject : rehearsal_.rejects()) {
+      // A run may feed a record again; each row of a state is one event.
+      if (evidence_.places.empty() &&
+          !once.insert({input.port, input.source, input.offset, seen.key}).second)
+        continue;
+      seen.place =
+          !evidence_.places.empty()
+              ? evidence_.places[i]
+              : fmt::format("{}, record {}", config_.sources[input.source].name, input.offset + 1);
+      for (const RehearsedReject& reject : evidence_.rejects) {
         if (reject.op != spec_.rule().name || reject.offset != seen.offset ||
             reject.source != seen.source)
           continue;
@@ -174,15 +182,6 @@ class Explainer {
     return nullptr;
   }
 
-  std::map<std::string, uint64_t> Counters() const {
-    const OperatorCounters& counters = rehearsal_.operator_counters().operators[question_.op];
-    std::map<std::string, uint64_t> all = counters.named;
-    const OperatorCounters& routed = rehearsal_.counters().operators[question_.op];
-    if (routed.key_missing > 0) all["events without a usable key"] = routed.key_missing;
-    if (routed.key_members_capped > 0) all["keys capped"] = routed.key_members_capped;
-    return all;
-  }
-
   std::string OneStep(const Step& step, std::vector<std::string>* missing) const {
     std::vector<const Seen*> here;
     std::vector<const Seen*> late;
@@ -207,8 +206,7 @@ class Explainer {
     if (!here.empty()) {
       text += fmt::format("seen, {} events of the key:", here.size());
       for (size_t i = 0; i < here.size() && i < kExplainNamesMax; ++i)
-        text += fmt::format("\n    {} ({}, record {}){}", TimeText(here[i]->time),
-                            config_.sources[here[i]->source].name, here[i]->offset + 1,
+        text += fmt::format("\n    {} ({}){}", TimeText(here[i]->time), here[i]->place,
                             ValueText(*here[i]));
       if (here.size() > kExplainNamesMax)
         text += fmt::format("\n    and {} more", here.size() - kExplainNamesMax);
@@ -234,8 +232,8 @@ class Explainer {
                               : "");
       missing->push_back(fmt::format("step '{}' has only other keys: {}", step.name, keys[0]));
     } else {
-      text += fmt::format("absent: no event in the window matched ({} in the whole input)",
-                          step.events.size());
+      text += fmt::format("absent: no event in the window matched ({} in the whole {})",
+                          step.events.size(), evidence_.state ? "state" : "input");
       missing->push_back(fmt::format("step '{}' is absent", step.name));
     }
     return text;
@@ -357,11 +355,10 @@ class Explainer {
   }
 
   const Config& config_;
-  const Rehearsal& rehearsal_;
+  const StepsEvidence& evidence_;
   const StepsQuestion& question_;
   const OperatorSpec& spec_;
   const sigma::CorrelationSpec* correlation_;
-  std::vector<RehearsedIncident> incidents_;
   std::vector<Step> steps_;
   std::string key_;
   EventTimeNs time_ = 0;
@@ -369,9 +366,25 @@ class Explainer {
 
 }  // namespace
 
+StepsAnswer ExplainSteps(const Config& config, const StepsEvidence& evidence,
+                         const StepsQuestion& question) {
+  return Explainer(config, evidence, question).Explain();
+}
+
 StepsAnswer ExplainSteps(const Config& config, const Rehearsal& rehearsal,
                          const StepsQuestion& question) {
-  return Explainer(config, rehearsal, question).Explain();
+  StepsEvidence evidence;
+  evidence.inputs = rehearsal.inputs();
+  evidence.rejects = rehearsal.rejects();
+  for (RehearsedIncident& one : rehearsal.incidents()) {
+    if (one.rule == config.operators[question.op]->rule().name)
+      evidence.incidents.push_back(std::move(one));
+  }
+  evidence.counters = rehearsal.operator_counters().operators[question.op].named;
+  const OperatorCounters& routed = rehearsal.counters().operators[question.op];
+  if (routed.key_missing > 0) evidence.counters["events without a usable key"] = routed.key_missing;
+  if (routed.key_members_capped > 0) evidence.counters["keys capped"] = routed.key_members_capped;
+  return ExplainSteps(config, evidence, question);
 }
 
 }  // namespace bongsu

@@ -10,6 +10,7 @@
 // Thread-safety: pure functions.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,6 +35,18 @@ struct StepsAnswer {
   std::vector<std::string> steps;  // one or more lines
 };
 
+// What the steps are told from: a rehearsed run, or the state of a service (explain_state.h).
+struct StepsEvidence {
+  std::vector<RehearsedInput> inputs;  // of the operator
+  std::vector<std::string> places;     // of the inputs, as people find them; empty: by their number
+  std::vector<RehearsedReject> rejects;
+  std::vector<RehearsedIncident> incidents;  // of the rule
+  std::map<std::string, uint64_t> counters;
+  bool state = false;  // of a service: what was let go is not in it
+};
+
+StepsAnswer ExplainSteps(const Config& config, const StepsEvidence& evidence,
+                         const StepsQuestion& question);
 StepsAnswer ExplainSteps(const Config& config, const Rehearsal& rehearsal,
                          const StepsQuestion& question);
 

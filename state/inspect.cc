@@ -5,6 +5,7 @@
 #include <rocksdb/env.h>
 #include <xxhash.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <utility>
 
@@ -28,23 +29,33 @@ class Inspector : public StateInspector {
   ~Inspector() override {
     for (auto* family : families_) db_->DestroyColumnFamilyHandle(family);
     if (lock_ != nullptr) (void)rocksdb::Env::Default()->UnlockFile(lock_);
+    db_.reset();
+    std::error_code error;
+    if (!scratch_.empty()) std::filesystem::remove_all(scratch_, error);
   }
-  absl::Status Open();
+  // `beside`: an instance may be running.
+  absl::Status Open(bool beside);
+  absl::StatusOr<StateInfo> Head() override;
   absl::StatusOr<StateInfo> Info() override;
   absl::Status Verify() override;
   absl::Status Export(absl::FunctionRef<void(const StateRow&)> visit) override;
+  absl::Status ExportOperator(std::string_view name, std::string_view semantic_hash,
+                              absl::FunctionRef<void(const StateRow&)> visit) override;
 
  private:
   absl::Status Lock();
-  absl::StatusOr<StateInfo> Head();
   absl::StatusOr<std::string> Meta(const std::string& key, bool* found);
   absl::Status ReadOperators();
   // Of a family, in order; an error stops it.
   absl::Status Rows(int family, absl::FunctionRef<absl::Status(const StateRow&, uint16_t)> visit);
+  // Those whose key begins with `prefix`.
+  absl::Status Rows(int family, const std::string& prefix,
+                    absl::FunctionRef<absl::Status(const StateRow&, uint16_t)> visit);
   absl::Status Split(int family, std::string_view key, std::string_view value, StateRow* row,
                      uint16_t* op);
 
   const std::string path_;
+  std::string scratch_;  // what RocksDB writes as a secondary: its log
   std::unique_ptr<rocksdb::DB> db_;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;
   rocksdb::FileLock* lock_ = nullptr;
@@ -63,20 +74,32 @@ absl::Status Inspector::Lock() {
       fmt::format("the state in {} is in use by another process: stop it first", path_));
 }
 
-absl::Status Inspector::Open() {
+absl::Status Inspector::Open(bool beside) {
   std::error_code error;
   if (!std::filesystem::exists(std::filesystem::path(path_) / "CURRENT", error)) {
     return absl::FailedPreconditionError(
         fmt::format("there is no state in {}: name the folder of state.path", path_));
   }
-  BONGSU_RETURN_IF_ERROR(Lock());
+  if (!beside) BONGSU_RETURN_IF_ERROR(Lock());
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
   for (const char* name : kFamilyNames)
     descriptors.emplace_back(name, rocksdb::ColumnFamilyOptions());
   rocksdb::DB* db = nullptr;
-  BONGSU_RETURN_IF_ERROR(FromRocks(
-      rocksdb::DB::OpenForReadOnly(rocksdb::DBOptions(), path_, descriptors, &families_, &db),
-      path_));
+  rocksdb::Status opened;
+  if (beside) {
+    std::string folder =
+        (std::filesystem::temp_directory_path(error) / "bongsu-look-XXXXXX").string();
+    if (mkdtemp(folder.data()) == nullptr)
+      return absl::UnavailableError(fmt::format("cannot make a folder like {}", folder));
+    scratch_ = folder;
+    rocksdb::DBOptions options;
+    options.max_open_files = -1;  // all are opened now: the instance may delete them meanwhile
+    opened = rocksdb::DB::OpenAsSecondary(options, path_, scratch_, descriptors, &families_, &db);
+  } else {
+    opened =
+        rocksdb::DB::OpenForReadOnly(rocksdb::DBOptions(), path_, descriptors, &families_, &db);
+  }
+  BONGSU_RETURN_IF_ERROR(FromRocks(opened, path_));
   db_.reset(db);
   return ReadOperators();
 }
@@ -180,9 +203,19 @@ absl::Status Inspector::Split(int family, std::string_view key, std::string_view
 
 absl::Status Inspector::Rows(int family,
                              absl::FunctionRef<absl::Status(const StateRow&, uint16_t)> visit) {
+  return Rows(family, "", visit);
+}
+
+absl::Status Inspector::Rows(int family, const std::string& prefix,
+                             absl::FunctionRef<absl::Status(const StateRow&, uint16_t)> visit) {
+  rocksdb::ReadOptions options;
+  const std::string end = PrefixEnd(prefix);
+  const rocksdb::Slice bound(end);
+  if (!end.empty()) options.iterate_upper_bound = &bound;
+  options.total_order_seek = true;
   const std::unique_ptr<rocksdb::Iterator> it(
-      db_->NewIterator(rocksdb::ReadOptions(), families_[static_cast<size_t>(family)]));
-  for (it->SeekToFirst(); it->Valid(); it->Next()) {
+      db_->NewIterator(options, families_[static_cast<size_t>(family)]));
+  for (it->Seek(prefix); it->Valid(); it->Next()) {
     const std::string_view key(it->key().data(), it->key().size());
     StateRow row;
     uint16_t op = 0;
@@ -242,11 +275,40 @@ absl::Status Inspector::Export(absl::FunctionRef<void(const StateRow&)> visit) {
   return absl::OkStatus();
 }
 
+absl::Status Inspector::ExportOperator(std::string_view name, std::string_view semantic_hash,
+                                       absl::FunctionRef<void(const StateRow&)> visit) {
+  BONGSU_ASSIGN_OR_RETURN(const StateInfo head, Head());
+  for (const auto& [id, known] : names_) {
+    if (known.name != name || known.hash != semantic_hash) continue;
+    for (ShardId shard = 0; shard < head.shards; ++shard) {
+      std::string prefix;
+      AppendU16(shard, &prefix);
+      AppendU16(id, &prefix);
+      for (const int family : {kListFamily, kValueFamily}) {
+        BONGSU_RETURN_IF_ERROR(Rows(family, prefix, [&](const StateRow& row, uint16_t) {
+          visit(row);
+          return absl::OkStatus();
+        }));
+      }
+    }
+    return absl::OkStatus();
+  }
+  return absl::NotFoundError(
+      fmt::format("the state in {} has no operator '{}' of this form", path_, name));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StateInspector>> StateInspector::Open(const std::string& path) {
   auto inspector = std::make_unique<Inspector>(path);
-  BONGSU_RETURN_IF_ERROR(inspector->Open());
+  BONGSU_RETURN_IF_ERROR(inspector->Open(/*beside=*/false));
+  return absl::StatusOr<std::unique_ptr<StateInspector>>(std::move(inspector));
+}
+
+absl::StatusOr<std::unique_ptr<StateInspector>> StateInspector::OpenBeside(
+    const std::string& path) {
+  auto inspector = std::make_unique<Inspector>(path);
+  BONGSU_RETURN_IF_ERROR(inspector->Open(/*beside=*/true));
   return absl::StatusOr<std::unique_ptr<StateInspector>>(std::move(inspector));
 }
 

@@ -7,6 +7,10 @@
 //   ASSIGN_OR_RETURN(StateInfo info, inspector->Info());
 //   RETURN_IF_ERROR(inspector->Verify());
 //
+// OpenBeside looks at the folder of an instance that runs, too: as a RocksDB "secondary", which
+// asks for no lock and writes nothing there. It sees the state as of one moment, the newest that
+// was flushed when it was opened: a few seconds old, never a half-written one.
+//
 // Errors: FailedPrecondition: an instance is using it, it is of an unknown format, or there is no
 // state; DataLoss: damaged, with the file's name where a block's checksum does not hold.
 //
@@ -69,6 +73,10 @@ class StateInspector {
  public:
   virtual ~StateInspector() = default;
   static absl::StatusOr<std::unique_ptr<StateInspector>> Open(const std::string& path);
+  static absl::StatusOr<std::unique_ptr<StateInspector>> OpenBeside(const std::string& path);
+
+  // Of Info what needs no look at the rows; no operators.
+  virtual absl::StatusOr<StateInfo> Head() = 0;
 
   // Reads every row.
   virtual absl::StatusOr<StateInfo> Info() = 0;
@@ -76,6 +84,11 @@ class StateInspector {
   [[nodiscard]] virtual absl::Status Verify() = 0;
   // Every live row of every operator; views are valid during the call.
   [[nodiscard]] virtual absl::Status Export(absl::FunctionRef<void(const StateRow&)> visit) = 0;
+  // The same of one operator's lists and values, without reading the others' rows; known by name
+  // and semantic hash. NotFound: the state has no such operator.
+  [[nodiscard]] virtual absl::Status ExportOperator(
+      std::string_view name, std::string_view semantic_hash,
+      absl::FunctionRef<void(const StateRow&)> visit) = 0;
 };
 
 }  // namespace bongsu

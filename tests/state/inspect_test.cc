@@ -127,6 +127,36 @@ TEST_F(StateInspectorTest, RefusesWhatIsInUseAndWhatIsNone) {
   EXPECT_NE(std::string(used.status().message()).find("in use"), std::string::npos);
 }
 
+// Beside the process that uses it: what is flushed, of one operator, and nothing is kept from it.
+TEST_F(StateInspectorTest, LooksBesideAnInstanceThatRuns) {
+  auto store = Make(/*before=*/1);
+  auto inspector = StateInspector::OpenBeside(path_);
+  ASSERT_TRUE(inspector.ok()) << inspector.status();
+  EXPECT_EQ((*inspector)->Head()->application, "soc");
+  int lists = 0;
+  int values = 0;
+  const auto visit = [&](const StateRow& row) {
+    EXPECT_EQ(row.op, "join");
+    ++(row.kind == "list" ? lists : values);
+  };
+  ASSERT_TRUE((*inspector)->ExportOperator("join", "hash", visit).ok());
+  EXPECT_EQ(lists, 250);
+  EXPECT_EQ(values, 1);
+  EXPECT_TRUE(absl::IsNotFound((*inspector)->ExportOperator("join", "other hash", visit)));
+  EXPECT_TRUE((*inspector)->ExportOperator("other0", "h", visit).ok());
+  EXPECT_EQ(lists, 250);
+  // It goes on writing meanwhile, and a new look sees it.
+  Checkpoint next;
+  next.meta = {2, "later"};
+  ASSERT_TRUE(store->Commit(std::move(next)).ok());
+  EXPECT_EQ((*inspector)->Head()->checkpoint->epoch, 1u);
+  EXPECT_EQ((*StateInspector::OpenBeside(path_))->Head()->checkpoint->epoch, 2u);
+  inspector->reset();
+  store.reset();
+  EXPECT_TRUE(StateInspector::OpenBeside(path_).ok()) << "stopped, too";
+  EXPECT_TRUE(absl::IsFailedPrecondition(StateInspector::OpenBeside("/nowhere").status()));
+}
+
 // A process that ended before its first commit left a store with a seed of its own.
 TEST_F(StateInspectorTest, AnEmptyStoreTakesOverTheLogsSeed) {
   StoreOptions options;
