@@ -96,8 +96,9 @@ std::string FromFolderOf(const std::string& file, const std::string& path) {
 
 class Loader : public OperatorBuildContext {
  public:
-  Loader(const std::string& file, const OperatorRegistry& registry, Diagnostics& diagnostics)
-      : registry_(registry), diagnostics_(diagnostics) {
+  Loader(const std::string& file, const OperatorRegistry& registry, Diagnostics& diagnostics,
+         const FetchRules& fetch)
+      : registry_(registry), diagnostics_(diagnostics), fetch_(fetch) {
     config_.file = file;
   }
 
@@ -123,9 +124,10 @@ class Loader : public OperatorBuildContext {
     Sources(top);
     Sinks(top);
     Operators(top);
-    if (!top.has("rules") && !top.has("operators"))
+    if (!top.has("rules") && !top.has("rules_topic") && !top.has("operators"))
       diagnostics_.Error(root.where, "neither 'rules' nor 'operators': nothing would be found",
                          "for example rules: [rules/]");
+    RulesTopic(top);
     LoadRules(
         top, [this](const std::string& path) { return Path(path); },
         [this](const std::string& source) { return DefaultFields(source); }, &config_,
@@ -257,6 +259,52 @@ class Loader : public OperatorBuildContext {
       return;
     diagnostics_.Error(where, fmt::format("'{}' cannot be a topic", topic),
                        "letters, digits, '.', '_' and '-', at most 249; each topic by its name");
+  }
+
+  void RulesTopic(const OptionReader& top) {
+    config_.rules_topic = top.String("rules_topic");
+    if (config_.rules_topic.empty()) return;
+    CheckTopic(config_.rules_topic, top.where("rules_topic"));
+    if (config_.exchange == ExchangeMode::kKafka) {
+      diagnostics_.Error(top.where("rules_topic"), "'rules_topic' does not go with exchange: kafka",
+                         "instances would take new rules at different points of the exchange: use "
+                         "files, and restart all of them");
+    }
+    const auto used = [&](const std::string& by) {
+      diagnostics_.Error(
+          top.where("rules_topic"),
+          fmt::format("topic '{}' holds rules, and {} it, too", config_.rules_topic, by),
+          "give rules a topic of their own");
+    };
+    for (const SourceConfig& source : config_.sources) {
+      if (std::find(source.topics.begin(), source.topics.end(), config_.rules_topic) !=
+          source.topics.end())
+        used(fmt::format("source '{}' reads", source.name));
+    }
+    for (const SinkConfig* sink : {&config_.alerts, &config_.late, &config_.dead_letter}) {
+      if (sink->topic == config_.rules_topic) used("a sink writes to");
+    }
+    // With mistakes so far brokers are not asked: the answer would be for nothing.
+    const bool brokers = config_.kafka.contains("bootstrap.servers") ||
+                         config_.kafka.contains("metadata.broker.list");
+    if (fetch_ == nullptr || diagnostics_.has_errors() || !brokers) return;
+    auto rules = fetch_(config_);
+    if (!rules.ok()) {
+      diagnostics_.Error(top.where("rules_topic"), std::string(rules.status().message()), "");
+      return;
+    }
+    config_.topic_rules = *std::move(rules);
+    if (config_.topic_rules == nullptr || !config_.topic_rules->texts.empty()) return;
+    if (!top.has("rules") && !top.has("operators")) {
+      diagnostics_.Error(top.where("rules_topic"),
+                         fmt::format("the rules topic '{}' holds no rules: nothing would be found",
+                                     config_.rules_topic),
+                         "publish rules first, or add rules: [rules/]");
+    } else {
+      diagnostics_.Warning(top.where("rules_topic"),
+                           fmt::format("the rules topic '{}' holds no rules", config_.rules_topic),
+                           "");
+    }
   }
 
   void Sources(const OptionReader& top) {
@@ -627,11 +675,11 @@ class Loader : public OperatorBuildContext {
       diagnostics_.Error(top.where("kafka"), "'message.max.bytes' is too small for exchange: kafka",
                          fmt::format("at least {}", kExchangeRecordBytes));
     }
-    if (!config_.uses_kafka() && top.has("kafka")) {
+    if (!config_.needs_brokers() && top.has("kafka")) {
       diagnostics_.Warning(top.where("kafka"), "'kafka' is not used",
                            "no source and no sink names a topic");
     }
-    if (config_.uses_kafka() && !config_.kafka.contains("bootstrap.servers") &&
+    if (config_.needs_brokers() && !config_.kafka.contains("bootstrap.servers") &&
         !config_.kafka.contains("metadata.broker.list")) {
       diagnostics_.Error(top.where("kafka"), "'bootstrap.servers' is missing under 'kafka'",
                          "for example kafka: {bootstrap.servers: kafka-1:9092}");
@@ -640,6 +688,7 @@ class Loader : public OperatorBuildContext {
 
   const OperatorRegistry& registry_;
   Diagnostics& diagnostics_;
+  const FetchRules& fetch_;
   Config config_;
   std::vector<std::pair<std::string, const Node*>> operator_nodes_;
   std::set<std::string> failed_operators_;
@@ -690,9 +739,10 @@ std::optional<Node> LoadConfigTree(const std::string& file, Diagnostics& diagnos
 }
 
 std::optional<Config> ReadConfig(const Node& tree, const std::string& file,
-                                 const OperatorRegistry& registry, Diagnostics& diagnostics) {
+                                 const OperatorRegistry& registry, Diagnostics& diagnostics,
+                                 const FetchRules& fetch) {
   Diagnostics loading;
-  std::optional<Config> config = Loader(file, registry, loading).Load(tree);
+  std::optional<Config> config = Loader(file, registry, loading, fetch).Load(tree);
   diagnostics.Append(loading);
   if (diagnostics.has_errors()) return std::nullopt;
   return config;
@@ -720,9 +770,9 @@ std::optional<std::string> ConfiguredStatePath(const std::string& file) {
 }
 
 std::optional<Config> LoadConfig(const std::string& file, const OperatorRegistry& registry,
-                                 Diagnostics& diagnostics) {
+                                 Diagnostics& diagnostics, const FetchRules& fetch) {
   const std::optional<Node> tree = LoadConfigTree(file, diagnostics);
-  return tree.has_value() ? ReadConfig(*tree, file, registry, diagnostics) : std::nullopt;
+  return tree.has_value() ? ReadConfig(*tree, file, registry, diagnostics, fetch) : std::nullopt;
 }
 
 }  // namespace bongsu

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -21,6 +22,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "operators/config/diagnostics.h"
 #include "operators/event.h"
 #include "operators/operator.h"
@@ -28,6 +30,7 @@
 #include "operators/sigma/rule_binding.h"
 #include "operators/sigma/rule_set.h"
 #include "pipeline/format.h"
+#include "pipeline/topic_rules.h"
 #include "state/types.h"
 
 namespace bongsu {
@@ -99,6 +102,8 @@ struct Config {
   // Of each operator: the fields of its results, for those who read them ("left.src_ip", "rule",
   // "level", "key").
   std::vector<FieldTable> result_fields;
+  std::string rules_topic;                        // empty: none
+  std::shared_ptr<const TopicRules> topic_rules;  // what was loaded of it; null: nothing
   // Sigma rules and what they mean for the sources; both null where none are configured.
   std::unique_ptr<const sigma::RuleSet> rules;
   std::unique_ptr<const sigma::RuleBinding> binding;
@@ -116,6 +121,8 @@ struct Config {
 
   bool uses_kafka_sources() const;
   bool uses_kafka() const;
+  // Also where only the rules come from there.
+  bool needs_brokers() const { return uses_kafka() || !rules_topic.empty(); }
   // exchange: kafka: what travels between instances; one partition for each shard.
   std::string exchange_topic() const { return application + ".exchange"; }
   const SourceConfig* FindSource(std::string_view name) const;
@@ -124,8 +131,12 @@ struct Config {
 // Where the state of this configuration is, also where the rest of it has mistakes; none where the
 // file cannot be read.
 std::optional<std::string> ConfiguredStatePath(const std::string& file);
+// Brings the rules of `rules_topic`, asked when the rest of the configuration but for what follows
+// from rules was read. Null: without them.
+using FetchRules =
+    std::function<absl::StatusOr<std::shared_ptr<const TopicRules>>(const Config& config)>;
 std::optional<Config> LoadConfig(const std::string& file, const OperatorRegistry& registry,
-                                 Diagnostics& diagnostics);
+                                 Diagnostics& diagnostics, const FetchRules& fetch = nullptr);
 // The same from text; `file` is used in messages and for relative paths.
 std::optional<Config> ParseConfig(std::string_view text, const std::string& file,
                                   const OperatorRegistry& registry, Diagnostics& diagnostics);
@@ -135,7 +146,8 @@ std::optional<Node> LoadConfigTree(const std::string& file, Diagnostics& diagnos
 std::optional<Node> ParseConfigTree(std::string_view text, const std::string& file,
                                     Diagnostics& diagnostics);
 std::optional<Config> ReadConfig(const Node& tree, const std::string& file,
-                                 const OperatorRegistry& registry, Diagnostics& diagnostics);
+                                 const OperatorRegistry& registry, Diagnostics& diagnostics,
+                                 const FetchRules& fetch = nullptr);
 // The page deploy/CONFIG.md, made from the tables.
 std::string ConfigPage(const OperatorRegistry& registry);
 

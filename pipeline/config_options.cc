@@ -36,6 +36,12 @@ OptionSection Top() {  // NOLINT(readability-function-size): a table
            .example = "[rules/]",
            .doc = "Sigma rules: files and folders (*.yml and *.yaml, recursively), relative to "
                   "the configuration's folder. Detections, correlations and filters."},
+          {.path = "rules_topic",
+           .example = "soc.rules",
+           .doc = "A compacted Kafka topic of one partition with rules, beside or in place of "
+                  "files: key: the rule's path or id, value: YAML as in a file, no value: "
+                  "deleted. Read to its end before the first event; later changes are a reload "
+                  "(deploy/OPERATIONS.md)."},
           {.path = "rules_strict",
            .type = OptionType::kBool,
            .default_text = "false",
@@ -140,10 +146,11 @@ OptionSection Source() {
            .type = OptionType::kNameOrMap,
            .required = true,
            .example = "suricata-eve",
-           .doc = "A format by name (suricata-eve, sysmon-nxlog, windows-event, winlogbeat, ecs, "
-                  "ocsf, zeek, sentinel), a map with time, fields, entities and logsource (and "
-                  "base: a name to start from), or a file that holds such a map "
-                  "(./formats/own.yaml)."},
+           .doc =
+               "A format by name (suricata-eve, sysmon-nxlog, windows-event, winlogbeat, ecs, "
+               "ocsf, zeek, sentinel), a map with time, fields, entities, raw and logsource (and "
+               "base: a name to start from), or a file that holds such a map "
+               "(./formats/own.yaml)."},
           {.path = "tenant",
            .example = "acme",
            .doc = "Put in front of every key, so that tenants never meet."},

@@ -75,7 +75,7 @@ void AddCorrelations(std::span<const sigma::SourceShape> shapes, Config* config,
 void LoadRules(const OptionReader& top, const std::function<std::string(const std::string&)>& path,
                const std::function<std::vector<std::string>(const std::string&)>& default_fields,
                Config* config, Diagnostics& diagnostics) {
-  if (!top.has("rules")) {
+  if (!top.has("rules") && !top.has("rules_topic")) {
     for (const char* key :
          {"rules_strict", "rules_skip_status", "placeholders", "filter_condition"}) {
       if (top.has(key))
@@ -96,8 +96,13 @@ void LoadRules(const OptionReader& top, const std::function<std::string(const st
   options.filter_condition = top.String("filter_condition") == "exclude"
                                  ? sigma::FilterCondition::kExclude
                                  : sigma::FilterCondition::kKeep;
-  config->rules =
-      std::make_unique<const sigma::RuleSet>(sigma::LoadRuleSet(paths, options, diagnostics));
+  sigma::RuleTexts texts;
+  if (config->topic_rules != nullptr) {
+    for (const auto& [key, text] : config->topic_rules->texts)
+      texts.emplace(fmt::format("{}[{}]", config->rules_topic, key), text);
+  }
+  config->rules = std::make_unique<const sigma::RuleSet>(
+      sigma::LoadRuleSet(paths, texts, options, diagnostics));
   if (diagnostics.has_errors()) return;
   WarnUnmapped(*config, diagnostics);
   std::vector<sigma::SourceShape> shapes;

@@ -16,9 +16,10 @@
 
 namespace bongsu {
 
-// Reads `rules`, `rules_strict`, `rules_skip_status`, `placeholders` and `filter_condition` of
-// `top` into config->rules and config->binding. `path` makes a path of the configuration usable;
-// `default_fields` says what every alert of a source carries. The sources must have been read.
+// Reads `rules` (and config->topic_rules), `rules_strict`, `rules_skip_status`, `placeholders` and
+// `filter_condition` of `top` into config->rules and config->binding. `path` makes a path of the
+// configuration usable; `default_fields` says what every alert of a source carries. The sources
+// must have been read.
 void LoadRules(const OptionReader& top, const std::function<std::string(const std::string&)>& path,
                const std::function<std::vector<std::string>(const std::string&)>& default_fields,
                Config* config, Diagnostics& diagnostics);

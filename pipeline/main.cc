@@ -22,10 +22,12 @@
 #include "pipeline/config_rules.h"
 #include "pipeline/control_socket.h"
 #include "pipeline/explain.h"
+#include "pipeline/kafka/kafka_rules.h"
 #include "pipeline/kafka/kafka_topics.h"
 #include "pipeline/logging.h"
 #include "pipeline/report.h"
 #include "pipeline/rule_lint.h"
+#include "pipeline/rule_loader.h"
 #include "pipeline/rule_test_command.h"
 #include "pipeline/service.h"
 #include "pipeline/show.h"
@@ -63,12 +65,12 @@ struct Arguments {
   ExplainOptions explain;
 };
 
-// Null after errors, which are printed.
-std::optional<Config> Load(const std::string& path) {
+// Null after errors, which are printed. Without `fetch` the rules of a rules topic are missing.
+std::optional<Config> Load(const std::string& path, const FetchRules& fetch = nullptr) {
   OperatorRegistry registry;
   RegisterAllOperators(registry);
   Diagnostics diagnostics;
-  std::optional<Config> config = LoadConfig(path, registry, diagnostics);
+  std::optional<Config> config = LoadConfig(path, registry, diagnostics, fetch);
   fmt::print(stderr, "{}", diagnostics.Text());
   if (diagnostics.has_errors() || !config.has_value()) {
     fmt::print(stderr, "{} error{} in {}\n", diagnostics.errors(),
@@ -90,22 +92,11 @@ int Lint(const Config& config, const Arguments& arguments) {
       fmt::print("source {}: no sample records (--sample {}=FILE)\n", config.sources[i].name,
                  config.sources[i].name);
   }
+  for (const std::string& line : FilterDryRun(config, samples)) fmt::print("{}\n", line);
   const std::vector<std::string> findings = LintRules(config, samples);
   for (const std::string& finding : findings) fmt::print("{}\n", finding);
   fmt::print("{} findings\n", findings.size());
   return findings.empty() ? 0 : 1;
-}
-
-// For a reload, beside a running service.
-std::shared_ptr<const Config> LoadAside(const std::string& path, std::string* problems) {
-  OperatorRegistry registry;
-  RegisterAllOperators(registry);
-  Diagnostics diagnostics;
-  std::optional<Config> config = LoadConfig(path, registry, diagnostics);
-  if (config.has_value() && !diagnostics.has_errors())
-    return std::make_shared<const Config>(*std::move(config));
-  *problems = diagnostics.Text();
-  return nullptr;
 }
 
 // 0: the new rules run; 2: they are refused and the old ones stay; 1: nothing is known of them.
@@ -131,8 +122,14 @@ int ReloadRules(const Arguments& arguments) {
 }
 
 int Check(const Arguments& arguments) {
-  const std::optional<Config> config = Load(arguments.config);
-  if (!config.has_value()) return kUsage;
+  bool topic_failed = false;
+  const FetchRules fetch = [&topic_failed](const Config& config) {
+    auto rules = FetchTopicRules(config);
+    topic_failed = !rules.ok();
+    return rules;
+  };
+  const std::optional<Config> config = Load(arguments.config, fetch);
+  if (!config.has_value()) return topic_failed ? 1 : kUsage;
   Service service(*config);
   const absl::Status status = service.Open(Service::Mode::kCheck);
   if (!status.ok()) {
@@ -210,8 +207,15 @@ int Run(const Arguments& arguments) {
   sigaction(SIGHUP, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   KeepLargeBuffers();
-  const std::optional<Config> config = Load(arguments.config);
-  if (!config.has_value()) return kUsage;
+  if (arguments.create_topics) {
+    const std::optional<Config> topics = Load(arguments.config);
+    if (!topics.has_value()) return kUsage;
+    const int made = topics->needs_brokers() ? MakeTopics(*topics, arguments.replication) : 0;
+    if (made != 0) return made;
+  }
+  RuleLoader rules(arguments.config);
+  const std::shared_ptr<const Config> config = rules.LoadFirst();
+  if (config == nullptr) return rules.topic_failed() ? 1 : kUsage;
   if (!arguments.report.empty()) {
     // Found out now and not after days: the report is the last thing that a run does.
     std::FILE* report = std::fopen(arguments.report.c_str(), "ab");
@@ -222,18 +226,14 @@ int Run(const Arguments& arguments) {
     }
     std::fclose(report);
   }
-  if (arguments.create_topics && config->uses_kafka()) {
-    if (const int status = MakeTopics(*config, arguments.replication); status != 0) return status;
-  }
   Service service(*config);
   absl::Status status = service.Open(Service::Mode::kRun);
   if (!status.ok()) {
     LogError(std::string(status.message()));
     return ExitStatus(status);
   }
-  service.AllowReload(
-      [&arguments](std::string* problems) { return LoadAside(arguments.config, problems); },
-      &reload_requested);
+  service.AllowReload(rules.Wiring(&reload_requested));
+  rules.Follow(&reload_requested);
   status = service.Run(stop_requested, isatty(STDERR_FILENO) != 0);
   if (!status.ok()) LogError(std::string(status.message()));
   const RunReport report = service.Report();
@@ -353,8 +353,9 @@ int Main(int argc, char** argv) {
                                        "is wrong\n\nExample: bongsu check -c bongsu.yaml");
   check->add_option("-c,--config", arguments.config, "Configuration file")->required();
   check->add_flag("--rules", arguments.lint,
-                  "Say also what is doubtful about the rules, and which fields no sample record of "
-                  "the sources has; exit status 1 where there is something");
+                  "Say also what is doubtful about the rules, which fields no sample record of the "
+                  "sources has, and what each filter removes of them; exit status 1 where "
+                  "something is doubtful");
   check
       ->add_option("--sample", arguments.samples,
                    "SOURCE=FILE: sample records of a source, JSON lines (default: its files)")
@@ -384,16 +385,15 @@ int Main(int argc, char** argv) {
       "Say why a rule fired or not\n\n"
       "Example: bongsu explain 'A shell starts' -r rules sysmon-nxlog=event.json\n"
       "         bongsu explain port-scan -c bongsu.yaml --key '10.0.0.9, 10.0.0.5' "
-      "firewall=fw.jsonl\n\n"
+      "firewall=fw.jsonl\n"
+      "         bongsu explain port-scan -c bongsu.yaml --key '10.0.0.9, 10.0.0.5' --state\n\n"
       "Exit status: 0 it matched or fired, 1 it did not, 2 it cannot be said");
   explain->add_option("rule", arguments.explain.rule, "Its id, name or title; an operator's name")
       ->required();
-  explain
-      ->add_option(
-          "inputs", arguments.explain.inputs,
-          "SOURCE=FILE of JSON lines (plain, gzip, zstd), FILE where there is one source, - "
-          "for standard input. A source may be named by its format")
-      ->required();
+  explain->add_option(
+      "inputs", arguments.explain.inputs,
+      "SOURCE=FILE of JSON lines (plain, gzip, zstd), FILE where there is one source, - "
+      "for standard input. A source may be named by its format");
   auto* explain_config = explain->add_option("-c,--config", arguments.explain.config,
                                              "The configuration that the rule is of");
   explain
@@ -401,6 +401,9 @@ int Main(int argc, char** argv) {
                    "Instead: a file or folder of rules; may be given again")
       ->allow_extra_args(false)
       ->excludes(explain_config);
+  explain->add_flag("--state", arguments.explain.state,
+                    "Correlations: what the state of the configuration's service holds, in place "
+                    "of files; it may be running");
   explain->add_option("--key", arguments.explain.key,
                       "Correlations: the key as alerts show it; default: the one with most events");
   explain->add_option("--time", arguments.explain.time,
@@ -429,6 +432,11 @@ int Main(int argc, char** argv) {
   if (explain->parsed()) {
     if (arguments.explain.config.empty() && arguments.explain.rules.empty()) {
       fmt::print(stderr, "which rules? Give -c CONFIG or -r RULES\n");
+      return kUsage;
+    }
+    if (arguments.explain.state != arguments.explain.inputs.empty() ||
+        (arguments.explain.state && arguments.explain.config.empty())) {
+      fmt::print(stderr, "of what? Give SOURCE=FILE, or -c CONFIG and --state\n");
       return kUsage;
     }
     return ExplainRule(arguments.explain, stdout);

@@ -257,6 +257,41 @@ void PerRule(const MetricsSnapshot& snapshot, Families* all, Get get) {
   }
 }
 
+// The one family in which every rule stands that events are asked of, 0 where none has matched:
+// what has no series is not in force.
+void RuleMatches(const MetricsSnapshot& snapshot, Families* all) {
+  all->Counter("bongsu_rule_matches_total", "Events that met the rule and passed its filters.");
+  if (snapshot.config->binding == nullptr) return;
+  const auto& counters = snapshot.engine.totals.counters.rules;
+  const auto& entries = snapshot.config->rules->entries;
+  const auto& specs = snapshot.config->binding->specs;
+  for (size_t i = 0; i < entries.size() && i < specs.size(); ++i) {
+    if (specs[i] == nullptr) continue;  // no detection, or bound to no source
+    all->Set({{"rule", std::string(sigma::RuleName(entries[i]))}},
+             i < counters.size() ? counters[i].matches : 0);
+  }
+}
+
+void RuleTopicFamilies(const MetricsSnapshot& snapshot, Families* all) {
+  const std::optional<RuleTopicStatus>& topic = snapshot.rule_topic;
+  all->Gauge("bongsu_rules_topic_keys", "Keys of the rules topic that have rules.");
+  if (topic.has_value()) all->Set({}, topic->keys);
+  all->Gauge("bongsu_rules_topic_version",
+             "Offset of the newest record in the set that was read, and in the one in force.");
+  if (topic.has_value()) {
+    all->Set({{"set", "read"}}, topic->version_read);
+    all->Set({{"set", "in_force"}}, snapshot.rule_topic_version);
+  }
+  all->Counter("bongsu_rules_topic_records_total", "Records of the rules topic, by kind.");
+  if (topic.has_value()) {
+    all->Set({{"kind", "put"}}, topic->put);
+    all->Set({{"kind", "deleted"}}, topic->deleted);
+    all->Set({{"kind", "ignored"}}, topic->ignored);
+  }
+  all->Gauge("bongsu_rules_topic_readable", "0 while the rules topic cannot be read.");
+  if (topic.has_value()) all->Set({}, topic->readable ? 1 : 0);
+}
+
 void RuleFamilies(const MetricsSnapshot& snapshot, Families* all) {
   all->Gauge("bongsu_rules", "Rules in force, by kind.");
   if (const auto& rules = snapshot.config->rules; rules != nullptr) {
@@ -271,8 +306,9 @@ void RuleFamilies(const MetricsSnapshot& snapshot, Families* all) {
   all->Set({{"result", "refused"}}, snapshot.reload.refused);
   all->Gauge("bongsu_reload_refused", "1 while the newest reload is one that was refused.");
   all->Set({}, snapshot.reload.last_refused ? 1 : 0);
-  all->Counter("bongsu_rule_matches_total", "Events that met the rule and passed its filters.");
-  PerRule(snapshot, all, [](const RuleCounters& one) { return one.matches; });
+  all->Gauge("bongsu_rules_unbound", "Detections that no source can bring events for.");
+  if (snapshot.config->binding != nullptr) all->Set({}, snapshot.config->binding->unbound.size());
+  RuleMatches(snapshot, all);
   all->Counter("bongsu_rule_filtered_total", "Events that a filter removed.");
   PerRule(snapshot, all, [](const RuleCounters& one) { return one.filtered; });
   all->Counter("bongsu_rule_incidents_total", "Alerts of the rule's own.");
@@ -432,6 +468,7 @@ std::string RenderMetrics(const MetricsSnapshot& snapshot, Phase phase,
   SourceTimes(snapshot, &all);
   OperatorFamilies(snapshot, &all);
   RuleFamilies(snapshot, &all);
+  RuleTopicFamilies(snapshot, &all);
   EpochFamilies(snapshot, &all);
   BoundFamilies(snapshot, &all);
   StateFamilies(snapshot, &all);

@@ -8,8 +8,8 @@
 //
 // Base units (seconds, bytes), counters end in _total. Labels are bounded by the configuration:
 // sources, operators, rules, and fixed lists of reasons; never a key, an address or a partition of
-// the data, but for the one partition of each source that holds its watermark back. A rule's series
-// appear when it matches for the first time.
+// the data, but for the one partition of each source that holds its watermark back. Each rule in
+// force has its matches, from 0; a rule's other series appear when it matches for the first time.
 //
 // Thread-safety: pure functions; a snapshot is immutable once it is published.
 #pragma once
@@ -87,7 +87,9 @@ struct MetricsSnapshot {
   Store::Memory store_memory;
   uint64_t recoveries = 0;
   ReloadStatus reload;
-  uint64_t disk_bytes = 0;  // of the state's folder
+  std::optional<RuleTopicStatus> rule_topic;  // none: no rules topic
+  int64_t rule_topic_version = -1;            // of the set in force
+  uint64_t disk_bytes = 0;                    // of the state's folder
 };
 
 std::string RenderMetrics(const MetricsSnapshot& snapshot, Phase phase,

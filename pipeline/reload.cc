@@ -84,7 +84,28 @@ std::string Text(const Difference& difference, const char* of_changed) {
   return text;
 }
 
+// A file that is no YAML has no label.
+std::string NameOfSkipped(const sigma::SkippedRule& rule) {
+  return rule.label.empty() ? "file " + rule.where.file : rule.label;
+}
+
 }  // namespace
+
+std::string NewlyBroken(const Config& running, const Config& next) {
+  std::string text;
+  if (next.rules == nullptr) return text;
+  std::set<std::string> known;
+  if (running.rules != nullptr) {
+    for (const sigma::SkippedRule& rule : running.rules->skipped) known.insert(NameOfSkipped(rule));
+  }
+  for (const sigma::SkippedRule& rule : next.rules->skipped) {
+    if (!rule.broken || known.contains(NameOfSkipped(rule))) continue;
+    text +=
+        fmt::format("{}:{}:{}: {}: {}\n", rule.where.file, rule.where.line, rule.where.column,
+                    rule.label.empty() ? "rule" : fmt::format("rule '{}'", rule.label), rule.why);
+  }
+  return text;
+}
 
 absl::Status CheckReload(const Config& running, const Config& next) {
   std::set<std::string> changed;
@@ -108,17 +129,7 @@ absl::Status CheckReload(const Config& running, const Config& next) {
         "restart\n",
         key);
   }
-  if (next.rules != nullptr) {
-    std::set<std::string> known;
-    if (running.rules != nullptr) {
-      for (const sigma::SkippedRule& rule : running.rules->skipped) known.insert(rule.label);
-    }
-    for (const sigma::SkippedRule& rule : next.rules->skipped) {
-      if (!rule.broken || known.contains(rule.label)) continue;
-      text += fmt::format("{}:{}:{}: rule '{}': {}\n", rule.where.file, rule.where.line,
-                          rule.where.column, rule.label, rule.why);
-    }
-  }
+  text += NewlyBroken(running, next);
   if (text.empty()) return absl::OkStatus();
   text.pop_back();
   return absl::InvalidArgumentError(text);
@@ -180,7 +191,8 @@ void Reloader::SetRunning(std::shared_ptr<const Config> config) {
 std::shared_ptr<const Config> Reloader::Take() {
   std::lock_guard lock(mutex_);
   wanted_.store(false);
-  taken_ = next_ != nullptr;
+  // One that was taken before, and whose engine is tried again, waits for its Done.
+  if (next_ != nullptr) taken_ = true;
   return std::exchange(next_, nullptr);
 }
 
@@ -192,6 +204,12 @@ void Reloader::Done(const absl::Status& status) {
     outcome_ = status;
   }
   changed_.notify_all();
+}
+
+void Reloader::RefusedAtStart() {
+  std::lock_guard lock(mutex_);
+  ++status_.refused;
+  status_.last_refused = true;
 }
 
 void Reloader::Loop() {

@@ -37,6 +37,8 @@ namespace bongsu {
 
 // What is wrong with going from one configuration to the other; one line each.
 absl::Status CheckReload(const Config& running, const Config& next);
+// The rules that are broken in `next` and were not in `running`; one line each.
+std::string NewlyBroken(const Config& running, const Config& next);
 // "operators: 2 kept, 1 changed (their state is dropped: c2-callback), ...".
 std::string ReloadSummary(const Config& running, const Config& next);
 // Counters of the earlier configuration under the places that the same operators and rules have in
@@ -60,6 +62,9 @@ class Reloader {
   std::shared_ptr<const Config> Take();
   // The set that was taken runs, or could not be made to.
   void Done(const absl::Status& status);
+
+  // At the start, before anything asks: a set was refused already, and an older one runs.
+  void RefusedAtStart();
 
   // Loads, and waits until the new set runs. OK with what has changed; InvalidArgument: refused,
   // with the reasons; Unavailable: the service ends, or takes longer than kReloadWaitNs.

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "pipeline/json_text.h"
+#include "pipeline/kafka/kafka_rules.h"
 #include "pipeline/rule_test_file.h"
 
 namespace bongsu {
@@ -182,7 +183,7 @@ std::optional<Config> ConfigForRules(const std::string& config_file,
                                      const OperatorRegistry& registry, Diagnostics& diagnostics) {
   std::optional<Config> config;
   if (!config_file.empty()) {
-    config = LoadConfig(config_file, registry, diagnostics);
+    config = LoadConfig(config_file, registry, diagnostics, FetchTopicRules);
   } else {
     std::string text = "application: rules\nsources:\n";
     for (const std::string& format : formats) {

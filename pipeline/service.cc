@@ -286,11 +286,13 @@ absl::Status Service::OpenSinks() {
   return failures.status();
 }
 
-// What exactly-once rests on: the topics' and the brokers' settings.
+// What exactly-once rests on, the topics' and the brokers' settings; and those of the rules topic,
+// which would lose rules if it were not compacted.
 absl::Status Service::CheckKafkaTopics(Mode mode) {
   BONGSU_ASSIGN_OR_RETURN(const std::vector<TopicFinding> findings, backend_.LookAtTopics(config_));
   Failures failures;
   for (const TopicFinding& finding : findings) {
+    if (!transactional() && finding.topic != config_.rules_topic) continue;
     if (finding.wrong)
       failures.Add(absl::FailedPreconditionError(finding.text));
     else if (mode == Mode::kCheck)
@@ -327,7 +329,7 @@ absl::Status Service::Open(Mode mode) {
   failures.Add(sources);
   // Brokers that do not answer would be waited for again, and fail for the same reason.
   if (absl::IsUnavailable(sources)) return failures.status();
-  if (transactional()) failures.Add(CheckKafkaTopics(mode));
+  if (transactional() || !config_.rules_topic.empty()) failures.Add(CheckKafkaTopics(mode));
   failures.Add(OpenSinks());
   if (mode == Mode::kCheck && failures.status().ok() && !transactional()) {
     if (store_ != nullptr) {
@@ -421,9 +423,10 @@ absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
   engine_ = MakeEngine();
   last_records_ = 0;
   if (progress || http_ != nullptr) engine_->on_tick = [this, progress] { Tick(progress); };
-  const absl::Status started = engine_->Start();
-  if (reloader_ != nullptr) reloader_->Done(started);
-  BONGSU_RETURN_IF_ERROR(started);
+  BONGSU_RETURN_IF_ERROR(engine_->Start());
+  if (reloader_ != nullptr) reloader_->Done(absl::OkStatus());
+  previous_.reset();
+  KeepRules();
   switching_ = false;
   ListenForCommands();
   for (const std::string& name : engine_->reset_operators()) {
@@ -440,9 +443,11 @@ absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
   return engine_->Run(stop);
 }
 
-void Service::AllowReload(Reloader::Load load, std::atomic<bool>* hangup) {
-  reloader_ = std::make_unique<Reloader>(std::move(load), hangup);
+void Service::AllowReload(ReloadWiring wiring) {
+  reloader_ = std::make_unique<Reloader>(std::move(wiring.load), wiring.hangup);
   reloader_->SetRunning(current_);
+  if (wiring.refused_at_start) reloader_->RefusedAtStart();
+  rule_topic_ = std::move(wiring.topic);
 }
 
 bool Service::GoOnWithNewRules(const std::atomic<bool>& stop) const {
@@ -452,9 +457,16 @@ bool Service::GoOnWithNewRules(const std::atomic<bool>& stop) const {
                      [](const auto& source) { return !source->finished(); });
 }
 
+// The first start with new rules has failed, and not for what the one way back mends.
+bool Service::RulesAreToBlame(const absl::Status& status) const {
+  if (!previous_.has_value() || engine_ == nullptr) return false;
+  return !absl::IsAborted(status) && !absl::IsCancelled(status) &&
+         !(transactional() && absl::IsDataLoss(status));
+}
+
 absl::Status Service::Reopen() {
   switching_ = true;
-  earlier_.Merge(engine_->Totals());
+  if (engine_ != nullptr) earlier_.Merge(engine_->Totals());
   engine_.reset();
   if (transactional()) return absl::OkStatus();  // RunOnce opens everything from the log
   resume_ = store_->latest();
@@ -471,9 +483,41 @@ void Service::AdoptNewRules() {
   if (reloader_ == nullptr) return;
   std::shared_ptr<const Config> next = reloader_->Take();
   if (next == nullptr) return;
+  if (!previous_.has_value()) previous_ = Previous{current_, earlier_};
   earlier_ = Remap(earlier_, *current_, *next);
   current_ = std::move(next);
   reloader_->SetRunning(current_);
+}
+
+// Nothing was committed with the new rules, so that the store on the disk is as the old ones left
+// it; what the start has done to it in memory (numbers of operators, states to drop) goes with it.
+absl::Status Service::GoBackToOldRules(const absl::Status& failure) {
+  reloader_->Done(absl::InvalidArgumentError(fmt::format(
+      "the engine does not start with these rules: {}", std::string(failure.message()))));
+  engine_.reset();
+  current_ = std::move(previous_->config);
+  earlier_ = std::move(previous_->earlier);
+  previous_.reset();
+  reloader_->SetRunning(current_);
+  if (!transactional()) {
+    store_.reset();
+    BONGSU_ASSIGN_OR_RETURN(store_, Store::Open(StateOptions()));
+  }
+  return Reopen();
+}
+
+// The copy by which a restart knows the set that ran (pipeline/topic_rules.h).
+void Service::KeepRules() {
+  if (current_->topic_rules == nullptr) return;
+  const std::string path = AcceptedRulesPath(config_.state.path);
+  std::error_code error;
+  if (kept_rules_ == current_->topic_rules && fs::exists(path, error)) return;
+  const absl::Status status = WriteAcceptedRules(path, config_.rules_topic, *current_->topic_rules);
+  if (status.ok())
+    kept_rules_ = current_->topic_rules;
+  else
+    LogWarning(fmt::format("the rules in force are not kept for a restart: {}",
+                           std::string(status.message())));
 }
 
 // Once the store is open its lock says that the folder is ours. A damaged store was set aside with
@@ -537,6 +581,11 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
       if (status.ok()) continue;
     }
     if (absl::IsCancelled(status) && stop.load()) status = absl::OkStatus();
+    if (!status.ok() && RulesAreToBlame(status) && !stop.load()) {
+      status = GoBackToOldRules(status);
+      if (!status.ok()) break;
+      continue;
+    }
     // Brokers may be away for hours: a recovery waits for them, and is not counted while it does.
     if ((recoveries_ > 0 || switching_) && engine_ == nullptr && absl::IsUnavailable(status) &&
         !stop.load()) {
@@ -596,6 +645,11 @@ void Service::PublishMetrics() {
   snapshot->store_memory = store_->memory();
   snapshot->recoveries = recoveries_;
   if (reloader_ != nullptr) snapshot->reload = reloader_->status();
+  if (rule_topic_) {
+    snapshot->rule_topic = rule_topic_();
+    const auto& rules = current_->topic_rules;
+    snapshot->rule_topic_version = rules != nullptr ? rules->version : -1;
+  }
   if (ticks_++ % kDiskEveryTicks == 0) disk_bytes_ = FolderBytes(config_.state.path);
   snapshot->disk_bytes = disk_bytes_;
   board_.Publish(std::move(snapshot));

@@ -50,9 +50,15 @@ class Service {
 
   // Opens everything and checks that it can be used. All failures are in the status, one a line.
   [[nodiscard]] absl::Status Open(Mode mode);
-  // Before Run: the rules may be changed while it runs, by `hangup` (set by a signal handler; may
-  // be null) or through the control socket in the state's folder.
-  void AllowReload(Reloader::Load load, std::atomic<bool>* hangup);
+  struct ReloadWiring {
+    Reloader::Load load;
+    std::atomic<bool>* hangup = nullptr;     // set by a signal handler, or the rules topic's reader
+    std::function<RuleTopicStatus()> topic;  // empty: there is no rules topic
+    bool refused_at_start = false;           // the topic's newest set is not the one that runs
+  };
+  // Before Run: the rules may be changed while it runs, by `hangup` or through the control socket
+  // in the state's folder.
+  void AllowReload(ReloadWiring wiring);
   // Until the input ends or `stop` is set; `progress` prints a line a second to standard error.
   [[nodiscard]] absl::Status Run(const std::atomic<bool>& stop, bool progress);
   // After Run.
@@ -88,6 +94,9 @@ class Service {
   // After an engine that has committed everything: what the next one goes on with.
   absl::Status Reopen();
   void AdoptNewRules();
+  bool RulesAreToBlame(const absl::Status& status) const;
+  absl::Status GoBackToOldRules(const absl::Status& failure);
+  void KeepRules();
   void ListenForCommands();
   std::string Command(std::string_view command);
   // The HTTP endpoints, where they are configured.
@@ -122,7 +131,15 @@ class Service {
   std::unique_ptr<Reloader> reloader_;
   std::unique_ptr<ControlSocket> control_;
   bool switching_ = false;  // between two engines, for new rules
-  EngineTotals earlier_;    // of engines that a recovery has replaced
+  // What ran before rules with which no engine has started yet.
+  struct Previous {
+    std::shared_ptr<const Config> config;
+    EngineTotals earlier;
+  };
+  std::optional<Previous> previous_;
+  std::shared_ptr<const TopicRules> kept_rules_;  // that stand in the file beside the state
+  std::function<RuleTopicStatus()> rule_topic_;
+  EngineTotals earlier_;  // of engines that a recovery has replaced
   uint64_t recoveries_ = 0;
   std::string outcome_;
   uint64_t last_records_ = 0;

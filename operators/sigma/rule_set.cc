@@ -538,6 +538,11 @@ std::string RuleSet::Summary() const {
 
 RuleSet LoadRuleSet(const std::vector<std::string>& paths, const RuleSetOptions& options,
                     Diagnostics& diagnostics) {
+  return LoadRuleSet(paths, {}, options, diagnostics);
+}
+
+RuleSet LoadRuleSet(const std::vector<std::string>& paths, const RuleTexts& texts,
+                    const RuleSetOptions& options, Diagnostics& diagnostics) {
   std::vector<std::string> files;
   std::set<std::string> seen;
   for (const std::string& path : paths) FindFiles(path, &seen, &files, diagnostics);
@@ -552,8 +557,10 @@ RuleSet LoadRuleSet(const std::vector<std::string>& paths, const RuleSetOptions&
     }
     loader.Text(content.str(), file);
   }
+  for (const auto& [name, text] : texts) loader.Text(text, name);
   RuleSet set = loader.Finish();
-  CheckNotEmpty(set, {paths.empty() ? "" : paths[0], 0, 0}, diagnostics);
+  if (!paths.empty() || !texts.empty())
+    CheckNotEmpty(set, {paths.empty() ? texts.begin()->first : paths[0], 0, 0}, diagnostics);
   return set;
 }
 

@@ -23,6 +23,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -96,7 +97,13 @@ struct RuleSet {
 RuleSet LoadRuleSet(const std::vector<std::string>& paths, const RuleSetOptions& options,
                     Diagnostics& diagnostics);
 
-// The same for one text (tests, a rules topic); `file` is used in messages.
+// Rules that are in no file: each text by the name that stands for its file in messages.
+using RuleTexts = std::map<std::string, std::string>;
+// Files, and behind them the texts. A set of neither is empty, and no error.
+RuleSet LoadRuleSet(const std::vector<std::string>& paths, const RuleTexts& texts,
+                    const RuleSetOptions& options, Diagnostics& diagnostics);
+
+// The same for one text (tests); `file` is used in messages.
 RuleSet ParseRuleSet(std::string_view text, const std::string& file, const RuleSetOptions& options,
                      Diagnostics& diagnostics);
 

@@ -142,8 +142,9 @@ absl::Status AwaitTopics(rd_kafka_t* handle, const std::vector<std::string>& nam
 
 class Findings {
  public:
-  void Wrong(std::string text) { list.push_back({true, std::move(text)}); }
-  void Unsafe(std::string text) { list.push_back({false, std::move(text)}); }
+  void Wrong(std::string text) { list.push_back({true, std::move(text), topic}); }
+  void Unsafe(std::string text) { list.push_back({false, std::move(text), topic}); }
+  std::string topic;  // that is looked at
   std::vector<TopicFinding> list;
 };
 
@@ -196,7 +197,10 @@ void CheckSize(const Config& config, const TopicNeed& need, const Settings& sett
 void CheckOne(const Config& config, const TopicNeed& need, const Cluster& cluster,
               const std::optional<Settings>& settings, Findings& findings) {
   const int partitions = cluster.partitions.at(need.name);
-  if (need.partitions > 0 && partitions != need.partitions) {
+  if (need.partitions > 0 && partitions != need.partitions && !need.internal) {
+    findings.Wrong(fmt::format("topic '{}' ({}) has {} partitions: it must have {}", need.name,
+                               need.purpose, partitions, need.partitions));
+  } else if (need.partitions > 0 && partitions != need.partitions) {
     findings.Wrong(
         fmt::format("topic '{}' ({}) has {} partitions, not {}: it was made for another "
                     "state.shards. Shards are fixed once topics exist: use the old "
@@ -217,7 +221,7 @@ void CheckOne(const Config& config, const TopicNeed& need, const Cluster& cluste
                                name, it->second, value));
   }
   CheckReplication(need, cluster, *settings, findings);
-  CheckSize(config, need, *settings, findings);
+  if (need.output) CheckSize(config, need, *settings, findings);
 }
 
 void CheckBroker(const Config& config, const std::optional<Settings>& settings, int brokers,
@@ -270,6 +274,15 @@ std::vector<TopicNeed> NeededTopics(const Config& config, uint16_t shards) {
   output(config.alerts, "alerts");
   output(config.late, "late events");
   output(config.dead_letter, "dead letters");
+  if (!config.rules_topic.empty()) {
+    TopicNeed rules;
+    rules.name = config.rules_topic;
+    rules.purpose = "the rules";
+    rules.partitions = 1;  // one order over all rules: an offset is a version of the set
+    rules.settings = {{"cleanup.policy", "compact"}};
+    rules.output = false;
+    needs.push_back(std::move(rules));
+  }
   if (config.delivery == Delivery::kExactlyOnce && config.uses_kafka()) {
     TopicNeed changelog;
     changelog.name = ChangelogTopic(config);
@@ -325,7 +338,8 @@ std::vector<std::string> AclLines(const Config& config, uint16_t shards) {
     for (const std::string& topic : source.topics) allow({"Read"}, "--topic " + topic);
   }
   for (const TopicNeed& need : NeededTopics(config, shards)) {
-    std::vector<std::string> operations = {"Write", "Create", "DescribeConfigs"};
+    std::vector<std::string> operations = {need.output ? "Write" : "Read", "Create",
+                                           "DescribeConfigs"};
     if (need.internal) operations.insert(operations.end(), {"Read", "Delete"});
     allow(operations, "--topic " + need.name);
   }
@@ -343,6 +357,7 @@ absl::StatusOr<std::vector<TopicFinding>> CheckTopics(const Config& config, uint
   BONGSU_ASSIGN_OR_RETURN(const Cluster cluster, LookAtCluster(handle.get()));
   Findings findings;
   for (const TopicNeed& need : NeededTopics(config, shards)) {
+    findings.topic = need.name;
     if (cluster.partitions.count(need.name) == 0) {
       findings.Wrong(fmt::format("topic '{}' ({}) does not exist: `bongsu topics create` makes it",
                                  need.name, need.purpose));
@@ -352,7 +367,8 @@ absl::StatusOr<std::vector<TopicFinding>> CheckTopics(const Config& config, uint
                             Describe(handle.get(), RD_KAFKA_RESOURCE_TOPIC, need.name));
     CheckOne(config, need, cluster, settings, findings);
   }
-  if (config.delivery == Delivery::kExactlyOnce && cluster.any_broker >= 0) {
+  findings.topic.clear();
+  if (config.delivery == Delivery::kExactlyOnce && config.uses_kafka() && cluster.any_broker >= 0) {
     BONGSU_ASSIGN_OR_RETURN(
         const std::optional<Settings> settings,
         Describe(handle.get(), RD_KAFKA_RESOURCE_BROKER, std::to_string(cluster.any_broker)));

@@ -32,9 +32,10 @@ struct TopicNeed {
   int partitions = -1;                          // -1: any number will do
   std::map<std::string, std::string> settings;  // that the topic must have
   bool internal = false;                        // made, written and read by bongsu alone
+  bool output = true;                           // else only read
 };
 
-// Outputs, and with exactly-once the changelog; sources are others' topics.
+// Outputs, the rules topic, and with exactly-once the changelog; sources are others' topics.
 std::vector<TopicNeed> NeededTopics(const Config& config, uint16_t shards);
 
 // Makes those that are missing; `*made` names them. `replication` -1: the brokers' default.
@@ -48,6 +49,7 @@ std::vector<std::string> AclLines(const Config& config, uint16_t shards);
 struct TopicFinding {
   bool wrong = false;  // else unsafe: it works, until a broker fails
   std::string text;    // what is wrong, and what to do
+  std::string topic;   // empty: of the brokers
 };
 
 // What is wrong with the existing topics, and which broker settings make exactly-once unsafe. The

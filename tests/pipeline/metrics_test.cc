@@ -86,6 +86,51 @@ TEST(Metrics, Values) {
   EXPECT_EQ(text.find("bongsu_source_lag_seconds{"), std::string::npos);
 }
 
+// "Has never matched" and "is not in force" are told apart.
+TEST(Metrics, RulesThatNeverMatchedAreZero) {
+  const auto rule = [](const std::string& id, const std::string& category) {
+    return "title: " + id + "\nid: " + id + "\nlogsource: {category: " + category +
+           "}\ndetection: {sel: {event_type: alert}, condition: sel}\n";
+  };
+  const auto rules =
+      std::make_shared<const TopicRules>(TopicRules{{{"a", rule("quiet", "firewall")},
+                                                     {"b", rule("loud", "firewall")},
+                                                     {"c", rule("elsewhere", "process_creation")},
+                                                     {"d", "title: broken\n"}},
+                                                    7});
+  OperatorRegistry registry;
+  RegisterAllOperators(registry);
+  Diagnostics diagnostics;
+  const auto tree = ParseConfigTree(
+      std::string(kConfig) + "rules_topic: soc.rules\nkafka: {bootstrap.servers: nowhere}\n",
+      "test.yaml", diagnostics);
+  ASSERT_TRUE(tree.has_value());
+  auto config =
+      ReadConfig(*tree, "test.yaml", registry, diagnostics, [&](const Config&) { return rules; });
+  ASSERT_TRUE(config.has_value()) << diagnostics.Text();
+  MetricsSnapshot snapshot = Empty(std::make_shared<const Config>(*std::move(config)));
+  snapshot.engine.totals.counters = RunCounters(1, {2}, 3);
+  snapshot.engine.totals.counters.rules[1].matches = 5;
+  snapshot.rule_topic = RuleTopicStatus{4, 9, 5, 1, 2, true};
+  snapshot.rule_topic_version = 7;
+  const std::string text = RenderMetrics(snapshot, Phase::kRunning, {});
+  for (const char* line : {
+           "bongsu_rule_matches_total{rule=\"quiet\"} 0\n",
+           "bongsu_rule_matches_total{rule=\"loud\"} 5\n",
+           "bongsu_rules_unbound 1\n",
+           "bongsu_rules_left_out 1\n",
+           "bongsu_rules_topic_keys 4\n",
+           "bongsu_rules_topic_version{set=\"read\"} 9\n",
+           "bongsu_rules_topic_version{set=\"in_force\"} 7\n",
+           "bongsu_rules_topic_records_total{kind=\"ignored\"} 2\n",
+           "bongsu_rules_topic_readable 1\n",
+       }) {
+    EXPECT_NE(text.find(line), std::string::npos) << line << "is missing in\n" << text;
+  }
+  EXPECT_EQ(text.find("rule=\"elsewhere\""), std::string::npos);
+  EXPECT_EQ(text.find("bongsu_rule_incidents_total{rule=\"quiet\""), std::string::npos);
+}
+
 TEST(Metrics, CommitTimesAreCumulative) {
   TimeHistogram histogram;
   for (DurationNs took : {500'000, 1'000'000, 20'000'000}) histogram.Add(took);
