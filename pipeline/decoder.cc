@@ -194,7 +194,7 @@ class Decoder::Impl : public FieldReader {
   std::vector<uint32_t> touched_;  // slots that the record has
   bool any_later_ = false;
   bool all_values_read_ = false;
-  bool text_ = false;  // the record is no JSON: TakeText
+  bool text_ = false;          // the record is no JSON: TakeText
   std::vector<char> open_;     // brackets that are open, from [1]
   std::string copy_;           // the record with padding
   std::string repair_;         // the record with its UTF-8 repaired
