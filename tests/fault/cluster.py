@@ -104,8 +104,10 @@ class Broker:
 class Application:
     """One application name on the broker: its configuration, topics, and instances."""
 
-    def __init__(self, work, broker, name, extra="", kafka=None, address=None):
-        """`kafka`: more of its properties; `address`: another than the broker's own (a proxy's)."""
+    def __init__(self, work, broker, name, extra="", kafka=None, address=None, logs="logs"):
+        """`kafka`: more of its properties; `address`: another than the broker's own (a proxy's); `logs`: what the
+        names of the topics that it reads begin with."""
+        self.logs = logs
         self.work, self.broker, self.name, self.extra = work, broker, name, extra
         self.kafka = {"fetch.message.max.bytes": "16384", **(kafka or {})}   # small steps: many epochs
         self.address = address or broker.address
@@ -119,7 +121,7 @@ class Application:
             text = sample.read()
         until = "\n    until: end" if until_end else ""
         for source in ("firewall", "endpoint"):
-            text = text.replace(f'files: ["${{BONGSU_SAMPLE}}/{source}.jsonl"]', f"topics: [logs.{source}]{until}")
+            text = text.replace(f'files: ["${{BONGSU_SAMPLE}}/{source}.jsonl"]', f"topics: [{self.logs}.{source}]{until}")
         text = text.replace("application: quickstart", f"application: {self.name}\ninstance: {instance}")
         text = text[:text.index("\nsinks:")] + f"""
 sinks:
