@@ -151,7 +151,7 @@ class RocksStore : public Store {
   absl::Status LoadFormat(const std::string& format);
   absl::Status AgreeOnSeed();
   absl::Status LoadChangelog();
-  std::string FormatRow() const;
+  std::string FormatRow(uint8_t version = kFormatVersion) const;
   rocksdb::ColumnFamilyHandle* FamilyOf(int family) const {
     return families_[static_cast<size_t>(family)];
   }
@@ -248,8 +248,8 @@ absl::Status RocksStore::Open() {
   return Load();
 }
 
-std::string RocksStore::FormatRow() const {
-  std::string body(1, static_cast<char>(kFormatVersion));
+std::string RocksStore::FormatRow(uint8_t version) const {
+  std::string body(1, static_cast<char>(version));
   AppendU16(options_.shards, &body);
   AppendU64(seed_, &body);
   body += options_.application;
@@ -260,7 +260,8 @@ absl::Status RocksStore::Create() {
   std::random_device random;
   seed_ = options_.hash_seed.value_or(static_cast<uint64_t>(random()) << 32 | random());
   rocksdb::WriteBatch batch;
-  batch.Put(FamilyOf(kMetaFamily), kFormatKey, FormatRow());
+  batch.Put(FamilyOf(kMetaFamily), kFormatKey,
+            FormatRow(options_.made_as.value_or(kFormatVersion)));
   BONGSU_RETURN_IF_ERROR(Write(&batch));
   return Flush();
 }

@@ -49,7 +49,8 @@ struct StoreOptions {
   size_t memory_bytes = size_t{256} << 20;  // block cache and write buffers together
   std::string application;                  // must match what the store was made for
   uint16_t shards = 16;                     // fixed when the store is made
-  bool in_memory = false;  // for tests: RocksDB's memory environment; path is a name in it
+  bool in_memory = false;          // for tests: RocksDB's memory environment; path is a name in it
+  std::optional<uint8_t> made_as;  // for tests: a new store's format version
   // Where the log (or the topic's maker) has chosen it already: a new store takes it over, one that
   // was made with another is refused.
   std::optional<uint64_t> hash_seed;

@@ -13,7 +13,7 @@ OURS = {"state": {"state"}, "operators": {"state", "operators"}, "pipeline": {"s
         "bench": {"state", "operators", "pipeline", "bench"},
         "tests": {"state", "operators", "pipeline", "bench", "tests"}}
 # Headers of libraries that only some places may include, and what their targets are called in CMake.
-THEIRS = [(r"rocksdb/", "RocksDB::", r"(tests/)?state/"),
+THEIRS = [(r"rocksdb/", "RocksDB::", r"state/"),
           (r"librdkafka/", "RDKAFKA", r"pipeline/kafka/|pipeline/CMakeLists|bench/|tests/"),
           (r"simdjson", "simdjson::", r"pipeline/decoder_index\.cc|pipeline/CMakeLists|bench/|tests/"),
           (r"yaml-cpp/", "yaml-cpp", r"operators/config/|operators/CMakeLists"),
