@@ -41,9 +41,8 @@ absl::Status FromRocks(const rocksdb::Status& status, std::string_view what) {
   return absl::UnavailableError(message);
 }
 
-// RocksDB built with its assertions (Debian's is) may abort where a flush meets a full disk, so
-// that room is made sure of before: for the batch, and for what else lies in the write buffers with
-// it.
+// RocksDB built with its assertions (Debian's is) may abort where it meets a full disk, so that
+// room is made sure of before it opens and before each batch.
 absl::Status EnsureRoom(const std::string& path, size_t batch_bytes) {
   constexpr uint64_t kReserveBytes = uint64_t{1} << 20;
   std::error_code error;
