@@ -18,7 +18,8 @@
 // what the objects have there, in order; arrays found on the way are joined into it.
 //
 // Fields in DecoderOptions::later are found, but read only when Event::reader is told to: to
-// unescape what no rule of the record's log source looks at would be most of the work.
+// unescape what no rule of the record's log source looks at would be most of the work. Of several
+// paths of such a field only the best is ever read.
 //
 // The field kAllValuesField, where it is asked for, costs a second pass over the record's index. A
 // string with a wrong escape is in it as it stands: it is searched all the same.

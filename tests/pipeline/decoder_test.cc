@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -49,7 +50,7 @@ std::string Show(const Value& value) {
 class Harness {
  public:
   explicit Harness(std::vector<std::string> names, DecoderOptions options = {}, Format format = {})
-      : format_(format) {
+      : format_(format), validate_(options.validate) {
     for (const std::string& name : names) fields_.Slot(name);
     decoder_ = std::make_unique<Decoder>(format_, fields_, options);
     options.later.assign(names.size(), true);
@@ -79,6 +80,12 @@ class Harness {
     const bool readable = result == DecodeResult::kOk || result == DecodeResult::kNoTime;
     if (readable && late.reader != nullptr && !late.reader->ReadAll())
       result = DecodeResult::kInvalidJson;
+    // A value whose place a better path took is not read, and what is wrong in it not seen.
+    if (validate_ == Validate::kRead && wanted == DecodeResult::kInvalidJson && result != wanted) {
+      EXPECT_TRUE(readable);
+      EXPECT_FALSE(Json::accept(record.bytes)) << record.bytes;
+      return;
+    }
     ASSERT_EQ(result, wanted) << record.bytes;
     EXPECT_EQ(late.has_time, event_.has_time);
     EXPECT_EQ(late.time, event_.time);
@@ -89,6 +96,7 @@ class Harness {
   }
 
   Format format_;
+  Validate validate_;
   FieldTable fields_;
   std::unique_ptr<Decoder> decoder_;
   std::unique_ptr<Decoder> late_decoder_;
@@ -594,6 +602,17 @@ TEST(Decoder, LeavesFieldsForLater) {
   EXPECT_EQ(Show(event.field(1)), "s:better");
 }
 
+// The nested path comes first and is wrong, the flat key is better: what is read at once is a dead
+// letter, what is left for later never looks at the number. CompareLate holds the two together.
+TEST(Decoder, ReadsOnlyTheBestPathOfAFieldLeftForLater) {
+  Harness harness({"b.c"});
+  EXPECT_EQ(harness.Decode(R"({"b":{"c":-1x2},"b.c":3})"), DecodeResult::kInvalidJson);
+  EXPECT_EQ(harness.Decode(R"({"b.c":3,"b":{"c":-1x2}})"), DecodeResult::kNoTime);
+  EXPECT_EQ(harness.Field(0), "n:3");
+  Harness full({"b.c"}, Full());
+  EXPECT_EQ(full.Decode(R"({"b.c":3,"b":{"c":-1x2}})"), DecodeResult::kInvalidJson);
+}
+
 TEST(Decoder, RepairsInvalidUtf8) {
   const std::pair<std::string, std::string> cases[] = {
       {"\xFF", "\xEF\xBF\xBD"},
@@ -830,9 +849,14 @@ std::string Oracle(const Json& document, const std::string& path) {
   return null_answer;
 }
 
+uint64_t Seed() {
+  const char* given = std::getenv("BONGSU_SEED");
+  return given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+}
+
 TEST(DecoderRandom, AgreesWithADomParser) {
-  const uint64_t seed = std::random_device{}();
-  SCOPED_TRACE("seed " + std::to_string(seed));
+  const uint64_t seed = Seed();
+  SCOPED_TRACE("BONGSU_SEED=" + std::to_string(seed));
   Documents documents(seed);
   int found = 0;
   for (int round = 0; round < 400; ++round) {
@@ -861,8 +885,8 @@ TEST(DecoderRandom, AgreesWithADomParser) {
 
 // Whatever bytes come: no crash, and with full validation exactly what the DOM parser takes.
 TEST(DecoderRandom, AgreesWithADomParserOnDamagedRecords) {
-  const uint64_t seed = std::random_device{}();
-  SCOPED_TRACE("seed " + std::to_string(seed));
+  const uint64_t seed = Seed();
+  SCOPED_TRACE("BONGSU_SEED=" + std::to_string(seed));
   Documents documents(seed);
   Harness read({"a", "b.c", "Image", "x.y.z"});
   Harness full({"a", "b.c", "Image", "x.y.z"}, Full());
