@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "state/byte_reader.h"
 #include "state/check.h"
 
 namespace bongsu {
@@ -14,14 +15,6 @@ constexpr uint8_t kTypeMask = 0x0f;
 constexpr uint8_t kCut = 0x80;
 // Arrays within arrays: the decoder's own depth bound is far above what fields need.
 constexpr int kDepthMax = 8;
-
-void AppendVarint(uint64_t number, std::string* out) {
-  while (number >= 0x80) {
-    out->push_back(static_cast<char>(number | 0x80));
-    number >>= 7;
-  }
-  out->push_back(static_cast<char>(number));
-}
 
 uint64_t ReadVarint(std::string_view* bytes) {
   uint64_t number = 0;

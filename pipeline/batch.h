@@ -25,13 +25,17 @@ inline constexpr size_t kBatchRecordsMax = 1024;
 inline constexpr size_t kBatchBytesMax = size_t{1} << 20;
 inline constexpr uint64_t kBatchesInFlight = 64;
 
+// What a record's slack should be: simdjson reads that many bytes behind it.
+inline constexpr uint32_t kRecordSlackBytes = 64;
+
 // One undecoded record.
 struct Record {
   std::string_view bytes;
   PartitionId partition = 0;
   int64_t offset = 0;         // Kafka offset; byte position of the line in a file (uncompressed)
   int64_t timestamp_ms = -1;  // Kafka's record timestamp; -1 where there is none
-  // How many bytes behind the record may be read (not interpreted): simdjson wants 64.
+  // How many bytes behind the record may be read (not interpreted); kRecordSlackBytes, or it is
+  // copied.
   uint32_t slack = 0;
 };
 

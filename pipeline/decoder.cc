@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "pipeline/decoder_arena.h"
 #include "pipeline/decoder_guess.h"
 #include "pipeline/decoder_index.h"
 #include "pipeline/decoder_plan.h"
@@ -35,41 +36,13 @@ constexpr size_t kRecordBytesHardMax = 0xFFFF'FFFF - kJsonPadding;
 // Added to a null's rank: a field's other paths that have a value come before it.
 constexpr uint32_t kNullRank = 0x8000;
 constexpr uint16_t kNoRank = 0xFFFF;
+static_assert(ValueArena::kStoreMax >= kArrayItemsMax && ValueArena::kStoreMax >= kAllValuesMax);
 
 bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
   const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [lower](char x, char y) { return lower(x) == lower(y); });
 }
-
-// Members of arrays. Blocks are kept for the next record; a block never moves, so that spans stay
-// valid.
-class ItemArena {
- public:
-  void Reset() {
-    block_ = 0;
-    used_ = 0;
-  }
-  // `items` has at most kBlock members.
-  std::span<const Value> Store(std::span<const Value> items) {
-    if (block_ < blocks_.size() && used_ + items.size() > kBlock) {
-      ++block_;
-      used_ = 0;
-    }
-    if (block_ == blocks_.size()) blocks_.push_back(std::make_unique<std::array<Value, kBlock>>());
-    Value* out = blocks_[block_]->data() + used_;
-    std::copy(items.begin(), items.end(), out);
-    used_ += items.size();
-    return {out, items.size()};
-  }
-
- private:
-  static constexpr size_t kBlock = 4096;
-  static_assert(kBlock >= kArrayItemsMax && kBlock >= kAllValuesMax);
-  std::vector<std::unique_ptr<std::array<Value, kBlock>>> blocks_;
-  size_t block_ = 0;
-  size_t used_ = 0;
-};
 
 }  // namespace
 
@@ -202,7 +175,7 @@ class Decoder::Impl : public FieldReader {
   size_t scratch_used_ = 0;
   std::vector<Value> stack_;  // members of the arrays that are being read
   std::vector<Collected> collected_;
-  ItemArena arena_;
+  ValueArena arena_;
 };
 
 DecodeResult Decoder::Impl::Decode(const Record& record, Event* event) {
@@ -615,7 +588,7 @@ uint32_t Decoder::Impl::Skip(uint32_t i, int depth) {
 const PlanNode* Decoder::Impl::FindChild(const PlanNode& node, std::string_view key,
                                          uint32_t* link) {
   if (!HasBackslash(key.data(), key.size())) {
-    const KeyText text(key.data(), key.size());
+    const JsonKey text(key.data(), key.size());
     const PlanNode* child = plan_.Find(node, text);
     *link = guesses_.Learn(node, text, child);
     return child;
@@ -628,7 +601,7 @@ const PlanNode* Decoder::Impl::FindChild(const PlanNode& node, std::string_view 
     Fail(DecodeResult::kInvalidJson);
     return nullptr;
   }
-  return plan_.Find(node, KeyText(plain.data(), static_cast<size_t>(end - plain.data())));
+  return plan_.Find(node, JsonKey(plain.data(), static_cast<size_t>(end - plain.data())));
 }
 
 void Decoder::Impl::AssignRanked(uint32_t slot, uint32_t rank, Value value) {

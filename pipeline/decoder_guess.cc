@@ -11,7 +11,7 @@ KeyGuesses::KeyGuesses(const DecodePlan& plan)
   keys_[0].text[0] = '\xFF';
 }
 
-uint32_t KeyGuesses::Learn(const PlanNode& node, const KeyText& key, const PlanNode* child) {
+uint32_t KeyGuesses::Learn(const PlanNode& node, const JsonKey& key, const PlanNode* child) {
   if (key.size > kKnownKeyBytesMax) return 0;
   const auto node_hash = static_cast<uint32_t>(Number(node)) * 0x9E37'79B9u;
   uint32_t at = (DecodePlan::Hash(key) ^ node_hash) % kTable;

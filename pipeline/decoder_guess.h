@@ -8,7 +8,7 @@
 //   uint32_t* link = guesses.First(node);              // an object of this node begins
 //   const KnownKey* known = &guesses.at(*link);
 //   if (!known->Matches(key)) {                        // `key` points behind the opening quote
-//     *link = guesses.Learn(node, KeyText(key, size), child);
+//     *link = guesses.Learn(node, JsonKey(key, size), child);
 //     known = &guesses.at(*link);
 //   }
 //   link = guesses.After(node, *link);                       // and so on with the next key
@@ -77,7 +77,7 @@ class KeyGuesses {
   }
   const KnownKey& at(uint32_t key) const { return keys_[key]; }
   // The number of a key that did not match; 0 where it cannot be learned. `key` has no backslash.
-  uint32_t Learn(const PlanNode& node, const KeyText& key, const PlanNode* child);
+  uint32_t Learn(const PlanNode& node, const JsonKey& key, const PlanNode* child);
 
  private:
   size_t Number(const PlanNode& node) const { return static_cast<size_t>(&node - root_); }

@@ -26,10 +26,12 @@
 #include <cstdint>
 #include <memory>
 
+#include "pipeline/batch.h"
+
 namespace bongsu {
 
 // How many bytes behind a text must be readable.
-inline constexpr size_t kJsonPadding = 64;
+inline constexpr size_t kJsonPadding = kRecordSlackBytes;
 
 class StructuralIndex {
  public:

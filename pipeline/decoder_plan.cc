@@ -10,7 +10,7 @@
 namespace bongsu {
 
 static_assert(std::endian::native == std::endian::little,
-              "KeyText masks short keys as little endian words");
+              "JsonKey masks short keys as little endian words");
 
 namespace {
 
@@ -139,7 +139,7 @@ DecodePlan::DecodePlan(const Format& format, const FieldTable& fields) {
       }
       std::string padded = name;
       padded.append(8, '\0');
-      const KeyText key(padded.data(), name.size());
+      const JsonKey key(padded.data(), name.size());
       uint32_t at = Hash(key) & node.table_mask;
       while (table_[node.table_begin + at].node != 0) at = (at + 1) & node.table_mask;
       table_[node.table_begin + at] = {key.first, key.last, static_cast<uint32_t>(name.size()),
@@ -151,7 +151,7 @@ DecodePlan::DecodePlan(const Format& format, const FieldTable& fields) {
     // Each path has its flat form, a key of the root.
     std::string padded = raw->second[i];
     padded.append(8, '\0');
-    const PlanNode* node = Find(root(), KeyText(padded.data(), raw->second[i].size()));
+    const PlanNode* node = Find(root(), JsonKey(padded.data(), raw->second[i].size()));
     BONGSU_CHECK_MSG(node != nullptr, "the path of the original text is not in the trie");
     raw_nodes_.push_back(node);
   }

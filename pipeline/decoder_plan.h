@@ -4,7 +4,7 @@
 // times need, whose nodes find a child by its key in a few nanoseconds.
 //
 //   DecodePlan plan(format, fields);
-//   const PlanNode* child = plan.Find(plan.root(), KeyText("alert", 5));
+//   const PlanNode* child = plan.Find(plan.root(), JsonKey("alert", 5));
 //
 // A path "a.b.c" may lie in a record as the flat key "a.b.c", nested, or partly both ({"a.b": {"c":
 // ..}}). All of these are in the trie, each with its rank: the lowest rank that a record has is the
@@ -36,8 +36,8 @@ inline constexpr size_t kRawPathsMax = 8;
 inline constexpr size_t kMixedSegmentsMax = 6;
 
 // A key, and the words by which it is found. Reading them touches up to 7 bytes behind the key.
-struct KeyText {
-  KeyText(const char* p, size_t n) : text(p), size(n) {
+struct JsonKey {
+  JsonKey(const char* p, size_t n) : text(p), size(n) {
     std::memcpy(&first, p, 8);
     if (n < 8) {
       first &= n == 0 ? 0 : ~uint64_t{0} >> (64 - 8 * n);
@@ -84,7 +84,7 @@ class DecodePlan {
 
   const PlanNode& root() const { return nodes_[0]; }
   // The child of `node` with this key, or null.
-  const PlanNode* Find(const PlanNode& node, const KeyText& key) const {
+  const PlanNode* Find(const PlanNode& node, const JsonKey& key) const {
     uint32_t at = Hash(key) & node.table_mask;
     for (;;) {
       const Entry& entry = table_[node.table_begin + at];
@@ -99,7 +99,7 @@ class DecodePlan {
   const PlanTarget* target(uint32_t index) const { return &targets_[index]; }
   const std::vector<PlanTime>& times() const { return times_; }
   size_t nodes() const { return nodes_.size(); }
-  static uint32_t Hash(const KeyText& key) {
+  static uint32_t Hash(const JsonKey& key) {
     // Keys differ at their ends ("SourceIp", "SourcePort") or their beginnings; the length tells
     // "Ip" from "Ip6".
     const uint64_t mixed = (key.first ^ (key.last << 23 | key.last >> 41)) + key.size;

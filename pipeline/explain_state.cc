@@ -17,12 +17,6 @@
 namespace bongsu {
 namespace {
 
-std::string TimeText(EventTimeNs time) {
-  std::string text;
-  AppendRfc3339(time, &text);
-  return text;
-}
-
 // How an operator's rows are laid out (state/FORMAT.md, "Correlations";
 // operators/interval_join.cc). Handles are counted from 1 in the order in which they are opened.
 enum class Layout : uint8_t { kAggregate, kTemporal, kJoin };
@@ -174,7 +168,7 @@ std::string WatermarkNote(const PipelinePositions& positions, const std::string&
   if (lowest == kMaxEventTime) return "watermark: the input has ended: every window is closed";
   return fmt::format(
       "watermark of the rule's sources: {}: what is older than the rule needs behind it was let go",
-      TimeText(lowest));
+      Rfc3339(lowest));
 }
 
 }  // namespace

@@ -16,12 +16,6 @@
 namespace bongsu {
 namespace {
 
-std::string TimeText(EventTimeNs time) {
-  std::string text;
-  AppendRfc3339(time, &text);
-  return text;
-}
-
 std::string Seconds(DurationNs duration) {
   return fmt::format("{} s", static_cast<double>(duration / kMillisecondNs) / 1e3);
 }
@@ -84,14 +78,14 @@ class Explainer {
       const bool at_end = !evidence_.state && Incident(question_.before_end) == nullptr;
       answer.verdict = fmt::format(
           "fired for key '{}': {} events from {} to {}{}", incident->key, incident->events,
-          TimeText(incident->first_time), TimeText(incident->last_time),
+          Rfc3339(incident->first_time), Rfc3339(incident->last_time),
           at_end ? "; only because the input ended: in service the watermark is not there yet, and "
                    "the window is still open"
                  : "");
       return answer;
     }
     answer.verdict =
-        fmt::format("did not fire for key '{}' at {}: {}", key_, TimeText(time_),
+        fmt::format("did not fire for key '{}' at {}: {}", key_, Rfc3339(time_),
                     missing.empty() ? WhyNot() : fmt::format("{}", fmt::join(missing, "; ")));
     return answer;
   }
@@ -206,18 +200,18 @@ class Explainer {
     if (!here.empty()) {
       text += fmt::format("seen, {} events of the key:", here.size());
       for (size_t i = 0; i < here.size() && i < kExplainNamesMax; ++i)
-        text += fmt::format("\n    {} ({}){}", TimeText(here[i]->time), here[i]->place,
+        text += fmt::format("\n    {} ({}){}", Rfc3339(here[i]->time), here[i]->place,
                             ValueText(*here[i]));
       if (here.size() > kExplainNamesMax)
         text += fmt::format("\n    and {} more", here.size() - kExplainNamesMax);
     } else if (!late.empty()) {
       text += fmt::format("late by {} behind the watermark: {}", Seconds(late[0]->behind),
-                          TimeText(late[0]->time));
+                          Rfc3339(late[0]->time));
       missing->push_back(
           fmt::format("step '{}' came late by {}", step.name, Seconds(late[0]->behind)));
     } else if (nearest != nullptr) {
       text += fmt::format("outside the window by {}: {}", Seconds(nearest_gap - question_.span),
-                          TimeText(nearest->time));
+                          Rfc3339(nearest->time));
       missing->push_back(fmt::format("step '{}' is outside the window by {}", step.name,
                                      Seconds(nearest_gap - question_.span)));
     } else if (!others.empty()) {

@@ -228,6 +228,12 @@ void AppendRfc3339(EventTimeNs time, std::string* out) {
   out->append(written.text[at], kRfc3339Bytes);
 }
 
+std::string Rfc3339(EventTimeNs time) {
+  std::string text;
+  AppendRfc3339(time, &text);
+  return text;
+}
+
 int64_t EpochMs(EventTimeNs time) { return FloorDiv(time, kMillisecondNs); }
 
 void AppendHex(const uint8_t* bytes, size_t size, std::string* out) {

@@ -41,6 +41,7 @@ void AppendUint(uint64_t number, std::string* out);
 
 // UTC with nine digits of fraction, without quotes. Every EventTimeNs has a year of four digits.
 void AppendRfc3339(EventTimeNs time, std::string* out);
+std::string Rfc3339(EventTimeNs time);
 
 // Milliseconds since the epoch, rounded down (also before 1970).
 int64_t EpochMs(EventTimeNs time);

@@ -16,7 +16,7 @@
 namespace bongsu {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 uint64_t DeadLetters(const SourceCounters& counters) {
   uint64_t sum = 0;
@@ -84,11 +84,7 @@ double CpuSeconds(uint64_t cpu_ns) { return static_cast<double>(cpu_ns) / 1e9; }
 constexpr size_t kRulesShown = 40;
 constexpr size_t kDearRulesShown = 10;
 
-std::string TimeText(EventTimeNs time) {
-  std::string text;
-  if (time != kMinEventTime) AppendRfc3339(time, &text);
-  return text;
-}
+std::string LastFired(EventTimeNs time) { return time == kMinEventTime ? "" : Rfc3339(time); }
 
 // One rule or operator, as tables and JSON show it.
 struct RuleRow {
@@ -151,7 +147,7 @@ void CostTable(const std::vector<RuleRow>& rows, std::string* out) {
   *out += fmt::format("{:<70} {:>14} {:>32}\n", "dearest rules", "CPU s if alone", "last fired");
   for (const RuleRow& row : rows)
     *out += fmt::format("{:<70.70} {:>14.3f} {:>32}\n", row.title, CpuSeconds(row.counted.cpu_ns),
-                        TimeText(row.counted.last_fired));
+                        LastFired(row.counted.last_fired));
 }
 
 void RuleTable(const RunReport& report, std::string* out) {
@@ -170,26 +166,26 @@ void RuleTable(const RunReport& report, std::string* out) {
   CostTable(DearestRows(report), out);
 }
 
-Json RowJson(const RuleRow& row) {
+OrderedJson RowJson(const RuleRow& row) {
   return {{"rule", row.name},
           {"title", row.title},
           {"kind", row.kind},
           {"matches", row.counted.matches},
           {"incidents", row.counted.incidents},
           {"filtered", row.counted.filtered},
-          {"last_fired", TimeText(row.counted.last_fired)},
+          {"last_fired", LastFired(row.counted.last_fired)},
           {"cpu_seconds", CpuSeconds(row.counted.cpu_ns)}};
 }
 
-Json RulesJson(const RunReport& report) {
+OrderedJson RulesJson(const RunReport& report) {
   const sigma::RuleSet& rules = *report.config->rules;
-  Json json;
+  OrderedJson json;
   json["files"] = rules.files;
   json["detections"] = rules.Count(sigma::RuleKind::kDetection);
   json["correlations"] = rules.Count(sigma::RuleKind::kCorrelation);
   json["filters"] = rules.Count(sigma::RuleKind::kFilter);
   json["bound_nowhere"] = report.config->binding->unbound.size();
-  json["left_out"] = Json::array();
+  json["left_out"] = OrderedJson::array();
   for (const sigma::SkippedRule& skipped : rules.skipped) {
     json["left_out"].push_back({{"rule", skipped.label},
                                 {"title", skipped.title},
@@ -197,9 +193,9 @@ Json RulesJson(const RunReport& report) {
                                 {"line", skipped.where.line},
                                 {"why", skipped.why}});
   }
-  json["active"] = Json::array();
+  json["active"] = OrderedJson::array();
   for (const RuleRow& row : ActiveRows(report)) json["active"].push_back(RowJson(row));
-  json["dearest"] = Json::array();
+  json["dearest"] = OrderedJson::array();
   for (const RuleRow& row : DearestRows(report)) json["dearest"].push_back(RowJson(row));
   return json;
 }
@@ -254,18 +250,18 @@ std::string ReportText(const RunReport& report) {
 }
 
 std::string ReportJson(const RunReport& report) {
-  Json json;
+  OrderedJson json;
   json["outcome"] = report.outcome;
   json["application"] = report.config->application;
   json["instance"] = report.config->instance;
   for (size_t i = 0; i < report.totals.counters.sources.size(); ++i) {
     const SourceCounters& source = report.totals.counters.sources[i];
-    Json one;
+    OrderedJson one;
     one["name"] = report.config->sources[i].name;
     one["records"] = source.records;
     one["bytes"] = source.bytes;
     one["events"] = source.events;
-    one["dead_letters"] = Json::object();
+    one["dead_letters"] = OrderedJson::object();
     for (size_t reason = 0; reason < source.dead_letters.size(); ++reason) {
       if (source.dead_letters[reason] == 0) continue;
       one["dead_letters"][std::string(DecodeResultName(static_cast<DecodeResult>(reason)))] =
@@ -281,14 +277,14 @@ std::string ReportJson(const RunReport& report) {
   }
   for (size_t i = 0; i < report.totals.counters.operators.size(); ++i) {
     const OperatorCounters& op = report.totals.counters.operators[i];
-    Json one;
+    OrderedJson one;
     one["name"] = report.config->operators[i]->rule().name;
     one["type"] = report.config->operators[i]->rule().type;
     const auto& inputs = report.config->operators[i]->inputs();
     for (size_t port = 0; port < inputs.size(); ++port)
       one["selected"][inputs[port].name] = op.selected[port];
     one["incidents"] = op.created;
-    one["last_fired"] = TimeText(op.last_fired);
+    one["last_fired"] = LastFired(op.last_fired);
     one["cpu_seconds"] = CpuSeconds(op.cpu_ns);
     one["updates"] = op.updated;
     one["forwarded"] = op.forwarded;
@@ -335,7 +331,7 @@ std::string ReportJson(const RunReport& report) {
                         {"pause_seconds_max", static_cast<double>(owned.pause_ns_max) / kSecondNs},
                         {"removed_inputs", report.totals.counters.removed_inputs}};
   }
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json.dump(2, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
 }
 
 absl::Status WriteReportFile(const std::string& path, const RunReport& report) {

@@ -20,10 +20,7 @@ namespace {
 constexpr EventTimeNs kAnyNow = EventTimeNs{7'000'000'000} * kSecondNs;  // recorded: long after
 
 std::string TimeText(EventTimeNs time) {
-  if (time == kMaxEventTime) return "the end of the input";
-  std::string text;
-  AppendRfc3339(time, &text);
-  return text;
+  return time == kMaxEventTime ? "the end of the input" : Rfc3339(time);
 }
 
 // Rules that fire for the same keys when every event is written twice.

@@ -15,18 +15,18 @@ namespace {
 constexpr uint8_t kVersion = 2;  // 1: without alarms
 constexpr std::string_view kTextPrefix = "bongsu clock ";
 
-std::vector<DurationNs> OutOfOrderness(const Config& config) {
-  std::vector<DurationNs> result;
-  for (const SourceConfig& source : config.sources) result.push_back(source.out_of_orderness);
-  return result;
-}
-
 EventTimeNs TimeFrom(ByteReader& reader) {
   const std::string_view bytes = reader.Take(8);
   return reader.ok() ? ReadTime(bytes) : 0;
 }
 
 }  // namespace
+
+std::vector<DurationNs> OutOfOrderness(const Config& config) {
+  std::vector<DurationNs> result;
+  for (const SourceConfig& source : config.sources) result.push_back(source.out_of_orderness);
+  return result;
+}
 
 ShardClocks::ShardClocks(const Config& config, const Plan& plan, uint16_t shards)
     : config_(config), plan_(plan), watermarks_(OutOfOrderness(config)) {

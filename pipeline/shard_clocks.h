@@ -37,6 +37,9 @@ namespace bongsu {
 // The sources belong to no shard; somebody must keep that an alarm was raised.
 inline constexpr ShardId kAlarmsShard = 0;
 
+// The sources' out_of_orderness, in the order of the configuration.
+std::vector<DurationNs> OutOfOrderness(const Config& config);
+
 class ShardClocks {
  public:
   // `config` and `plan` outlive the clocks. `shards`: of the application.

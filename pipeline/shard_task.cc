@@ -104,12 +104,6 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
 
 namespace {
 
-std::vector<DurationNs> OutOfOrderness(const Config& config) {
-  std::vector<DurationNs> result;
-  for (const SourceConfig& source : config.sources) result.push_back(source.out_of_orderness);
-  return result;
-}
-
 std::vector<size_t> Ports(const Config& config) {
   std::vector<size_t> result;
   for (const auto& spec : config.operators) result.push_back(spec->inputs().size());

@@ -13,16 +13,16 @@
 namespace bongsu {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
-std::string Text(const Json& json, const char* key) {
+std::string Text(const OrderedJson& json, const char* key) {
   const auto it = json.find(key);
   if (it == json.end()) return "";
   return it->is_string() ? it->get<std::string>() : it->dump();
 }
 
-const Json& Object(const Json& json, const char* key) {
-  static const Json empty = Json::object();
+const OrderedJson& Object(const OrderedJson& json, const char* key) {
+  static const OrderedJson empty = OrderedJson::object();
   const auto it = json.find(key);
   return it != json.end() && it->is_object() ? *it : empty;
 }
@@ -57,13 +57,12 @@ std::string Printable(std::string_view text) {
   return out;
 }
 
-std::string TimeText(int64_t ms) {
-  std::string text;
-  AppendRfc3339(ms * kMillisecondNs, &text);
+std::string DateAndTime(int64_t ms) {
+  const std::string text = Rfc3339(ms * kMillisecondNs);
   return text.substr(0, 10) + " " + text.substr(11, 12);
 }
 
-std::string Where(const Json& data) {
+std::string Where(const OrderedJson& data) {
   std::string where = Text(data, "source");
   if (data.contains("topic"))
     return fmt::format("{} {}[{}]@{}", where, Text(data, "topic"), Text(data, "partition"),
@@ -72,8 +71,8 @@ std::string Where(const Json& data) {
 }
 
 // One event of the evidence: when, which side or rule, where from, and its fields.
-void ShowEvidence(const Json& evidence, std::FILE* out) {
-  const Json& data = Object(evidence, "data");
+void ShowEvidence(const OrderedJson& evidence, std::FILE* out) {
+  const OrderedJson& data = Object(evidence, "data");
   const std::string name = Text(evidence, "name");
   fmt::print(out, "    {:<6} {}  {}\n", Printable(name.empty() ? Text(data, "input") : name),
              Text(data, "time"), Printable(Where(data)));
@@ -88,7 +87,7 @@ void ShowEvidence(const Json& evidence, std::FILE* out) {
 }
 
 // What a correlation has found: its group, and what was counted against what it had to be.
-void ShowFindings(const Json& unmapped, std::FILE* out) {
+void ShowFindings(const OrderedJson& unmapped, std::FILE* out) {
   std::string group;
   for (const auto& [field, value] : Object(unmapped, "group").items()) {
     const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
@@ -105,20 +104,20 @@ void ShowFindings(const Json& unmapped, std::FILE* out) {
   }
 }
 
-void ShowOne(const Json& alert, int number, const ShowOptions& options, std::FILE* out) {
-  const Json& finding = Object(alert, "finding_info");
+void ShowOne(const OrderedJson& alert, int number, const ShowOptions& options, std::FILE* out) {
+  const OrderedJson& finding = Object(alert, "finding_info");
   const char* bold = options.colour ? "\x1b[1m" : "";
   const char* plain = options.colour ? "\x1b[0m" : "";
   fmt::print(out, "{}{}. [{}] {}{}\n", bold, number, Text(alert, "severity"),
              Printable(Text(finding, "title")), plain);
-  const Json& unmapped = Object(alert, "unmapped");
+  const OrderedJson& unmapped = Object(alert, "unmapped");
   if (unmapped.contains("merged_into")) {
     fmt::print(out, "    id:    {}\n    closed: a late event joined it to {}\n\n",
                Text(finding, "uid"), Text(unmapped, "merged_into"));
     return;
   }
   std::vector<std::string> hosts;
-  for (const Json& one : alert.value("observables", Json::array())) {
+  for (const OrderedJson& one : alert.value("observables", OrderedJson::array())) {
     // OCSF's observable types: 1 host name, 2 IP address, 4 user name.
     const int type = one.value("type_id", 0);
     if (type != 1 && type != 2 && type != 4) continue;
@@ -129,7 +128,7 @@ void ShowOne(const Json& alert, int number, const ShowOptions& options, std::FIL
   if (!hosts.empty()) fmt::print(out, "    who:   {}\n", fmt::join(hosts, ", "));
   const int64_t first = finding.value("first_seen_time", int64_t{0});
   const int64_t last = finding.value("last_seen_time", int64_t{0});
-  fmt::print(out, "    when:  {} to {} UTC\n", TimeText(first), TimeText(last));
+  fmt::print(out, "    when:  {} to {} UTC\n", DateAndTime(first), DateAndTime(last));
   fmt::print(out, "    why:   {}\n", Printable(Text(finding, "desc")));
   ShowFindings(unmapped, out);
   const int64_t dropped = unmapped.value("evidence_dropped", int64_t{0});
@@ -137,14 +136,15 @@ void ShowOne(const Json& alert, int number, const ShowOptions& options, std::FIL
     fmt::print(out, "    events: {}, {} of them listed\n", Text(alert, "count"),
                Text(unmapped, "evidence_listed"));
   std::vector<std::string> techniques;
-  for (const Json& attack : finding.value("attacks", Json::array())) {
+  for (const OrderedJson& attack : finding.value("attacks", OrderedJson::array())) {
     const std::string uid = Text(
         Object(attack, attack.contains("sub_technique") ? "sub_technique" : "technique"), "uid");
     if (!uid.empty()) techniques.push_back(uid);
   }
   if (!techniques.empty()) fmt::print(out, "    ATT&CK {}\n", fmt::join(techniques, ", "));
   fmt::print(out, "    id:    {}\n", Text(finding, "uid"));
-  for (const Json& evidence : alert.value("evidences", Json::array())) ShowEvidence(evidence, out);
+  for (const OrderedJson& evidence : alert.value("evidences", OrderedJson::array()))
+    ShowEvidence(evidence, out);
   fmt::print(out, "\n");
 }
 
@@ -154,11 +154,11 @@ absl::Status ShowAlerts(const std::string& path, const ShowOptions& options, std
   std::ifstream in(path);
   if (!in) return absl::NotFoundError(fmt::format("cannot read {}", path));
   // An update replaces what it updates; the order of creation stays.
-  std::vector<Json> alerts;
+  std::vector<OrderedJson> alerts;
   std::map<std::string, size_t> by_uid;
   std::string line;
   for (int number = 1; std::getline(in, line); ++number) {
-    Json alert = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    OrderedJson alert = OrderedJson::parse(line, nullptr, /*allow_exceptions=*/false);
     const std::string uid = alert.is_object() ? Text(Object(alert, "finding_info"), "uid") : "";
     if (uid.empty())
       return absl::InvalidArgumentError(fmt::format("{}:{}: not an OCSF alert", path, number));

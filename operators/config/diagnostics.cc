@@ -105,4 +105,10 @@ std::string NearestName(std::string_view word, std::span<const std::string_view>
   return std::string(nearest);
 }
 
+std::string NearestHint(std::string_view word, std::span<const std::string_view> candidates) {
+  const std::string nearest = NearestName(word, candidates);
+  return nearest.empty() ? fmt::format("one of: {}", fmt::join(candidates, ", "))
+                         : fmt::format("did you mean '{}'?", nearest);
+}
+
 }  // namespace bongsu

@@ -55,4 +55,7 @@ class Diagnostics {
 // least 1, ASCII case ignored), or empty.
 std::string NearestName(std::string_view word, std::span<const std::string_view> candidates);
 
+// The same as a hint: "did you mean 'x'?", or "one of: x, y" where none is near.
+std::string NearestHint(std::string_view word, std::span<const std::string_view> candidates);
+
 }  // namespace bongsu

@@ -16,7 +16,7 @@
 namespace bongsu::sigma {
 namespace {
 
-constexpr int kPlaces = 9;
+constexpr int kDecimalPlaces = 9;
 constexpr int kWholeDigitsMax = 18;
 
 // Big-endian, as all numbers of the state.
@@ -209,7 +209,7 @@ std::optional<Int128> ParseFixed(std::string_view number) {
   if (point > kWholeDigitsMax) return std::nullopt;
   Int128 value = 0;
   for (const char digit : rest.substr(0, point)) value = value * 10 + (digit - '0');
-  for (size_t i = 0; i < kPlaces; ++i) {
+  for (size_t i = 0; i < kDecimalPlaces; ++i) {
     const size_t at = point + 1 + i;
     value = value * 10 + (at < rest.size() ? rest[at] - '0' : 0);
   }
@@ -223,8 +223,8 @@ std::string MeasuredText(const Measured& value) {
   std::string digits;
   for (Int128 rest = number; rest > 0; rest /= 10)
     digits.push_back(static_cast<char>('0' + static_cast<int>(rest % 10)));
-  while (digits.size() <= kPlaces) digits.push_back('0');
-  digits.insert(kPlaces, 1, '.');
+  while (digits.size() <= kDecimalPlaces) digits.push_back('0');
+  digits.insert(kDecimalPlaces, 1, '.');
   std::reverse(digits.begin(), digits.end());
   digits.erase(digits.find_last_not_of('0') + 1);
   if (digits.back() == '.') digits.pop_back();
@@ -239,7 +239,8 @@ Comparisons::Comparisons(const CorrelationRule& rule, Diagnostics& diagnostics) 
   for (const Comparison& one : rule.comparisons) {
     const std::optional<Int128> number = ParseFixed(one.decimal);
     const size_t point = one.decimal.find('.');
-    if (!number || (point != std::string::npos && one.decimal.size() - point - 1 > kPlaces)) {
+    if (!number ||
+        (point != std::string::npos && one.decimal.size() - point - 1 > kDecimalPlaces)) {
       diagnostics.Error(one.where, "this number cannot be compared exactly",
                         "below 10^18, with at most nine decimal places");
       continue;

@@ -9,7 +9,7 @@
 namespace bongsu::sigma {
 namespace {
 
-constexpr char kVersion = 2;
+constexpr char kEpisodeVersion = 2;
 
 void AppendId(const IncidentId& id, std::string* out) {
   out->append(reinterpret_cast<const char*>(id.data()), id.size());
@@ -45,7 +45,7 @@ class Reader {
 }  // namespace
 
 void EpisodeGroup::Encode(std::string* out) const {
-  out->push_back(kVersion);
+  out->push_back(kEpisodeVersion);
   const int flags = (episode.open ? 1 : 0) | (episode.published ? 2 : 0) |
                     (episode.suppressed ? 4 : 0) | (reset != kMinEventTime ? 8 : 0) |
                     (episode.peak.defined ? 16 : 0);
@@ -87,7 +87,7 @@ EpisodeGroup EpisodeGroup::Decode(std::string_view bytes) {
   EpisodeGroup group;
   Reader reader(bytes);
   ByteReader& raw = reader.bytes();
-  BONGSU_CHECK_MSG(raw.U8() == kVersion, "a correlation's state of another version");
+  BONGSU_CHECK_MSG(raw.U8() == kEpisodeVersion, "a correlation's state of another version");
   const int flags = raw.U8();
   group.settled = reader.Time();
   group.timer = reader.Time();

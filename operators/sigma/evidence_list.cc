@@ -9,7 +9,7 @@
 namespace bongsu::sigma {
 namespace {
 
-constexpr char kVersion = 2;
+constexpr char kEvidenceVersion = 2;
 
 }  // namespace
 
@@ -60,7 +60,7 @@ std::span<const Evidence> EvidenceList::Views(std::vector<Evidence>* views) cons
 }
 
 void EvidenceList::Encode(std::string* out) const {
-  out->push_back(kVersion);
+  out->push_back(kEvidenceVersion);
   AppendVarint(kept_.size(), out);
   for (const Kept& one : kept_) {
     BONGSU_CHECK(one.fetched);
@@ -74,7 +74,7 @@ void EvidenceList::Encode(std::string* out) const {
 void EvidenceList::Decode(std::string_view bytes) {
   Clear();
   ByteReader reader(bytes);
-  BONGSU_CHECK_MSG(reader.U8() == kVersion, "a correlation's evidence of another version");
+  BONGSU_CHECK_MSG(reader.U8() == kEvidenceVersion, "a correlation's evidence of another version");
   for (uint64_t n = reader.Varint(); n > 0 && reader.ok(); --n) {
     Kept& one = kept_.emplace_back();
     one.event.port = reader.U8();

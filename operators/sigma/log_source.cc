@@ -10,7 +10,7 @@
 namespace bongsu::sigma {
 namespace {
 
-constexpr std::array<std::string_view, 3> kParts = {"category", "product", "service"};
+constexpr std::array<std::string_view, 3> kLogSourceParts = {"category", "product", "service"};
 
 char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 // Log sources are written in lower case; a rule or mapping that is not means the same.
@@ -110,10 +110,8 @@ void ReadLogSourceMap(const Node& node, LogSourceMap* map, Diagnostics& diagnost
                           : key.scalar == "service" ? &map->service
                                                     : nullptr;
     if (part == nullptr) {
-      const std::string nearest = NearestName(key.scalar, kParts);
       diagnostics.Error(key.where, fmt::format("unknown key '{}' in 'logsource'", key.scalar),
-                        nearest.empty() ? fmt::format("known: {}", fmt::join(kParts, ", "))
-                                        : fmt::format("did you mean '{}'?", nearest));
+                        NearestHint(key.scalar, kLogSourceParts));
       continue;
     }
     ReadPart(value, key.scalar, part, diagnostics);

@@ -46,9 +46,9 @@ constexpr Name kNames[] = {{"contains", M::kContains},
                            {"month", M::kMonth},
                            {"year", M::kYear}};
 
-constexpr M kPlaces[] = {M::kContains, M::kStartsWith, M::kEndsWith};
+constexpr M kMatchPlaces[] = {M::kContains, M::kStartsWith, M::kEndsWith};
 constexpr M kCompares[] = {M::kLt, M::kLte, M::kGt, M::kGte};
-constexpr M kParts[] = {M::kMinute, M::kHour, M::kDay, M::kWeek, M::kMonth, M::kYear};
+constexpr M kTimeParts[] = {M::kMinute, M::kHour, M::kDay, M::kWeek, M::kMonth, M::kYear};
 constexpr M kEncodings[] = {M::kWide, M::kUtf16Be, M::kUtf16};
 constexpr M kFlags[] = {M::kReI, M::kReM, M::kReS};
 
@@ -63,7 +63,7 @@ bool GoesWith(M a, M b) {
   if (a == M::kExists) return false;
   if (a == M::kAll) return b != M::kNeq && b != M::kExists;  // neq of a list is "none of them"
   if (a == M::kNeq) return b != M::kExists && b != M::kAll && !In(kCompares, b);
-  if (In(kPlaces, a))
+  if (In(kMatchPlaces, a))
     return b == M::kCased || b == M::kWindash || In(kEncodings, b) || IsBase64(b) || b == M::kRe ||
            In(kFlags, b) || b == M::kFieldRef;
   if (a == M::kCased)
@@ -72,7 +72,7 @@ bool GoesWith(M a, M b) {
   if (In(kEncodings, a)) return IsBase64(b);
   if (a == M::kRe) return In(kFlags, b);
   if (In(kFlags, a)) return In(kFlags, b);
-  if (In(kParts, a)) return In(kCompares, b);
+  if (In(kTimeParts, a)) return In(kCompares, b);
   return false;
 }
 bool Together(M a, M b) { return a != b && (GoesWith(a, b) || GoesWith(b, a)); }
@@ -80,7 +80,7 @@ bool Together(M a, M b) { return a != b && (GoesWith(a, b) || GoesWith(b, a)); }
 std::string Companions(M one, bool keyword);
 
 bool OfKeywords(M one) {
-  return In(kPlaces, one) || one == M::kAll || one == M::kCased || one == M::kWindash ||
+  return In(kMatchPlaces, one) || one == M::kAll || one == M::kCased || one == M::kWindash ||
          In(kEncodings, one) || IsBase64(one) || one == M::kRe || In(kFlags, one);
 }
 
@@ -129,9 +129,9 @@ class Checker {
     const bool turned =
         (IsBase64(first) && (In(kEncodings, second) || second == M::kWindash)) ||
         (In(kEncodings, first) && second == M::kWindash) ||
-        (In(kPlaces, first) &&
+        (In(kMatchPlaces, first) &&
          (IsBase64(second) || In(kEncodings, second) || second == M::kRe || In(kFlags, second))) ||
-        (In(kFlags, first) && second == M::kRe) || (In(kCompares, first) && In(kParts, second));
+        (In(kFlags, first) && second == M::kRe) || (In(kCompares, first) && In(kTimeParts, second));
     if (turned)
       return Refuse(
           fmt::format("'{}' must stand before '{}'", ModifierName(second), ModifierName(first)),

@@ -30,12 +30,6 @@ bool Contains(std::span<const std::string_view> words, std::string_view word) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
-std::string Nearest(std::string_view word, std::span<const std::string_view> words) {
-  const std::string nearest = NearestName(word, words);
-  return nearest.empty() ? fmt::format("one of: {}", fmt::join(words, ", "))
-                         : fmt::format("did you mean '{}'?", nearest);
-}
-
 std::vector<std::string> Plain(const std::vector<PlacedText>& texts) {
   std::vector<std::string> plain;
   for (const PlacedText& text : texts) plain.push_back(text.text);
@@ -65,7 +59,7 @@ void ReadRelated(const Node& node, Metadata* metadata, Diagnostics& diagnostics)
     }
     if (!Contains(kRelations, type->scalar)) {
       diagnostics.Warning(type->where, fmt::format("unknown relation '{}'", type->scalar),
-                          Nearest(type->scalar, kRelations));
+                          NearestHint(type->scalar, kRelations));
     }
     metadata->related.push_back({id->scalar, type->scalar});
   }
@@ -100,10 +94,10 @@ void CheckMetadata(const Metadata& metadata, const Node& document, Diagnostics& 
                       "at most 65,535 characters");
   if (!metadata.level.empty() && !Contains(kLevels, metadata.level))
     diagnostics.Error(metadata.level_where, fmt::format("unknown level '{}'", metadata.level),
-                      Nearest(metadata.level, kLevels));
+                      NearestHint(metadata.level, kLevels));
   if (!metadata.status.empty() && !Contains(kStatuses, metadata.status))
     diagnostics.Warning(place("status"), fmt::format("unknown status '{}'", metadata.status),
-                        Nearest(metadata.status, kStatuses));
+                        NearestHint(metadata.status, kStatuses));
   for (const auto& [key, date] :
        {std::pair<std::string_view, const std::string&>{"date", metadata.date},
         {"modified", metadata.modified}}) {

@@ -22,17 +22,11 @@ bool IsTemporal(CorrelationType type) {
   return type == CorrelationType::kTemporal || type == CorrelationType::kTemporalOrdered;
 }
 
-std::string Nearest(std::string_view word, std::span<const std::string_view> words) {
-  const std::string nearest = NearestName(word, words);
-  return nearest.empty() ? fmt::format("one of: {}", fmt::join(words, ", "))
-                         : fmt::format("did you mean '{}'?", nearest);
-}
-
 bool ReadType(const Node& node, CorrelationType* type, Diagnostics& diagnostics) {
   const auto found = std::find(kTypes.begin(), kTypes.end(), node.scalar);
   if (!node.is_scalar() || found == kTypes.end()) {
     diagnostics.Error(node.where, fmt::format("unknown correlation type '{}'", node.scalar),
-                      Nearest(node.scalar, kTypes));
+                      NearestHint(node.scalar, kTypes));
     return false;
   }
   *type = static_cast<CorrelationType>(found - kTypes.begin());
@@ -100,7 +94,7 @@ void ReadCondition(const Node& node, CorrelationRule* rule, Diagnostics& diagnos
       static constexpr std::array<std::string_view, 8> kKeys = {"gt", "gte", "lt",    "lte",
                                                                 "eq", "neq", "field", "percentile"};
       diagnostics.Error(key.where, fmt::format("unknown key '{}' in the condition", key.scalar),
-                        Nearest(key.scalar, kKeys));
+                        NearestHint(key.scalar, kKeys));
       continue;
     }
     Comparison comparison;
@@ -227,7 +221,7 @@ void ReadKey(const Node& key, const Node& value, CorrelationRule* rule, bool* ty
     rule->extensions = value;
   } else {
     diagnostics.Error(key.where, fmt::format("unknown key '{}' in the correlation", name),
-                      Nearest(name, kKeys));
+                      NearestHint(name, kKeys));
   }
 }
 

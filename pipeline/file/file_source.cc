@@ -19,12 +19,11 @@ constexpr size_t kChunkBytesMax = size_t{256} << 10;
 constexpr size_t kChunkBytesMin = size_t{16} << 10;
 constexpr size_t kAllChunksBytesMax = size_t{64} << 20;
 constexpr size_t kReadBytes = size_t{64} << 10;
-constexpr size_t kSlackBytes = 64;
 // Lines looked at for a chunk's first event time; a chunk without one goes first.
 constexpr int kHeadLinesMax = 16;
 
 struct Chunk : BatchHolder {
-  std::string bytes;  // lines, and kSlackBytes behind them
+  std::string bytes;  // lines, and kRecordSlackBytes behind them
   std::vector<std::pair<size_t, Record>>
       records;  // where in `bytes`; views are set when it is handed out
   int64_t next_offset = 0;
@@ -93,7 +92,7 @@ class File {
       }
     }
     if (chunk->bytes.empty()) chunk->bytes.assign(pending_, 0, line);
-    chunk->bytes.append(kSlackBytes, '\0');
+    chunk->bytes.append(kRecordSlackBytes, '\0');
     pending_.erase(0, line);
     offset_ += static_cast<int64_t>(line);
     chunk->next_offset = offset_;

@@ -36,6 +36,11 @@ struct KafkaQueueDestroy {
 };
 using KafkaQueue = std::unique_ptr<rd_kafka_queue_t, KafkaQueueDestroy>;
 
+struct KafkaMessageDestroy {
+  void operator()(rd_kafka_message_t* message) const { rd_kafka_message_destroy(message); }
+};
+using KafkaMessage = std::unique_ptr<rd_kafka_message_t, KafkaMessageDestroy>;
+
 struct KafkaListDestroy {
   void operator()(rd_kafka_topic_partition_list_t* list) const {
     rd_kafka_topic_partition_list_destroy(list);
@@ -57,6 +62,9 @@ absl::StatusOr<KafkaHandle> MakeHandle(rd_kafka_type_t type, const Config& confi
                                        const std::map<std::string, std::string>& defaults,
                                        const std::map<std::string, std::string>& fixed,
                                        const KafkaCallbacks& callbacks);
+
+// How long one wait for a handle's news may take: how soon a stop is seen.
+inline constexpr int kKafkaPollMs = 100;
 
 // How long one request to a broker may take while starting.
 inline constexpr int kKafkaRequestTimeoutMs = 15'000;

@@ -21,7 +21,6 @@ constexpr DurationNs kCloseDeadlineNs = 10 * kSecondNs;
 constexpr size_t kQueueLow = 4 * kBatchRecordsMax;  // records fetched ahead: time for the next
 constexpr DurationNs kWakeFetcherNs = 5 * kMillisecondNs;  // between two wakes
 constexpr int kWakeTimeoutMs = 1;
-constexpr uint32_t kSlackBytes = 64;
 constexpr uintptr_t kPageBytes = 4096;
 
 // The generation in the metadata: librdkafka 2.0.2 has no getter, but its written form, which is
@@ -89,7 +88,7 @@ KafkaMessages::~KafkaMessages() {
 uint32_t SlackOf(const rd_kafka_message_t& message) {
   if (message.len == 0) return 0;
   const auto last = reinterpret_cast<uintptr_t>(message.payload) + message.len - 1;
-  return (last & (kPageBytes - 1)) + kSlackBytes < kPageBytes ? kSlackBytes : 0;
+  return (last & (kPageBytes - 1)) + kRecordSlackBytes < kPageBytes ? kRecordSlackBytes : 0;
 }
 
 absl::Status ConsumerError(rd_kafka_t* handle, const rd_kafka_message_t& message) {

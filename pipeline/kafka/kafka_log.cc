@@ -9,14 +9,8 @@
 namespace bongsu {
 namespace {
 
-constexpr int kPollMs = 100;
-constexpr DurationNs kKeepAliveNs = kPollMs * kMillisecondNs;
+constexpr DurationNs kKeepAliveNs = kKafkaPollMs * kMillisecondNs;
 constexpr int kPollsBeforeReminder = 50;  // five seconds without a record
-
-struct MessageDestroy {
-  void operator()(rd_kafka_message_t* message) const { rd_kafka_message_destroy(message); }
-};
-using Message = std::unique_ptr<rd_kafka_message_t, MessageDestroy>;
 
 }  // namespace
 
@@ -50,7 +44,7 @@ class KafkaLog::PartitionReader : public ShardLogReader {
   int64_t position_;  // of the next record
   bool assigned_ = false;
   int quiet_ = 0;  // polls in a row that brought nothing
-  Message message_;
+  KafkaMessage message_;
 };
 
 absl::Status KafkaLog::PartitionReader::Assign() {
@@ -88,7 +82,7 @@ absl::StatusOr<bool> KafkaLog::PartitionReader::Next(int64_t* offset, std::strin
   if (!assigned_ && position_ < end_) BONGSU_RETURN_IF_ERROR(Assign());
   while (position_ < end_) {
     BONGSU_RETURN_IF_ERROR(KeepUp());
-    message_.reset(rd_kafka_consumer_poll(log_.committed_.get(), kPollMs));
+    message_.reset(rd_kafka_consumer_poll(log_.committed_.get(), kKafkaPollMs));
     if (message_ == nullptr) {
       BONGSU_RETURN_IF_ERROR(Wait());
       continue;

@@ -8,7 +8,6 @@
 namespace bongsu {
 namespace {
 
-constexpr int kPollMs = 100;
 constexpr uint64_t kPollEvery = 256;  // records between two looks at the delivery reports
 constexpr const char* kInterceptor = "bongsu_requests";
 
@@ -79,14 +78,14 @@ absl::Status KafkaProducer::Produce(const std::string& topic, std::string_view k
           fmt::format("a record of {} bytes is above message.max.bytes", value.size()));
     }
     if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) return Failed(error, topic.c_str());
-    rd_kafka_poll(handle_.get(), kPollMs);  // room comes as brokers acknowledge
+    rd_kafka_poll(handle_.get(), kKafkaPollMs);  // room comes as brokers acknowledge
     BONGSU_RETURN_IF_ERROR(failure_);
   }
 }
 
 absl::Status KafkaProducer::Flush() {
   while (rd_kafka_outq_len(handle_.get()) > 0) {
-    rd_kafka_flush(handle_.get(), kPollMs);
+    rd_kafka_flush(handle_.get(), kKafkaPollMs);
     BONGSU_RETURN_IF_ERROR(failure_);
   }
   return failure_;

@@ -10,13 +10,8 @@
 namespace bongsu {
 namespace {
 
-constexpr int kPollMs = 100;
 constexpr int kReadAgainMs = 5'000;
 constexpr int64_t kOpenSilenceMs = kKafkaRequestTimeoutMs;
-
-struct MessageDestroy {
-  void operator()(rd_kafka_message_t* message) const { rd_kafka_message_destroy(message); }
-};
 
 int64_t Now() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -95,8 +90,7 @@ absl::Status KafkaRules::ReadToEnd() {
 }
 
 absl::Status KafkaRules::Poll(bool* end) {
-  const std::unique_ptr<rd_kafka_message_t, MessageDestroy> message(
-      rd_kafka_consumer_poll(handle_.get(), kPollMs));
+  const KafkaMessage message(rd_kafka_consumer_poll(handle_.get(), kKafkaPollMs));
   if (message == nullptr) return absl::OkStatus();
   switch (message->err) {
     case RD_KAFKA_RESP_ERR_NO_ERROR:
@@ -158,8 +152,8 @@ void KafkaRules::Loop(std::atomic<bool>* changed) {
         LogError(fmt::format("{}; the rules stay as they are until it can be read again",
                              std::string(status.message())));
       SetReadable(false);
-      for (int waited = 0; waited < kReadAgainMs && !stop_.load(); waited += kPollMs)
-        std::this_thread::sleep_for(std::chrono::milliseconds(kPollMs));
+      for (int waited = 0; waited < kReadAgainMs && !stop_.load(); waited += kKafkaPollMs)
+        std::this_thread::sleep_for(std::chrono::milliseconds(kKafkaPollMs));
       content_.Clear();
       whole = false;
       (void)Assign();  // fails by the next poll, too

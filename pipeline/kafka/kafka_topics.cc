@@ -18,13 +18,9 @@ namespace {
 
 using Settings = std::map<std::string, std::string>;
 
-struct QueueDestroy {
-  void operator()(rd_kafka_queue_t* queue) const { rd_kafka_queue_destroy(queue); }
-};
 struct EventDestroy {
   void operator()(rd_kafka_event_t* event) const { rd_kafka_event_destroy(event); }
 };
-using Queue = std::unique_ptr<rd_kafka_queue_t, QueueDestroy>;
 using KafkaEvent = std::unique_ptr<rd_kafka_event_t, EventDestroy>;
 
 absl::StatusOr<KafkaHandle> AdminHandle(const Config& config) {
@@ -46,7 +42,7 @@ absl::Status CreateOne(rd_kafka_t* handle, const TopicNeed& need, int replicatio
   if (topic == nullptr) return absl::InvalidArgumentError(reason);
   for (const auto& [name, value] : need.settings)
     rd_kafka_NewTopic_set_config(topic, name.c_str(), value.c_str());
-  const Queue queue(rd_kafka_queue_new(handle));
+  const KafkaQueue queue(rd_kafka_queue_new(handle));
   rd_kafka_CreateTopics(handle, &topic, 1, nullptr, queue.get());
   rd_kafka_NewTopic_destroy(topic);
   const std::string what = fmt::format("cannot make topic '{}'", need.name);
@@ -67,7 +63,7 @@ absl::Status CreateOne(rd_kafka_t* handle, const TopicNeed& need, int replicatio
 absl::StatusOr<std::optional<Settings>> Describe(rd_kafka_t* handle, rd_kafka_ResourceType_t type,
                                                  const std::string& name) {
   rd_kafka_ConfigResource_t* resource = rd_kafka_ConfigResource_new(type, name.c_str());
-  const Queue queue(rd_kafka_queue_new(handle));
+  const KafkaQueue queue(rd_kafka_queue_new(handle));
   rd_kafka_DescribeConfigs(handle, &resource, 1, nullptr, queue.get());
   rd_kafka_ConfigResource_destroy(resource);
   BONGSU_ASSIGN_OR_RETURN(
