@@ -9,6 +9,7 @@
 #include <set>
 
 #include "tests/operators/correlation_oracle.h"
+#include "tests/testing/sanitized.h"
 
 namespace bongsu {
 namespace {
@@ -163,16 +164,9 @@ Case RandomCase(std::mt19937_64& random, const std::string& type) {
   return one;
 }
 
-// Sanitizers are several times slower, and see in a part of the cases what there is to see.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int kPart = 5;
-#else
-constexpr int kPart = 1;
-#endif
-
 void CheckType(const std::string& type, int cases) {
   const uint64_t seed = Seed();
-  cases /= kPart;
+  cases = Fewer(cases);
   std::mt19937_64 random(seed);
   for (int i = 0; i < cases; ++i) {
     const Case one = RandomCase(random, type);
@@ -213,7 +207,7 @@ TEST(CorrelationOracle, ValuePercentile) { CheckType("value_percentile", 100); }
 TEST(CorrelationOracle, ValueCountThatHovers) {
   const uint64_t seed = Seed();
   std::mt19937_64 random(seed);
-  for (int i = 0; i < 20 / kPart; ++i) {
+  for (int i = 0; i < Fewer(20); ++i) {
     const auto pick = [&](uint64_t n) { return static_cast<int64_t>(random() % n); };
     OracleOptions oracle;
     oracle.span = 5 * kSecondNs;

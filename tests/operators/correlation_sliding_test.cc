@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "tests/testing/operator_harness.h"
+#include "tests/testing/sanitized.h"
 
 namespace bongsu {
 namespace {
@@ -258,11 +259,7 @@ class Flood {
 
 int FloodKeys() {
   const char* given = std::getenv("BONGSU_FLOOD_KEYS");
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  return given != nullptr ? std::atoi(given) : 100'000;
-#else
-  return given != nullptr ? std::atoi(given) : 1'000'000;
-#endif
+  return given != nullptr ? std::atoi(given) : Fewer(1'000'000);
 }
 
 std::string CountWithin(const std::string& timespan, const std::string& extensions) {

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "tests/testing/operator_harness.h"
+#include "tests/testing/sanitized.h"
 
 namespace bongsu {
 namespace {
@@ -190,7 +191,7 @@ uint64_t Seed() {
 TEST(IntervalJoin, PairsEqualTheNestedLoop) {
   const uint64_t seed = Seed();
   std::mt19937_64 random(seed);
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < Fewer(1000); ++i) {
     SCOPED_TRACE(fmt::format("BONGSU_SEED={} case {}", seed, i));
     const Case one = RandomCase(random);
     OperatorHarness harness(
@@ -222,7 +223,7 @@ TEST(IntervalJoin, PairsEqualTheNestedLoop) {
 TEST(IntervalJoin, IncidentsEqualTheNestedLoop) {
   const uint64_t seed = Seed();
   std::mt19937_64 random(seed);
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < Fewer(1000); ++i) {
     SCOPED_TRACE(fmt::format("BONGSU_SEED={} case {}", seed, i));
     const Case one = RandomCase(random);
     OperatorHarness harness(
@@ -252,7 +253,7 @@ TEST(IntervalJoin, IncidentsEqualTheNestedLoop) {
 TEST(IntervalJoin, KeepsTheRulesOfOperators) {
   const uint64_t seed = Seed();
   std::mt19937_64 random(seed);
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < Fewer(20); ++i) {
     SCOPED_TRACE(fmt::format("BONGSU_SEED={} case {}", seed, i));
     const Case one = RandomCase(random);
     OperatorHarness harness(Yaml(DurationText(one.before).c_str(), DurationText(one.after).c_str(),

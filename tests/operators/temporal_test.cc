@@ -10,6 +10,7 @@
 
 #include "tests/operators/temporal_oracle.h"
 #include "tests/testing/operator_harness.h"
+#include "tests/testing/sanitized.h"
 
 namespace bongsu {
 namespace {
@@ -418,7 +419,7 @@ TEST(TemporalRandom, EqualsTheOracle) {
   const uint64_t seed = Seed();
   const char* only = std::getenv("BONGSU_CASE");
   size_t incidents = 0;
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < Fewer(1000); ++i) {
     if (only != nullptr && std::atoi(only) != i) continue;
     std::mt19937_64 random(seed + static_cast<uint64_t>(i));
     const Case one = RandomCase(random);
@@ -445,7 +446,7 @@ TEST(TemporalRandom, EqualsTheOracle) {
 // `emit: watermark`: the same to the last byte, whatever the order.
 TEST(TemporalRandom, WatermarkModeIsTheSameInAnyOrder) {
   const uint64_t seed = Seed();
-  for (int i = 0; i < 150; ++i) {
+  for (int i = 0; i < Fewer(150); ++i) {
     std::mt19937_64 random(seed + static_cast<uint64_t>(i));
     const Case one = RandomCase(random);
     if (one.early) continue;

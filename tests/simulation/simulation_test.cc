@@ -19,16 +19,12 @@
 #include "pipeline/config.h"
 #include "pipeline/logging.h"
 #include "tests/simulation/world.h"
+#include "tests/testing/sanitized.h"
 
 namespace bongsu {
 namespace {
 
-// Sanitizers slow it down, and look for something else.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr uint64_t kSeedsInCi = 1'000;
-#else
-constexpr uint64_t kSeedsInCi = 20'000;
-#endif
+constexpr uint64_t kSeedsInCi = kSanitized ? 1'000 : 20'000;
 constexpr int kScenarios = 8;
 
 constexpr const char* kYaml = R"(
