@@ -30,12 +30,12 @@ class Reader {
  public:
   Reader(const Config& config, size_t op, const PipelinePositions& positions)
       : config_(config), op_(op), spec_(*config.operators[op]) {
-    const auto* aggregate = dynamic_cast<const sigma::AggregateSpec*>(&spec_);
-    layout_ = aggregate != nullptr                                             ? Layout::kAggregate
-              : dynamic_cast<const sigma::CorrelationSpec*>(&spec_) != nullptr ? Layout::kTemporal
-                                                                               : Layout::kJoin;
+    const auto* correlation = dynamic_cast<const sigma::CorrelationSpec*>(&spec_);
+    layout_ = dynamic_cast<const sigma::AggregateSpec*>(&spec_) != nullptr ? Layout::kAggregate
+              : correlation != nullptr                                     ? Layout::kTemporal
+                                                                           : Layout::kJoin;
     groups_handle_ =
-        aggregate != nullptr && aggregate->tiled() ? kGroupsBehindWindowsHandle : kGroupsHandle;
+        correlation != nullptr && correlation->tiled() ? kGroupsBehindWindowsHandle : kGroupsHandle;
     for (const auto& partition : positions.partitions)
       partitions_[partition.info.id] = partition.info;
   }

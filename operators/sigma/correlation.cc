@@ -51,7 +51,7 @@ std::string Normalised(const RuleEntry& entry, const CorrelationParts& parts,
   const CorrelationOptions& options = parts.options;
   const Metadata& metadata = entry.rule.metadata;
   std::string text =
-      fmt::format("sigma-correlation-2\n{} {}\ntimespan {}\n", CorrelationTypeName(rule.type),
+      fmt::format("sigma-correlation-3\n{} {}\ntimespan {}\n", CorrelationTypeName(rule.type),
                   metadata.id.empty() ? metadata.name : metadata.id, rule.timespan);
   for (const PlacedText& reference : rule.rules) text += "rule " + reference.text + "\n";
   for (const CorrelationInput& input : parts.inputs) {
@@ -225,6 +225,18 @@ std::string CorrelationSpec::GroupText(const Incident& incident) const {
   for (const PlacedText& field : correlation_.group_by)
     names += (names.empty() ? "" : ", ") + field.text;
   return fmt::format(" with the same {} ({})", names, KeyText(incident.key));
+}
+
+std::string CorrelationSpec::WindowText() const {
+  const std::string span = DurationText(timespan());
+  return options_.window == CorrelationWindow::kSession
+             ? fmt::format("in one session, less than {} between events", span)
+             : "within " + span;
+}
+
+DurationNs CorrelationSpec::WindowMax() const {
+  const bool session = options_.window == CorrelationWindow::kSession;
+  return session ? std::max(options_.max_episode, timespan()) : timespan();
 }
 
 void CheckCorrelation(const CorrelationRule& rule, Diagnostics& diagnostics) {

@@ -77,12 +77,19 @@ class CorrelationSpec : public OperatorSpec {
   std::span<const int> value_positions(size_t port) const { return value_positions_[port]; }
   // "gte 10", "gte 10, lte 20"; empty without comparisons.
   const std::string& threshold() const { return threshold_; }
+  // Windows follow one another, and each is judged when it closes
+  // (operators/sigma/tiled_windows.h).
+  virtual bool tiled() const = 0;
   // What the options say of incidents; of conditions that more events cannot make false.
   EpisodeOptions episodes() const;
 
  protected:
   // "with the same User, host (joe, h1)", or "" without group-by.
   std::string GroupText(const Incident& incident) const;
+  // "within 10s", or of a session how far its events may be from one another.
+  std::string WindowText() const;
+  // The longest window that is judged when it closes.
+  DurationNs WindowMax() const;
 
  private:
   CorrelationRule correlation_;

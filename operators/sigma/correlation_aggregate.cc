@@ -72,10 +72,7 @@ EpisodeOptions AggregateSpec::episodes() const {
   episodes.noted = grows();
   episodes.early = early();
   if (!grows()) episodes.step = std::max<DurationNs>(1, timespan() / 16);
-  if (tiled()) {
-    const bool session = options().window == CorrelationWindow::kSession;
-    episodes.window_max = session ? std::max(options().max_episode, timespan()) : timespan();
-  }
+  if (tiled()) episodes.window_max = WindowMax();
   return episodes;
 }
 
@@ -101,8 +98,8 @@ std::string AggregateSpec::Why(const Incident& incident) const {
       incident.value_error > 0
           ? fmt::format("about {} (+/- {:.1f} %)", incident.value, 100 * incident.value_error)
           : std::string(incident.value);
-  return fmt::format("{}{}: {} is {} within {} ({})", what, GroupText(incident), measured, value,
-                     DurationText(timespan()), threshold());
+  return fmt::format("{}{}: {} is {} {} ({})", what, GroupText(incident), measured, value,
+                     WindowText(), threshold());
 }
 
 std::unique_ptr<Operator> AggregateSpec::NewInstance() const {

@@ -33,8 +33,7 @@ class AggregateSpec : public CorrelationSpec {
   const Comparisons& comparisons() const { return comparisons_; }
   // Condition.field is read.
   bool has_values() const { return correlation().type != CorrelationType::kEventCount; }
-  // Judged when windows close, one behind the other.
-  bool tiled() const;
+  bool tiled() const override;
   // Once a window holds the condition it does so whatever else comes: those that hold are found
   // when their events arrive; else only by settling.
   bool grows() const;

@@ -7,9 +7,14 @@
 #include <vector>
 
 #include "operators/sigma/temporal_operator.h"
+#include "operators/sigma/temporal_windows.h"
 
 namespace bongsu::sigma {
 namespace {
+
+bool IsTiled(const CorrelationOptions& options, const TemporalCondition& condition) {
+  return options.window != CorrelationWindow::kSliding || condition.kind() == TemporalKind::kTiles;
+}
 
 class TemporalSpec : public CorrelationSpec {
  public:
@@ -24,8 +29,9 @@ class TemporalSpec : public CorrelationSpec {
     settings_.episodes = episodes();
     // Where nothing hangs on it, once a timespan: most episodes end at their first settling.
     settings_.episodes.quiet_step = timespan();
-    if (settings_.condition.kind() != TemporalKind::kPositive)
-      settings_.episodes.window_max = timespan();
+    if (IsTiled(options(), settings_.condition) ||
+        settings_.condition.kind() != TemporalKind::kPositive)
+      settings_.episodes.window_max = WindowMax();
     if (!correlation().expression.text.empty()) return;
     settings_.threshold = threshold();
     if (settings_.threshold.empty())
@@ -33,11 +39,18 @@ class TemporalSpec : public CorrelationSpec {
   }
 
   DurationNs result_delay() const override {
-    return settings_.condition.kind() == TemporalKind::kPositive ? settings_.episodes.step : 0;
+    const bool waits = tiled() || settings_.condition.kind() != TemporalKind::kPositive;
+    return waits ? 0 : settings_.episodes.step;
   }
   std::unique_ptr<Operator> NewInstance() const override {
-    return std::make_unique<TemporalOperator>(*this, settings_);
+    if (!tiled()) return std::make_unique<TemporalOperator>(*this, settings_);
+    TileOptions tiles;
+    tiles.window = options().window;
+    tiles.span = timespan();
+    tiles.session_max = options().max_episode;
+    return MakeTemporalWindows(*this, tiles, settings_);
   }
+  bool tiled() const override { return IsTiled(options(), settings_.condition); }
   std::string Why(const Incident& incident) const override;
 
  private:
@@ -66,7 +79,7 @@ std::string TemporalSpec::Why(const Incident& incident) const {
   const std::string what =
       expression.empty() ? fmt::format("{} of {} rules", seen.size(), correlation().rules.size())
                          : fmt::format("'{}'", expression);
-  return fmt::format("{} within {}{}{}: {}", what, DurationText(timespan()),
+  return fmt::format("{} {}{}{}: {}", what, WindowText(),
                      settings_.condition.ordered() ? ", in order," : "", GroupText(incident), list);
 }
 
@@ -81,15 +94,14 @@ void CheckOptions(const CorrelationParts& parts, const TemporalCondition& condit
     if (node != nullptr)
       diagnostics.Error(node->where, fmt::format("{} has no use for '{}'", type, key), why);
   };
-  if (options.window != CorrelationWindow::kSliding)
-    refuse("window", "its windows begin and end with the events that it looks for");
   refuse("values_max", "value_count has one");
   if (!condition.ordered()) refuse("tie", "temporal_ordered has one");
-  if (condition.kind() != TemporalKind::kPositive) {
+  const bool session = options.window == CorrelationWindow::kSession;
+  if (IsTiled(options, condition) || condition.kind() != TemporalKind::kPositive) {
     const std::string why = "its windows are decided one by one, when each has closed";
     if (options.early_asked) refuse("emit", why);
     refuse("reset", why);
-    refuse("max_episode", why);
+    if (!session) refuse("max_episode", why);
   } else if (options.early_asked && (options.reset || options.suppress > 0)) {
     refuse("emit", "reset and suppress are decided at the watermark");
   }

@@ -118,6 +118,7 @@ bool TemporalCondition::ChooseSubsets(size_t wanted, const CorrelationRule& rule
 
 bool TemporalCondition::CompileCount(const CorrelationRule& rule, Diagnostics& diagnostics) {
   by_count_.assign(rules_ + 1, 0);
+  asked_.assign(rules_, 1);
   for (size_t n = 0; n <= rules_; ++n) {
     const bool holds = rule.comparisons.empty()
                            ? n == rules_
@@ -135,7 +136,6 @@ bool TemporalCondition::CompileCount(const CorrelationRule& rule, Diagnostics& d
   }
   if (!std::is_sorted(by_count_.begin(), by_count_.end())) {
     kind_ = TemporalKind::kTiles;
-    opens_.assign(rules_, 1);
     return true;
   }
   const auto wanted =
@@ -166,7 +166,7 @@ bool TemporalCondition::CompileExpression(const CorrelationRule& rule, Diagnosti
     return false;
   }
   for (const Alternative& one : alternatives_) {
-    for (uint16_t seen : one.seen) opens_[seen] = 1;
+    for (uint16_t seen : one.seen) asked_[seen] = 1;
     if (!one.absent.empty()) kind_ = TemporalKind::kAbsence;
     if (!one.seen.empty()) continue;
     diagnostics.Error(rule.condition_where, "the condition holds for a window without any event",
@@ -188,7 +188,7 @@ std::optional<TemporalCondition> CompileTemporal(const CorrelationRule& rule,
                       "chain several correlations");
     return std::nullopt;
   }
-  condition.opens_.assign(condition.rules_, 0);
+  condition.asked_.assign(condition.rules_, 0);
   const bool good = rule.expression.text.empty() ? condition.CompileCount(rule, diagnostics)
                                                  : condition.CompileExpression(rule, diagnostics);
   if (!good) return std::nullopt;
@@ -247,6 +247,23 @@ bool TemporalWindow::Advance(EventTimeNs time, std::span<const RuleEvent> events
   return holds;
 }
 
+namespace {
+
+// Events that cannot follow each other: of one record, or with TieOrder::kApart of one time.
+bool Together(const RuleEvent& a, const RuleEvent& b, TieOrder ties) {
+  return a.time == b.time && (ties == TieOrder::kApart || a.seq == b.seq);
+}
+
+// The events cut into such groups: each one's end.
+std::vector<size_t> Groups(std::span<const RuleEvent> events, TieOrder ties) {
+  std::vector<size_t> ends;
+  for (size_t i = 0; i < events.size(); ++i) {
+    if (i + 1 == events.size() || !Together(events[i], events[i + 1], ties)) ends.push_back(i + 1);
+  }
+  return ends;
+}
+
+// The longest chain of events, in the order of the rules: how many different rules were seen.
 size_t LongestChain(size_t rules, std::span<const RuleEvent> events, TieOrder ties) {
   std::vector<size_t> longest(rules, 0);  // of a chain that ends with this rule
   const auto follow = [&](std::span<const RuleEvent> together) {
@@ -257,14 +274,53 @@ size_t LongestChain(size_t rules, std::span<const RuleEvent> events, TieOrder ti
       longest[event.rule] = std::max(longest[event.rule], before + 1);
     }
   };
-  const auto same = [&](const RuleEvent& a, const RuleEvent& b) {
-    return a.time == b.time && (ties == TieOrder::kApart || a.seq == b.seq);
-  };
-  for (size_t begin = 0, end = 0; begin < events.size(); begin = end) {
-    while (end < events.size() && same(events[begin], events[end])) ++end;
+  size_t begin = 0;
+  for (const size_t end : Groups(events, ties)) {
     follow(events.subspan(begin, end - begin));
+    begin = end;
   }
   return *std::max_element(longest.begin(), longest.end());
+}
+
+// Steps as early as can be, the last one as late, and nothing that must be absent behind it.
+bool ChainWithin(const Alternative& alternative, std::span<const RuleEvent> events,
+                 std::span<const size_t> ends) {
+  const auto has = [&](size_t group, uint16_t rule) {
+    for (size_t i = group == 0 ? 0 : ends[group - 1]; i < ends[group]; ++i) {
+      if (events[i].rule == rule) return true;
+    }
+    return false;
+  };
+  const std::vector<uint16_t>& steps = alternative.seen;
+  size_t first = 0;  // the group from which on the next step may be
+  for (size_t step = 0; step + 1 < steps.size(); ++step, ++first) {
+    while (first < ends.size() && !has(first, steps[step])) ++first;
+    if (first == ends.size()) return false;
+  }
+  for (size_t group = ends.size(); group-- > first;) {
+    if (has(group, steps.back())) return true;
+    if (std::any_of(alternative.absent.begin(), alternative.absent.end(),
+                    [&](uint16_t rule) { return has(group, rule); }))
+      return false;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool HoldsWithin(const TemporalCondition& condition, std::span<const RuleEvent> events,
+                 TieOrder ties) {
+  if (events.empty()) return false;
+  if (!condition.ordered()) {
+    std::vector<uint8_t> seen(condition.rules(), 0);
+    for (const RuleEvent& event : events) seen[event.rule] = 1;
+    return condition.Holds(seen);
+  }
+  if (condition.counts()) return condition.HoldsFor(LongestChain(condition.rules(), events, ties));
+  const std::vector<size_t> ends = Groups(events, ties);
+  return std::any_of(
+      condition.alternatives().begin(), condition.alternatives().end(),
+      [&](const Alternative& alternative) { return ChainWithin(alternative, events, ends); });
 }
 
 }  // namespace bongsu::sigma

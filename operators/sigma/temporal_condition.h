@@ -58,12 +58,14 @@ class TemporalCondition {
   size_t rules() const { return rules_; }
   bool ordered() const { return ordered_; }
   TemporalKind kind() const { return kind_; }
-  // Events of this rule begin windows (absence, tiles).
-  bool Opens(size_t rule) const { return opens_[rule] != 0; }
+  // The condition asks for events of this rule: they are an incident's, and where it asks for the
+  // absence of others, they begin windows.
+  bool AsksFor(size_t rule) const { return asked_[rule] != 0; }
+  // Whether n different rules (ordered: in order) satisfy it; only where it is no expression.
+  bool counts() const { return !by_count_.empty(); }
+  bool HoldsFor(size_t n) const { return by_count_[n] != 0; }
   // Unordered: the condition over the rules that a window holds (one byte for each).
   bool Holds(std::span<const uint8_t> seen) const;
-  // Tiles: by how many different rules were seen (ordered: in order).
-  bool HoldsFor(size_t seen) const { return by_count_[seen] != 0; }
   // Of expressions and, where it is ordered, of positive comparisons.
   const std::vector<Alternative>& alternatives() const { return alternatives_; }
 
@@ -77,7 +79,7 @@ class TemporalCondition {
   size_t rules_ = 0;
   bool ordered_ = false;
   TemporalKind kind_ = TemporalKind::kPositive;
-  std::vector<uint8_t> opens_;
+  std::vector<uint8_t> asked_;
   std::vector<uint8_t> by_count_;  // by the number of different rules seen; empty: an expression
   std::vector<Alternative> alternatives_;
 };
@@ -94,6 +96,11 @@ struct RuleEvent {
   uint16_t rule = 0;  // index into CorrelationRule::rules
   uint8_t port = 0;
 };
+
+// Whether a whole window satisfies the condition: its events, sorted by time and order, whatever
+// came before and comes behind it.
+bool HoldsWithin(const TemporalCondition& condition, std::span<const RuleEvent> events,
+                 TieOrder ties);
 
 // Walks through the events of one group. Only for positive conditions.
 class TemporalWindow {
@@ -118,9 +125,5 @@ class TemporalWindow {
   // this step.
   std::vector<std::vector<EventTimeNs>> starts_;
 };
-
-// The longest chain of events, in the order of the rules, within `events` (sorted by time and
-// order): how many different rules an ordered tile has seen.
-size_t LongestChain(size_t rules, std::span<const RuleEvent> events, TieOrder ties);
 
 }  // namespace bongsu::sigma

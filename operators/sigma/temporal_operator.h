@@ -3,8 +3,9 @@
 // Sigma's temporal and temporal_ordered as an operator: in one group, within one window of event
 // time, events of the rules that the condition asks for, in any order or in the order of the rules,
 // and where it says `not`, none of others. What is an incident, and when it is published:
-// operators/sigma/episode_book.h for positive conditions; for absence and tiles one incident for
-// each window that satisfies the condition, when the window has closed.
+// operators/sigma/episode_book.h for positive conditions; for absence one incident for each window
+// that satisfies the condition, when the window has closed. Windows that follow one another:
+// operators/sigma/temporal_windows.h.
 //
 //   TemporalOperator op(spec, settings);
 //
@@ -19,13 +20,9 @@
 // timer for a group: for the earliest such event that is not decided. When its window has closed,
 // it is looked up what the window holds; if that is an incident, its events begin no window of
 // their own, and the next begins behind it. If not, the next event may begin one: of two backups
-// that begun within an hour, the second may be the one that never ended. Tiles follow one another
-// without overlap, whatever comes of them.
+// that begun within an hour, the second may be the one that never ended.
 //
-// Bounds: `events_max` events of one rule of a group within a timespan are kept. Beyond it, an
-// event is left out if the one before it is kept, lies within a thousandth of the timespan, and no
-// other rule's event is between the two: what is found then is the same but for that thousandth
-// (counted as "events_thinned"). `groups_max`: operators/sigma/group_bound.h.
+// Bounds: operators/sigma/temporal_events.h.
 //
 // Thread-safety: as Operator.
 #pragma once
@@ -36,22 +33,10 @@
 
 #include "operators/operator.h"
 #include "operators/sigma/episode_book.h"
-#include "operators/sigma/group_bound.h"
-#include "operators/sigma/rule_events.h"
 #include "operators/sigma/temporal_condition.h"
+#include "operators/sigma/temporal_events.h"
 
 namespace bongsu::sigma {
-
-struct TemporalSettings {
-  TemporalCondition condition;
-  std::vector<uint16_t> port_rules;  // by port, the index into CorrelationRule::rules
-  DurationNs span = 0;
-  TieOrder ties = TieOrder::kPosition;
-  EpisodeOptions episodes;
-  size_t events_max = 0;
-  size_t groups_max = 0;
-  std::string threshold;  // what alerts say the number of rules was compared with; may be empty
-};
 
 class TemporalOperator : public Operator, private EpisodeSource {
  public:
@@ -74,14 +59,9 @@ class TemporalOperator : public Operator, private EpisodeSource {
                        std::string* payload) override;
   void Describe(const Measured& peak, Incident* incident) override;
 
-  // Keeps the event, or counts why not; what is known of the group around it is in newest_ then.
-  absl::Status Put(const Input& input, OperatorContext& context, bool* kept);
-  absl::Status LookAround(const Input& input, OperatorContext& context);
-  absl::Status IsCounted(const Input& input, OperatorContext& context, bool* counted);
-  bool Thin(const Input& input, uint32_t* index) const;
   absl::Status OnPositive(const Input& input, OperatorContext& context);
   absl::Status ChainEnds(const Input& input, OperatorContext& context, bool* ends);
-  absl::Status OnWindowed(const Input& input, OperatorContext& context);
+  absl::Status OnAbsence(const Input& input, OperatorContext& context);
   absl::Status NextStart(std::string_view key, EventTimeNs from, std::optional<EventTimeNs>* start);
   absl::Status WindowHolds(std::string_view key, EventTimeNs start, OperatorContext& context,
                            bool* holds);
@@ -94,16 +74,11 @@ class TemporalOperator : public Operator, private EpisodeSource {
   const TemporalSettings& settings_;
   const TemporalCondition& condition_;
   EpisodeBook book_;
-  RuleEvents events_;
-  GroupBound groups_;
+  TemporalEvents events_;
   // Scratch.
-  std::vector<std::optional<RuleEvents::Found>> newest_;
   std::vector<uint8_t> seen_;
-  std::vector<uint8_t> all_;
-  std::vector<uint8_t> opening_;
-  std::vector<RuleEvent> collected_;
+  std::vector<uint8_t> asked_;  // by rule: whether the condition asks for it
   std::vector<GroupEvent> walked_;
-  std::string value_;
 };
 
 }  // namespace bongsu::sigma

@@ -138,7 +138,31 @@ class Group {
     }
   }
 
+  // Windows from 1970 on, and sessions: all records of the rules make them.
+  void Closed(const std::set<int>& asked) {
+    for (size_t begin = 0, end = 0; begin < records_.size(); begin = end) {
+      const EventTimeNs start = records_[begin].time;
+      EventTimeNs last = start;
+      while (end < records_.size() && Joins(start, last, records_[end].time)) {
+        last = records_[end].time;
+        ++end;
+      }
+      Records window(records_.begin() + static_cast<ptrdiff_t>(begin),
+                     records_.begin() + static_cast<ptrdiff_t>(end));
+      if (!Holds(rule_, window, false)) continue;
+      for (Record& one : window)
+        std::erase_if(one.rules, [&](int i) { return !asked.contains(i); });
+      Add(window,
+          rule_.window == OracleWindow::kTumbling ? start / rule_.span * rule_.span : start);
+    }
+  }
+
  private:
+  bool Joins(EventTimeNs start, EventTimeNs last, EventTimeNs time) const {
+    if (rule_.window == OracleWindow::kTumbling) return time / rule_.span == start / rule_.span;
+    return time - last < rule_.span && time - start <= rule_.max_episode;
+  }
+
   void Add(const Records& window, EventTimeNs hit) {
     if (hit < suppress_until_) return;
     if (rule_.suppress > 0) suppress_until_ = hit + rule_.suppress;
@@ -197,13 +221,17 @@ std::vector<OracleIncident> TemporalOracle(const OracleRule& rule,
   const bool tiles =
       rule.alternatives.empty() && !std::is_sorted(rule.by_count.begin(), rule.by_count.end());
   for (int i = 0; tiles && i < rule.rules; ++i) opening.insert(i);
+  std::set<int> asked = opening;
+  for (int i = 0; rule.alternatives.empty() && i < rule.rules; ++i) asked.insert(i);
   std::vector<OracleIncident> incidents;
   for (auto& [key, records] : groups) {
     std::sort(records.begin(), records.end(), [](const Record& a, const Record& b) {
       return std::tie(a.time, a.source, a.offset) < std::tie(b.time, b.source, b.offset);
     });
     Group group(rule, key, records, &incidents);
-    if (absence || tiles) {
+    if (rule.window != OracleWindow::kSliding) {
+      group.Closed(asked);
+    } else if (absence || tiles) {
       group.Windows(opening, tiles);
     } else {
       group.Positive();

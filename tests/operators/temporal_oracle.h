@@ -20,7 +20,10 @@ struct OracleAlternative {
   std::vector<int> absent;
 };
 
+enum class OracleWindow { kSliding, kTumbling, kSession };
+
 struct OracleRule {
+  OracleWindow window = OracleWindow::kSliding;
   int rules = 2;
   bool ordered = false;
   std::vector<OracleAlternative> alternatives;  // an expression; else:

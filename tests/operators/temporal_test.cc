@@ -21,6 +21,7 @@ using testing::OperatorHarness;
 using testing::OracleAlternative;
 using testing::OracleIncident;
 using testing::OracleRule;
+using testing::OracleWindow;
 using testing::RunOptions;
 using testing::TestEvent;
 
@@ -267,6 +268,36 @@ TEST(TemporalSpec, EvidenceShowsEveryRule) {
               ElementsAre(ElementsAre(0, 1, 4)));
 }
 
+// --- windows that follow one another ---
+
+TEST(TemporalWindows, TumblingWindowsAreJudgedWhenTheyClose) {
+  Temporal any(2,
+               "  {type: temporal, rules: [r0, r1], group-by: [k], timespan: 10s,"
+               " bongsu: {window: tumbling}}\n");
+  // 9 and 11 are within ten seconds, but not in one window from 1970 on.
+  EXPECT_TRUE(any.Run({At(9, {0}), At(11, {1})}).empty());
+  EXPECT_THAT(any.Run({At(11, {1}), At(19, {0}), At(12, {1}), At(20, {0})}),
+              ElementsAre(ElementsAre(0, 2, 1)));
+}
+
+TEST(TemporalWindows, ASessionGoesOnWhileEventsCome) {
+  Temporal ordered(2,
+                   "  {type: temporal_ordered, rules: [r0, r1], group-by: [k], timespan: 10s,"
+                   " bongsu: {window: session}}\n");
+  EXPECT_THAT(ordered.Run({At(0, {0}), At(9, {0}), At(18, {0}), At(27, {1})}),
+              ElementsAre(ElementsAre(0, 1, 2, 3)));
+  EXPECT_TRUE(ordered.Run({At(0, {0}), At(9, {0}), At(19, {1})}).empty());
+  EXPECT_TRUE(ordered.Run({At(0, {1}), At(9, {0})}).empty());
+}
+
+TEST(TemporalWindows, WhatIsAbsentProlongsTheSessionAndIsNoEvidence) {
+  Temporal open(2,
+                "  type: temporal_ordered\n  group-by: [k]\n  timespan: 10s\n"
+                "  condition: r0 and not r1\n  bongsu: {window: session}\n");
+  EXPECT_TRUE(open.Run({At(0, {0}), At(9, {1})}).empty());
+  EXPECT_THAT(open.Run({At(0, {0}), At(9, {1}), At(18, {0})}), ElementsAre(ElementsAre(0, 2)));
+}
+
 // --- against the oracle ---
 
 struct Case {
@@ -335,11 +366,17 @@ Case RandomCase(std::mt19937_64& random) {
   Case one;
   std::string condition;
   RandomCondition(random, &one.rule, &condition);
-  const bool positive = IsPositive(one.rule);
   one.rule.span = static_cast<DurationNs>(1 + random() % 4) * kSecondNs;
   one.rule.max_episode = kDayNs;
   std::string extensions = "evidence_max: 1000";
   if (one.rule.apart) extensions += ", tie: time";
+  if (random() % 3 == 0)
+    one.rule.window = random() % 2 == 0 ? OracleWindow::kTumbling : OracleWindow::kSession;
+  const bool sliding = one.rule.window == OracleWindow::kSliding;
+  if (!sliding)
+    extensions +=
+        one.rule.window == OracleWindow::kTumbling ? ", window: tumbling" : ", window: session";
+  const bool positive = sliding && IsPositive(one.rule);
   if (positive && random() % 4 == 0) {
     one.rule.reset = true;
     extensions += ", reset: true";
@@ -348,7 +385,8 @@ Case RandomCase(std::mt19937_64& random) {
     one.rule.suppress = static_cast<DurationNs>(1 + random() % 8) * kSecondNs;
     extensions += fmt::format(", suppress: {}", DurationText(one.rule.suppress));
   }
-  if (positive && !one.rule.reset && random() % 3 == 0) {
+  const bool cut = one.rule.window == OracleWindow::kSession || (positive && !one.rule.reset);
+  if (cut && random() % 3 == 0) {
     one.rule.max_episode = one.rule.span + static_cast<DurationNs>(random() % 5) * kSecondNs;
     extensions += fmt::format(", max_episode: {}", DurationText(one.rule.max_episode));
   }
