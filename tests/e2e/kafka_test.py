@@ -137,6 +137,7 @@ def main():
     need(second.wait(30) == 0, "the waiting instance does not stop cleanly")
     with open(os.path.join(work, "second.json")) as report:
         need(json.load(report)["records"] == 0, "the second instance read something")
+    wait_for("the first finds what it must", lambda: set(folded(alerts_on("two.alerts"))) >= set(expected), 120)
     first.send_signal(signal.SIGTERM)
     need(first.wait(30) == 0, "the first instance does not stop cleanly")
     need(set(folded(alerts_on("two.alerts"))) == set(expected), "the instance that read did not find what it must")
