@@ -16,6 +16,7 @@
 #include "pipeline/decoder.h"
 #include "pipeline/file/file_sink.h"
 #include "pipeline/file/file_source.h"
+#include "pipeline/kafka/broker_failures.h"
 #include "pipeline/kafka/kafka_group_source.h"
 #include "pipeline/kafka/kafka_lag.h"
 #include "pipeline/kafka/kafka_producer.h"
@@ -35,6 +36,10 @@ constexpr DurationNs kRecoveryPauseNs = 2 * kSecondNs;
 constexpr DurationNs kLagValidNs = kMinuteNs;
 constexpr uint64_t kDiskEveryTicks = 15;
 constexpr DurationNs kHeartbeatNs = 3 * kSecondNs;  // librdkafka's heartbeat.interval.ms
+// A broker that crashes may have forgotten how we joined the group, and then fences us in the name
+// of our own earlier membership. Nothing that it tells shows that; but whoever is started again
+// joins anew, and a process that must not be started again has met no broker that was gone.
+constexpr DurationNs kForgottenNs = 5 * kMinuteNs;
 constexpr DurationNs kKeepAliveNs = 100 * kMillisecondNs;
 
 class RealClock : public Clock {
@@ -686,10 +691,10 @@ RunReport Service::Report() const {
 
 int ExitStatus(const absl::Status& status) {
   if (status.ok()) return 0;
-  return absl::IsFailedPrecondition(status) &&
-                 std::string(status.message()).find("fenced") != std::string::npos
-             ? 3
-             : 1;
+  const bool fenced = absl::IsFailedPrecondition(status) &&
+                      std::string(status.message()).find("fenced") != std::string::npos;
+  if (!fenced || broker_failures().UnreachableWithin(kForgottenNs)) return 1;
+  return 3;
 }
 
 }  // namespace bongsu

@@ -145,7 +145,9 @@ class Service {
   uint64_t last_records_ = 0;
 };
 
-// 0 OK; 3 fenced by another instance of the same identity; 1 anything else.
+// 0 OK; 3 fenced by another instance of the same identity, not to be started again; 1 anything
+// else, also fenced where a broker was lost within five minutes before, which may have forgotten
+// us.
 int ExitStatus(const absl::Status& status);
 
 }  // namespace bongsu

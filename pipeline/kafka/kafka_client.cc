@@ -4,39 +4,18 @@
 #include <syslog.h>
 
 #include <chrono>
-#include <mutex>
 #include <string_view>
 #include <thread>
 
+#include "pipeline/kafka/broker_failures.h"
 #include "pipeline/logging.h"
 
 namespace bongsu {
 namespace {
 
-// Why connections fail: a call that timed out says only that it did. Of the whole process.
-class LastFailure {
- public:
-  void Set(std::string_view text) {
-    // "[thrd:host:9092/bootstrap]: host:9092/bootstrap: Connect to ..."
-    if (const size_t end = text.find("]: "); text.substr(0, 6) == "[thrd:" && end != text.npos)
-      text.remove_prefix(end + 3);
-    std::lock_guard lock(mutex_);
-    text_ = std::string(text);
-  }
-  std::string Get() const {
-    std::lock_guard lock(mutex_);
-    return text_;
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::string text_;  // guarded by mutex_
-};
-LastFailure last_failure;
-
 void OnLog(const rd_kafka_t*, int level, const char* facility, const char* text) {
   const std::string message = fmt::format("kafka {}: {}", facility, text);
-  if (std::string_view(facility) == "FAIL") last_failure.Set(text);
+  if (std::string_view(facility) == "FAIL") broker_failures().Note(text);
   // One `kafka:` section serves consumers and producers: what concerns the other is no news.
   const bool of_the_other = std::string_view(facility) == "CONFWARN" &&
                             message.find("will be ignored by this") != std::string::npos;
@@ -79,7 +58,7 @@ absl::Status KafkaError(rd_kafka_resp_err_t error, const std::string& what) {
     case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
     case RD_KAFKA_RESP_ERR__AUTHENTICATION:
     case RD_KAFKA_RESP_ERR__RESOLVE:
-      if (const std::string why = last_failure.Get(); !why.empty())
+      if (const std::string why = broker_failures().Last(); !why.empty())
         message += "; the last was: " + why;
       return absl::UnavailableError(message);
     case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:

@@ -86,7 +86,8 @@ class Topic:
 
     def put(self, seconds, ip="9.9.9.9", **fields):
         with self.lock:
-            self.kcat.stdin.write(json.dumps({"t": int(seconds * 1000), "ip": ip, **fields}) + "\n")
+            # kcat takes its input in pieces of 1,024 bytes, and waits until it has one.
+            self.kcat.stdin.write(json.dumps({"t": int(seconds * 1000), "ip": ip, **fields}).ljust(1023) + "\n")
             self.kcat.stdin.flush()
 
 

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include "pipeline/config.h"
+#include "pipeline/kafka/broker_failures.h"
 #include "pipeline/kafka/kafka_client.h"
+#include "pipeline/service.h"
 
 namespace bongsu {
 namespace {
@@ -20,6 +22,21 @@ TEST(KafkaConsumerTest, ANegativeGenerationIsNoMembership) {
   ASSERT_TRUE(handle.ok()) << handle.status();
   const auto membership = MembershipOf(handle->get());
   EXPECT_TRUE(absl::IsAborted(membership.status())) << membership.status();
+}
+
+// A supervisor must not start a process again whose identity another one has; it must where only a
+// broker has forgotten us, for nobody else would go on.
+TEST(KafkaConsumerTest, FencedAfterALostBrokerIsNoReasonToStayDown) {
+  const absl::Status fenced = KafkaError(RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID, "reading stopped");
+  EXPECT_EQ(ExitStatus(fenced), 3);
+  broker_failures().Note("[thrd:main]: 127.0.0.1:1/1: 2 request(s) timed out: disconnect");
+  EXPECT_EQ(broker_failures().Last(), "127.0.0.1:1/1: 2 request(s) timed out: disconnect");
+  EXPECT_EQ(ExitStatus(fenced), 3) << "a process that was stopped breaks its own connections";
+  broker_failures().Note("[thrd:main]: 127.0.0.1:1/1: Connect to ipv4#127.0.0.1:1 failed: refused");
+  EXPECT_TRUE(broker_failures().UnreachableWithin(kMinuteNs));
+  EXPECT_FALSE(broker_failures().UnreachableWithin(-1));
+  EXPECT_EQ(ExitStatus(fenced), 1);
+  EXPECT_EQ(ExitStatus(absl::OkStatus()), 0);
 }
 
 }  // namespace
