@@ -16,7 +16,6 @@
 #include "pipeline/decoder.h"
 #include "pipeline/file/file_sink.h"
 #include "pipeline/file/file_source.h"
-#include "pipeline/kafka/broker_failures.h"
 #include "pipeline/kafka/kafka_group_source.h"
 #include "pipeline/kafka/kafka_lag.h"
 #include "pipeline/kafka/kafka_producer.h"
@@ -689,11 +688,11 @@ RunReport Service::Report() const {
   return report;
 }
 
-int ExitStatus(const absl::Status& status) {
+int ExitStatus(const absl::Status& status, const BrokerFailures& failures) {
   if (status.ok()) return 0;
   const bool fenced = absl::IsFailedPrecondition(status) &&
                       std::string(status.message()).find("fenced") != std::string::npos;
-  if (!fenced || broker_failures().UnreachableWithin(kForgottenNs)) return 1;
+  if (!fenced || failures.UnreachableWithin(kForgottenNs)) return 1;
   return 3;
 }
 

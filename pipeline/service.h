@@ -27,6 +27,7 @@
 #include "pipeline/epoch_log.h"
 #include "pipeline/http_server.h"
 #include "pipeline/io.h"
+#include "pipeline/kafka/broker_failures.h"
 #include "pipeline/metrics.h"
 #include "pipeline/positions.h"
 #include "pipeline/reload.h"
@@ -148,6 +149,6 @@ class Service {
 // 0 OK; 3 fenced by another instance of the same identity, not to be started again; 1 anything
 // else, also fenced where a broker was lost within five minutes before, which may have forgotten
 // us.
-int ExitStatus(const absl::Status& status);
+int ExitStatus(const absl::Status& status, const BrokerFailures& failures = broker_failures());
 
 }  // namespace bongsu

@@ -28,15 +28,17 @@ TEST(KafkaConsumerTest, ANegativeGenerationIsNoMembership) {
 // broker has forgotten us, for nobody else would go on.
 TEST(KafkaConsumerTest, FencedAfterALostBrokerIsNoReasonToStayDown) {
   const absl::Status fenced = KafkaError(RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID, "reading stopped");
-  EXPECT_EQ(ExitStatus(fenced), 3);
-  broker_failures().Note("[thrd:main]: 127.0.0.1:1/1: 2 request(s) timed out: disconnect");
-  EXPECT_EQ(broker_failures().Last(), "127.0.0.1:1/1: 2 request(s) timed out: disconnect");
-  EXPECT_EQ(ExitStatus(fenced), 3) << "a process that was stopped breaks its own connections";
-  broker_failures().Note("[thrd:main]: 127.0.0.1:1/1: Connect to ipv4#127.0.0.1:1 failed: refused");
-  EXPECT_TRUE(broker_failures().UnreachableWithin(kMinuteNs));
-  EXPECT_FALSE(broker_failures().UnreachableWithin(-1));
-  EXPECT_EQ(ExitStatus(fenced), 1);
-  EXPECT_EQ(ExitStatus(absl::OkStatus()), 0);
+  BrokerFailures failures;
+  EXPECT_EQ(ExitStatus(fenced, failures), 3);
+  failures.Note("[thrd:main]: 127.0.0.1:1/1: 2 request(s) timed out: disconnect");
+  EXPECT_EQ(failures.Last(), "127.0.0.1:1/1: 2 request(s) timed out: disconnect");
+  EXPECT_EQ(ExitStatus(fenced, failures), 3)
+      << "a process that was stopped breaks its own connections";
+  failures.Note("[thrd:main]: 127.0.0.1:1/1: Connect to ipv4#127.0.0.1:1 failed: refused");
+  EXPECT_TRUE(failures.UnreachableWithin(kMinuteNs));
+  EXPECT_FALSE(failures.UnreachableWithin(-1));
+  EXPECT_EQ(ExitStatus(fenced, failures), 1);
+  EXPECT_EQ(ExitStatus(absl::OkStatus(), failures), 0);
 }
 
 }  // namespace
