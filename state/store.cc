@@ -1,6 +1,9 @@
 #include "state/store.h"
 
 #include <fmt/format.h>
+#if __has_include(<rocksdb/advanced_cache.h>)
+#include <rocksdb/advanced_cache.h>  // since 8: what a cache can do
+#endif
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>

@@ -15,6 +15,7 @@
 // text outside ASCII.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
