@@ -112,8 +112,6 @@ DecodeTask::DecodeTask(const Config& config, const Plan& plan, const PartitionTa
                         Router(plan.sources[i].feeds, hash_seed, shards),
                         RuleRunner(config, i, partitions, *writer_),
                         source.max_future_skew,
-                        {},
-                        rules,
                         {}});
   }
 }
@@ -185,9 +183,7 @@ void DecodeTask::RunRecord(const Record& record, InputSink& inputs, OutputChunk&
   if (event.time > newest) newest = event.time;
   source.rules.Report(event, event.time, TimeOrigin::kEvent, outputs, counters, live);
   source.router.Route(event, source.rules.fired(), inputs, counters);
-  if (const uint32_t weight = source.cost_of != nullptr ? source.cost.Due() : 0;
-      weight > 0 && (event.reader == nullptr || event.reader->ReadAll()))
-    CostSampler::Sample(*source.cost_of, event, weight, counters);
+  source.rules.SampleCost(event, counters);
 }
 
 void DecodeTask::DeadLetter(const Record& record, DecodeResult why, OutputChunk& outputs,

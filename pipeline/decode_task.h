@@ -23,7 +23,6 @@
 #include "pipeline/io.h"
 #include "pipeline/outputs.h"
 #include "pipeline/plan.h"
-#include "pipeline/rule_cost.h"
 #include "pipeline/rule_runner.h"
 
 namespace bongsu {
@@ -87,8 +86,6 @@ class DecodeTask {
     RuleRunner rules;
     DurationNs max_future_skew;
     DecoderCounters seen;
-    const sigma::SourceRules* cost_of = nullptr;  // null: no rules
-    CostSampler cost;
   };
   const PartitionTable& partitions_;
   const Clock& clock_;

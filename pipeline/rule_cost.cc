@@ -29,10 +29,11 @@ int64_t LeastNs(Call call) {
 
 int64_t ThreadCpuNs() { return Read(CLOCK_THREAD_CPUTIME_ID); }
 
-void CostSampler::Sample(const sigma::SourceRules& rules, const Event& event, uint32_t weight,
-                         RunCounters& counters) {
+void CostSampler::Sample(const sigma::SourceRules& rules, std::span<const uint32_t> which,
+                         const Event& event, uint32_t weight, RunCounters& counters) {
   const int64_t clock = LeastNs([] {});
-  for (const sigma::BoundRule& rule : rules.rules) {
+  for (const uint32_t index : which) {
+    const sigma::BoundRule& rule = rules.rules[index];
     const int64_t took = LeastNs([&] { static_cast<void>(rule.whole->Matches(event)); });
     counters.rules[rule.entry].cpu_ns +=
         static_cast<uint64_t>(std::max<int64_t>(took - clock, 1)) * weight;

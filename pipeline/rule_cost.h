@@ -3,8 +3,9 @@
 // What each rule costs, sampled: so that the slow one can be named at next to no cost itself.
 //
 // Detections: all of a source are matched at once, so that none has a time of its own. An event now
-// and then is therefore asked of every detection alone (thrice, the least counts: what interrupts
-// it is no cost of the rule), and the time counts for all events since the last such one. It says
+// and then is therefore asked of every detection of its log source alone (thrice, the least counts:
+// what interrupts it is no cost of the rule), and the time counts for all events since the last
+// such one. It says
 // which rule is dear compared with the others; the matcher that shares their work is cheaper than
 // their sum. Operators: a call now and then is timed and counts for all since the last.
 //
@@ -12,13 +13,14 @@
 // events, one in kCostCallsEvery calls.
 //
 //   if (const uint32_t weight = sampler.Due(); weight > 0)
-//     CostSampler::Sample(rules, event, weight, counters);
+//     CostSampler::Sample(rules, asked, event, weight, counters);
 //
 // Thread-safety: one thread.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 
 #include "operators/event.h"
 #include "operators/sigma/rule_binding.h"
@@ -55,8 +57,9 @@ class CostSampler {
  public:
   uint32_t Due() { return clock_.Due(); }
   // Adds to RuleCounters::cpu_ns of each detection; `weight`: what Due said.
-  static void Sample(const sigma::SourceRules& rules, const Event& event, uint32_t weight,
-                     RunCounters& counters);
+  // `which`: indices into the rules.
+  static void Sample(const sigma::SourceRules& rules, std::span<const uint32_t> which,
+                     const Event& event, uint32_t weight, RunCounters& counters);
 
  private:
   SampleClock clock_{64, kCostEventsEvery};

@@ -49,6 +49,14 @@ void RuleRunner::Report(const Event& event, EventTimeNs time, TimeOrigin from, O
   fired_.resize(kept);
 }
 
+void RuleRunner::SampleCost(const Event& event, RunCounters& counters) {
+  if (rules_ == nullptr) return;
+  const uint32_t weight = cost_.Due();
+  if (weight == 0 || (event.reader != nullptr && !event.reader->ReadAll())) return;
+  rules_->matcher->Asked(*scratch_, &asked_);
+  CostSampler::Sample(*rules_, asked_, event, weight, counters);
+}
+
 void RuleRunner::Alert(const sigma::BoundRule& rule, const Event& event, EventTimeNs time,
                        TimeOrigin from, OutputChunk& outputs) {
   payload_.clear();

@@ -26,6 +26,7 @@
 #include "pipeline/counters.h"
 #include "pipeline/io.h"
 #include "pipeline/outputs.h"
+#include "pipeline/rule_cost.h"
 
 namespace bongsu {
 
@@ -41,6 +42,8 @@ class RuleRunner {
   // where it comes from: an event without a usable time of its own is matched all the same.
   void Report(const Event& event, EventTimeNs time, TimeOrigin from, OutputChunk& outputs,
               RunCounters& counters, LiveCounters& live);
+  // Of the event that Match was given last: what its rules cost, where that is due.
+  void SampleCost(const Event& event, RunCounters& counters);
   // Indices into SourceRules::rules, ascending; until the next Match.
   std::span<const uint32_t> fired() const { return fired_; }
 
@@ -54,6 +57,8 @@ class RuleRunner {
   std::string key_;  // of every alert: the tenant alone
   std::unique_ptr<sigma::RuleMatcher::Scratch> scratch_;
   std::vector<uint32_t> fired_;
+  CostSampler cost_;
+  std::vector<uint32_t> asked_;
   std::string payload_;  // scratch
   std::string alert_;
 };

@@ -19,7 +19,9 @@ RuleMatcher::Scratch::Scratch(const RuleMatcher& matcher)
       found_(matcher.targets_),
       active_(matcher.groups_.size()),
       folded_(static_cast<size_t>(matcher.slots_)),
-      cache_(kGuardCacheSize) {
+      cache_(kGuardCacheSize),
+      keywords_(matcher.groups_.size()) {
+  unguarded_.chosen = matcher.unguarded_;
   for (const Group& group : matcher.groups_) {
     for (const Unit& unit : group.units) {
       if (unit.contains != nullptr) literals_.Fit(*unit.contains);
@@ -46,12 +48,34 @@ bool RuleMatcher::Match(const Event& event, Scratch& scratch, std::vector<uint32
   }
   scratch.texts_.clear();
   scratch.candidates_.clear();
-  const auto& [groups, slots, holds] = Groups(event, scratch);
-  for (const uint32_t node : holds) scratch.memo_[node] = scratch.event_ * 2 + 1;
-  if (event.reader != nullptr && !event.reader->Read(slots)) return false;
-  for (const uint16_t group : groups) ScanUnits(groups_[group], event, scratch);
+  Scratch::Cached& cached = scratch.Groups(*this, event);
+  const Chosen& chosen = cached.chosen;
+  scratch.chosen_ = &chosen;
+  for (const uint32_t node : chosen.holds) scratch.memo_[node] = scratch.event_ * 2 + 1;
+  if (event.reader != nullptr && !event.reader->Read(chosen.slots)) return false;
+  const bool by_slots = !MayHoldKeywords(chosen, event, scratch) && chosen.by_slots;
+  if (!by_slots || !Scratch::WorthAsking(&cached)) {
+    Judge(chosen, event, scratch, fired);
+    return true;
+  }
+  scratch.answers_.Begin();
+  scratch.answers_.Add(cached.key);
+  for (const int slot : chosen.slots) scratch.answers_.Add(event.field(slot));
+  if (const std::vector<uint32_t>* known = scratch.answers_.Find(); known != nullptr) {
+    ++cached.known;
+    *fired = *known;
+    return true;
+  }
+  Judge(chosen, event, scratch, fired);
+  scratch.answers_.Keep(*fired);
+  return true;
+}
+
+void RuleMatcher::Judge(const Chosen& chosen, const Event& event, Scratch& scratch,
+                        std::vector<uint32_t>* fired) const {
+  for (const uint16_t group : chosen.groups) ScanUnits(group, event, scratch);
   // Only now is a leaf that an active group looks for, and that was not found, known to be false.
-  for (const uint16_t group : groups) scratch.active_[group] = scratch.event_;
+  for (const uint16_t group : chosen.groups) scratch.active_[group] = scratch.event_;
   const auto ask = [&](uint32_t rule) {
     if (scratch.asked_[rule] == scratch.event_) return;
     scratch.asked_[rule] = scratch.event_;
@@ -60,20 +84,40 @@ bool RuleMatcher::Match(const Event& event, Scratch& scratch, std::vector<uint32
   for (const Target* target : scratch.candidates_) {
     for (uint32_t i = target->rules_begin; i < target->rules_end; ++i) ask(rule_lists_[i]);
   }
-  for (const uint16_t group : groups) {
+  for (const uint16_t group : chosen.groups) {
     for (const uint32_t rule : groups_[group].always) ask(rule);
   }
   std::sort(fired->begin(), fired->end());
-  return true;
 }
 
-void RuleMatcher::ScanUnits(const Group& group, const Event& event, Scratch& scratch) const {
-  for (const Unit& unit : group.units) {
-    if (unit.slot == all_values_slot_ && event.reader != nullptr) {
-      if (unit.filter != nullptr &&
-          !unit.filter->MayHold(event.reader->json(), scratch.literals_, &scratch.hits_))
-        continue;
-      event.reader->ReadAllValues();
+void RuleMatcher::Asked(const Scratch& scratch, std::vector<uint32_t>* rules) const {
+  rules->clear();
+  if (scratch.chosen_ == nullptr) return;
+  for (const uint16_t group : scratch.chosen_->groups)
+    rules->insert(rules->end(), groups_[group].rules.begin(), groups_[group].rules.end());
+}
+
+// Whether some group's keywords may be in the event.
+bool RuleMatcher::MayHoldKeywords(const Chosen& chosen, const Event& event,
+                                  Scratch& scratch) const {
+  bool any = false;
+  for (const uint16_t index : chosen.groups) {
+    const Group& group = groups_[index];
+    if (group.keywords < 0) continue;
+    const RecordFilter* filter = group.units[static_cast<size_t>(group.keywords)].filter.get();
+    const bool may = filter == nullptr || event.reader == nullptr ||
+                     filter->MayHold(event.reader->json(), scratch.literals_, &scratch.hits_);
+    scratch.keywords_[index] = may ? 1 : 0;
+    any = any || may;
+  }
+  return any;
+}
+
+void RuleMatcher::ScanUnits(uint32_t index, const Event& event, Scratch& scratch) const {
+  for (const Unit& unit : groups_[index].units) {
+    if (unit.slot == all_values_slot_) {
+      if (scratch.keywords_[index] == 0) continue;
+      if (event.reader != nullptr) event.reader->ReadAllValues();
     }
     if (!event.field(unit.slot).is_null_or_absent()) Scan(unit, event, scratch);
   }
@@ -81,41 +125,58 @@ void RuleMatcher::ScanUnits(const Group& group, const Event& event, Scratch& scr
 
 // The values of the guards' fields tell the groups. An array, or an unusually long value, is not
 // worth keeping.
-const RuleMatcher::Chosen& RuleMatcher::Groups(const Event& event, Scratch& scratch) const {
-  if (guard_slots_.empty()) return unguarded_;
-  std::string& key = scratch.key_;
-  key.clear();
-  for (const int slot : guard_slots_) {
+RuleMatcher::Scratch::Cached& RuleMatcher::Scratch::Groups(const RuleMatcher& matcher,
+                                                           const Event& event) {
+  if (matcher.guard_slots_.empty()) return unguarded_;
+  key_.clear();
+  for (const int slot : matcher.guard_slots_) {
     const Value& value = event.field(slot);
     const std::string_view text = value.text();
-    if (!guards_kept_ || value.is_array() || key.size() + text.size() > kGuardCacheBytesMax) {
-      EvaluateGuards(event, scratch, &scratch.chosen_);
-      return scratch.chosen_;
+    if (!matcher.guards_kept_ || value.is_array() ||
+        key_.size() + text.size() > kGuardCacheBytesMax) {
+      matcher.EvaluateGuards(event, *this, &unkept_.chosen);
+      unkept_.chosen.by_slots = false;
+      return unkept_;
     }
-    key.push_back(static_cast<char>(value.type()));
+    key_.push_back(static_cast<char>(value.type()));
     const auto size = static_cast<uint16_t>(text.size());
-    key.append(reinterpret_cast<const char*>(&size), sizeof(size));
-    key.append(text);
+    key_.append(reinterpret_cast<const char*>(&size), sizeof(size));
+    key_.append(text);
   }
-  Scratch::Cached& cached = scratch.cache_[HashOf(key) & (kGuardCacheSize - 1)];
-  if (!cached.used || cached.key != key) {
+  Cached& cached = cache_[HashOf(key_) & (kGuardCacheSize - 1)];
+  if (!cached.used || cached.key != key_) {
     cached.used = true;
-    cached.key = key;
-    EvaluateGuards(event, scratch, &cached.chosen);
+    cached.key = key_;
+    cached.asked = cached.known = cached.pause = 0;
+    matcher.EvaluateGuards(event, *this, &cached.chosen);
   }
-  return cached.chosen;
+  return cached;
+}
+
+bool RuleMatcher::Scratch::WorthAsking(Cached* cached) {
+  if (cached->pause > 0) {
+    --cached->pause;
+    return false;
+  }
+  if (cached->asked++ == kMemoTrial) {
+    if (cached->known * kMemoWorth < kMemoTrial) cached->pause = kMemoPause;
+    cached->asked = cached->known = 0;
+  }
+  return true;
 }
 
 void RuleMatcher::EvaluateGuards(const Event& event, Scratch& scratch, Chosen* chosen) const {
   chosen->groups.clear();
   chosen->slots.clear();
   chosen->holds.clear();
+  chosen->by_slots = true;
   for (size_t i = 0; i < groups_.size(); ++i) {
-    if (groups_[i].guard >= 0 && !Holds(static_cast<uint32_t>(groups_[i].guard), event, scratch))
-      continue;
+    const Group& group = groups_[i];
+    if (group.guard >= 0 && !Holds(static_cast<uint32_t>(group.guard), event, scratch)) continue;
     chosen->groups.push_back(static_cast<uint16_t>(i));
-    chosen->holds.insert(chosen->holds.end(), groups_[i].holds.begin(), groups_[i].holds.end());
-    for (const int slot : groups_[i].slots) {
+    chosen->holds.insert(chosen->holds.end(), group.holds.begin(), group.holds.end());
+    chosen->by_slots = chosen->by_slots && group.by_slots;
+    for (const int slot : group.slots) {
       if (std::find(chosen->slots.begin(), chosen->slots.end(), slot) == chosen->slots.end())
         chosen->slots.push_back(slot);
     }

@@ -18,10 +18,12 @@
 // event is of is told by the values of the few fields that their guards read; the latest
 // kGuardCacheSize combinations are kept. Of an event whose fields are not all read (Event::reader),
 // only those are that rules of its groups read; keywords are looked for in the record as it is
-// written first (operators/sigma/record_filter.h).
+// written first (operators/sigma/record_filter.h). An event that says the same as one before in all
+// that its rules read is not judged again (operators/sigma/match_memo.h); where fewer than one in
+// kMemoWorth do, that is not tried for a while.
 //
 // Thread-safety: immutable; a Scratch belongs to one thread. Match does not allocate once a thread
-// has seen its largest event. The detections are kept alive.
+// has seen its largest event and the memo is full. The detections are kept alive.
 #pragma once
 
 #include <cstdint>
@@ -36,6 +38,7 @@
 #include "operators/event.h"
 #include "operators/sigma/affix_trie.h"
 #include "operators/sigma/literal_scan.h"
+#include "operators/sigma/match_memo.h"
 #include "operators/sigma/record_filter.h"
 #include "operators/sigma/rule_formula.h"
 #include "operators/sigma/selection.h"
@@ -44,6 +47,9 @@ namespace bongsu::sigma {
 
 inline constexpr size_t kGuardCacheSize = 1024;      // a power of two
 inline constexpr size_t kGuardCacheBytesMax = 1024;  // longer combinations are not kept
+inline constexpr uint32_t kMemoTrial = 256;          // events, and then it is known whether
+inline constexpr uint32_t kMemoWorth = 4;            // one in so many repeats another
+inline constexpr uint32_t kMemoPause = 4096;         // events, where too few do
 
 class RuleMatcher {
  public:
@@ -55,6 +61,9 @@ class RuleMatcher {
   // the event that had to be read could not be.
   [[nodiscard]] bool Match(const Event& event, Scratch& scratch,
                            std::vector<uint32_t>* fired) const;
+
+  // The rules that the event of the last Match was looked at for: those of its log source.
+  void Asked(const Scratch& scratch, std::vector<uint32_t>* rules) const;
 
   // What was compiled, for reports and tests.
   struct Size {
@@ -105,21 +114,28 @@ class RuleMatcher {
   struct Group {
     int64_t guard = -1;  // a node; -1: every event
     std::vector<Unit> units;
+    std::vector<uint32_t> rules;
     std::vector<uint32_t> always;
     std::vector<int> slots;       // what its rules read, but for all values
     std::vector<uint32_t> holds;  // what is true where the guard is: its rules repeat it
+    int64_t keywords = -1;        // the unit of all values; -1: none
+    // Of an event in which the keywords' filter finds nothing, `slots` decide alone.
+    bool by_slots = true;
   };
   // The groups of an event, and their slots and holds together.
   struct Chosen {
     std::vector<uint16_t> groups;
     std::vector<int> slots;
     std::vector<uint32_t> holds;
+    bool by_slots = true;
   };
 
   RuleMatcher() = default;
-  const Chosen& Groups(const Event& event, Scratch& scratch) const;
+  bool MayHoldKeywords(const Chosen& chosen, const Event& event, Scratch& scratch) const;
+  void Judge(const Chosen& chosen, const Event& event, Scratch& scratch,
+             std::vector<uint32_t>* fired) const;
   void EvaluateGuards(const Event& event, Scratch& scratch, Chosen* chosen) const;
-  void ScanUnits(const Group& group, const Event& event, Scratch& scratch) const;
+  void ScanUnits(uint32_t index, const Event& event, Scratch& scratch) const;
   void Scan(const Unit& unit, const Event& event, Scratch& scratch) const;
   static std::string_view FoldedText(int slot, const Value& value, Scratch& scratch);
   bool MayBeInMembers(const Unit& unit, const Value& array, Scratch& scratch) const;
@@ -162,6 +178,8 @@ class RuleMatcher::Builder {
   void AddOthers(uint32_t group, std::map<int, Wanted>* wanted);
   void BuildUnit(const Wanted& wanted, Unit* unit);
   void BuildFilter(const Wanted& wanted, Unit* unit);
+  bool KeywordsAreFiltered(const std::vector<uint32_t>& rules,
+                           const std::map<int, Wanted>& wanted) const;
   void AddSlots(uint32_t node, std::set<int>* slots) const;
   Literal AddTargets(const std::map<uint32_t, std::vector<uint32_t>>& leaves, Unit* unit);
   void BuildGuards();
@@ -182,11 +200,19 @@ class RuleMatcher::Scratch {
     size_t at = 0;
     size_t size = 0;
   };
+  // A combination of the guards' values, and how often its events repeat one another.
   struct Cached {
     std::string key;
     Chosen chosen;
     bool used = false;
+    uint32_t asked = 0;
+    uint32_t known = 0;
+    uint32_t pause = 0;  // events
   };
+
+  // Whether an event of these is looked for among the latest ones.
+  static bool WorthAsking(Cached* cached);
+  Cached& Groups(const RuleMatcher& matcher, const Event& event);
 
   uint32_t event_ = 0;            // counts events; 0: never
   std::vector<uint32_t> memo_;    // by node: event * 2 + whether it holds
@@ -200,7 +226,11 @@ class RuleMatcher::Scratch {
   std::vector<const Target*> candidates_;
   std::string key_;
   std::vector<Cached> cache_;
-  Chosen chosen_;  // of an event that is not kept
+  Cached unguarded_;
+  Cached unkept_;                   // of the event at hand
+  const Chosen* chosen_ = nullptr;  // of the last event
+  std::vector<uint8_t> keywords_;   // by group: the event may hold some
+  MatchMemo answers_;
   LiteralScratch literals_;
 };
 

@@ -104,8 +104,12 @@ void RuleMatcher::Builder::BuildGroup(uint32_t index) {
     unit.slot = slot;
     BuildUnit(leaves, &unit);
     if (unit.contains != nullptr) ++matcher.size_.databases;
-    if (slot == matcher.all_values_slot_) BuildFilter(leaves, &unit);
+    if (slot != matcher.all_values_slot_) continue;
+    group.keywords = static_cast<int64_t>(group.units.size()) - 1;
+    BuildFilter(leaves, &unit);
   }
+  group.rules = group_rules_[index];
+  group.by_slots = KeywordsAreFiltered(group_rules_[index], wanted);
   std::set<int> slots;
   for (const uint32_t rule : group_rules_[index]) AddSlots(matcher.roots_[rule], &slots);
   slots.erase(matcher.all_values_slot_);
@@ -120,6 +124,24 @@ void RuleMatcher::Builder::AddSlots(uint32_t node, std::set<int>* slots) const {
     if (leaf.test != nullptr && leaf.test->other_slot() >= 0)
       slots->insert(leaf.test->other_slot());
   }
+}
+
+// Whether every keyword of the rules is looked for in each of their events, and by a filter.
+bool RuleMatcher::Builder::KeywordsAreFiltered(const std::vector<uint32_t>& rules,
+                                               const std::map<int, Wanted>& wanted) const {
+  const int slot = matcher_->all_values_slot_;
+  std::set<uint32_t> looked_for;
+  if (const auto it = wanted.find(slot); it != wanted.end()) {
+    for (const auto& [key, leaves] : it->second.literals) {
+      for (const auto& [leaf, cover_of] : leaves) looked_for.insert(leaf);
+    }
+  }
+  return std::all_of(rules.begin(), rules.end(), [&](uint32_t rule) {
+    const std::vector<uint32_t> leaves = matcher_->graph_.Leaves(matcher_->roots_[rule]);
+    return std::all_of(leaves.begin(), leaves.end(), [&](uint32_t leaf) {
+      return matcher_->graph_.leaves()[leaf].slot != slot || looked_for.contains(leaf);
+    });
+  });
 }
 
 // Where keywords are all that is looked for in a record's values.

@@ -373,14 +373,20 @@ void Round(uint64_t seed, Tally* tally) {
   const auto matcher = builder.Build();
   const auto scratch = matcher->NewScratch();
   std::vector<uint32_t> fired;
+  std::deque<std::string> keep;
+  std::deque<std::vector<Value>> arrays;
+  std::vector<Value> row(static_cast<size_t>(fields.size()));
+  const auto fill = [&](size_t slot) {
+    row[slot] = fields.names()[slot] == "id"
+                    ? Value::Number(keep.emplace_back(fmt::format("{}", generate.Int(1, 3))))
+                    : generate.FieldValue(&keep, &arrays);
+  };
   for (size_t e = 0; e < kEventsOfRound; ++e) {
-    std::deque<std::string> keep;
-    std::deque<std::vector<Value>> arrays;
-    std::vector<Value> row;
-    for (const std::string& name : fields.names()) {
-      row.push_back(name == "id"
-                        ? Value::Number(keep.emplace_back(fmt::format("{}", generate.Int(1, 3))))
-                        : generate.FieldValue(&keep, &arrays));
+    // A new event, the same again, and then one that differs in a field: the matcher remembers.
+    if (e % 3 == 0) {
+      for (size_t slot = 0; slot < row.size(); ++slot) fill(slot);
+    } else if (e % 3 == 2) {
+      fill(static_cast<size_t>(generate.Int(0, fields.size() - 1)));
     }
     Event event;
     event.fields = row;

@@ -85,6 +85,12 @@ class Rules {
     EXPECT_TRUE(matcher_->Match(event, *scratch_, &fired));
     return fired;
   }
+  // Of the last event.
+  std::vector<uint32_t> Asked() const {
+    std::vector<uint32_t> rules;
+    matcher_->Asked(*scratch_, &rules);
+    return rules;
+  }
   const RuleMatcher::Size& size() const { return matcher_->size(); }
 
  private:
@@ -105,7 +111,9 @@ TEST(RuleMatcher, RulesOfAGroupAreAskedOnlyOfItsEvents) {
   rules.Add("{s: {f|contains: evil}, condition: not s}", "{g: {id: 1}, condition: g}");
   rules.Add("{s: {f|contains: evil}, condition: s}");
   EXPECT_EQ(rules.Match({{"id", N("1")}, {"f", S("EVIL")}}), (Fired{0, 3}));
+  EXPECT_EQ(rules.Asked(), (Fired{0, 2, 3}));
   EXPECT_EQ(rules.Match({{"id", S("2")}, {"f", S("evil")}}), (Fired{1, 3}));
+  EXPECT_EQ(rules.Asked(), (Fired{1, 3}));
   EXPECT_EQ(rules.Match({{"id", N("1.0")}, {"f", S("good")}}), (Fired{2}));
   EXPECT_EQ(rules.Match({}), (Fired{}));
   EXPECT_EQ(rules.size().groups, 3);
@@ -182,6 +190,83 @@ TEST(RuleMatcher, RulesThatNothingNeedsToBeSeenForAreAlwaysAsked) {
   EXPECT_EQ(rules.Match({{"f", S("x")}}), (Fired{2}));
   EXPECT_EQ(rules.Match({{"f", N("6")}}), (Fired{0, 2, 3}));
   EXPECT_EQ(rules.size().always, 3);  // the last one needs a value
+}
+
+// Whether an event is told from one before by anything but a rule's meaning would be a mistake of
+// the memo: each pair differs in what some rule sees.
+TEST(RuleMatcher, EventsThatDifferAreNotTakenForOneAnother) {
+  Rules rules;
+  rules.Add("{s: {f: ''}, condition: s}");
+  rules.Add("{s: {f: null}, condition: s}");
+  rules.Add("{s: {f|exists: true}, condition: s}");
+  rules.Add("{s: {f|contains|all: [ab, cd]}, condition: s}");
+  rules.Add("{s: {f|fieldref: g}, condition: s}");
+  rules.Add("{s: {f|cidr: 10.0.0.0/8}, condition: s}");
+  const std::vector<Value> two = {S("abc"), S("d")};
+  const std::vector<Value> one = {S("abcd")};
+  const std::vector<Value> none;
+  const std::string much(kMemoKeyBytesMax, 'x');
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_EQ(rules.Match({}), (Fired{1}));
+    EXPECT_EQ(rules.Match({{"f", Value::Null()}}), (Fired{1, 2}));
+    EXPECT_EQ(rules.Match({{"f", S("")}}), (Fired{0, 2}));
+    EXPECT_EQ(rules.Match({{"f", Value::Array(none)}}), (Fired{2}));
+    EXPECT_EQ(rules.Match({{"f", Value::Array(two)}}), (Fired{2}));
+    EXPECT_EQ(rules.Match({{"f", Value::Array(one)}}), (Fired{2, 3}));
+    EXPECT_EQ(rules.Match({{"f", S("x")}, {"g", S("x")}}), (Fired{2, 4}));
+    EXPECT_EQ(rules.Match({{"f", S("x")}, {"g", S("y")}}), (Fired{2}));
+    EXPECT_EQ(rules.Match({{"f", S("10.1.2.3")}}), (Fired{2, 5}));
+    EXPECT_EQ(rules.Match({{"f", S(much + "abcd")}}), (Fired{2, 3}));
+    EXPECT_EQ(rules.Match({{"f", S(much + "ab")}}), (Fired{2}));
+  }
+}
+
+TEST(MatchMemo, AnswersForTheSameValuesOnly) {
+  MatchMemo memo;
+  const auto find = [&](const std::vector<Value>& values) {
+    memo.Begin();
+    for (const Value& value : values) memo.Add(value);
+    return memo.Find();
+  };
+  EXPECT_EQ(find({S("a"), S("bc")}), nullptr);
+  memo.Keep({1, 2});
+  ASSERT_NE(find({S("a"), S("bc")}), nullptr);
+  EXPECT_EQ(*find({S("a"), S("bc")}), (Fired{1, 2}));
+  EXPECT_EQ(find({S("ab"), S("c")}), nullptr);
+  EXPECT_EQ(find({S("a")}), nullptr);
+  EXPECT_EQ(find({S("1"), S("bc")}), nullptr);
+  // A text that looks like the end of one and the beginning of another, with or without a length.
+  const std::string between = std::string("\x04") + std::string(4, '\0');
+  find({S("a" + between + "b"), S("c")});
+  memo.Keep({3});
+  EXPECT_EQ(find({S("a"), S("b" + between + "c")}), nullptr);
+  EXPECT_EQ(find({N("1")}), nullptr);
+  memo.Keep({});
+  ASSERT_NE(find({N("1")}), nullptr);
+  EXPECT_EQ(find({S("1")}), nullptr);
+  EXPECT_EQ(find({S(std::string(kMemoKeyBytesMax, 'x'))}), nullptr);
+  memo.Keep({7});
+  EXPECT_EQ(find({S(std::string(kMemoKeyBytesMax, 'x'))}), nullptr);
+  // Places are few: more events than there are push one another out, and none is answered wrongly.
+  for (uint32_t i = 0; i < 3 * kMemoEvents; ++i) {
+    const std::string text = std::to_string(i);
+    EXPECT_EQ(find({S(text)}), nullptr);
+    memo.Keep({i});
+    ASSERT_NE(find({S(text)}), nullptr);
+    EXPECT_EQ(*find({S(text)}), Fired{i});
+  }
+}
+
+// Where hardly an event repeats another, it is not looked for; and then it is again.
+TEST(RuleMatcher, ManyDifferentEventsAndThenTheSame) {
+  Rules rules;
+  rules.Add("{s: {f|endswith: '7'}, condition: s}", "{g: {id: 1}, condition: g}");
+  for (int i = 0; i < 20'000; ++i) {
+    const std::string text = std::to_string(i < 10'000 ? i : i % 3 + 6);
+    ASSERT_EQ(rules.Match({{"id", N("1")}, {"f", S(text)}}),
+              text.back() == '7' ? Fired{0} : Fired{})
+        << i;
+  }
 }
 
 }  // namespace

@@ -379,8 +379,11 @@ TEST_F(ExplainTest, EveryDetectionHasACost) {
     samples += weight > 0 ? 1 : 0;
   }
   EXPECT_EQ(weights, events);
-  CostSampler::Sample(config.binding->sources[1], event, 64, counters);
-  for (size_t i = 0; i < 3; ++i) EXPECT_GT(counters.rules[i].cpu_ns, 0u);
+  const std::vector<uint32_t> asked = {0, 2};
+  CostSampler::Sample(config.binding->sources[1], asked, event, 64, counters);
+  EXPECT_GT(counters.rules[0].cpu_ns, 0u);
+  EXPECT_EQ(counters.rules[1].cpu_ns, 0u) << "not of the event's log source";
+  EXPECT_GT(counters.rules[2].cpu_ns, 0u);
   CallSampler calls;
   uint64_t cpu_ns = 0;
   EXPECT_EQ(calls.Run(&cpu_ns, [] { return 7; }), 7);
