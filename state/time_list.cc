@@ -109,9 +109,13 @@ absl::StatusOr<TimeListImpl::Chunks::value_type*> TimeListImpl::Find(int64_t ind
                                                                      Segment& segment,
                                                                      std::string_view key,
                                                                      size_t hash, bool make) {
+  if (last_.found != nullptr && last_.index == index && last_.hash == hash &&
+      last_.found->first == key)
+    return last_.found;
   auto it = segment.chunks.find(key, hash);
   if (it == segment.chunks.end()) {
     if (!make && !segment.on_disk) return nullptr;
+    last_.found = nullptr;  // the map may grow
     const std::string_view kept = segment.arena.Copy(key);
     it = segment.chunks.emplace(kept, Chunk{}).first;
     it->second.complete = !segment.on_disk;
@@ -119,7 +123,8 @@ absl::StatusOr<TimeListImpl::Chunks::value_type*> TimeListImpl::Find(int64_t ind
   }
   Chunk& chunk = it->second;
   if (!chunk.complete) BONGSU_RETURN_IF_ERROR(Load(index, bucket, segment, key, chunk));
-  return &*it;
+  last_ = {index, hash, &*it};
+  return last_.found;
 }
 
 // Makes `entry` the chunk's `at`-th.
@@ -176,6 +181,34 @@ void TimeListImpl::MarkDirty(Bucket& bucket, Segment& segment, std::string_view 
   const size_t bytes = sizeof(Entry) + entry.size + arena_key.size();
   bucket.dirty_bytes += bytes;
   dirty_bytes_ += bytes;
+}
+
+// The maps that hold the range's key, if any does.
+template <typename Call>
+void TimeListImpl::ForEachChunks(const TimeListRange& range, Call call) {
+  const EventTimeNs from = std::max(range.from, expired_);
+  if (from > range.to) return;
+  const size_t hash = StringViewHash()(range.key);
+  const int64_t last = BucketOf(range.to);
+  for (auto it = buckets_.lower_bound(BucketOf(from)); it != buckets_.end() && it->first <= last;
+       ++it) {
+    Segment* segment = it->second.segments[hash >> 60].get();
+    if (segment != nullptr) call(segment->chunks, hash);
+  }
+}
+
+// First where the keys would stand, then what stands there.
+void TimeListImpl::Prefetch(std::span<const TimeListRange> ranges) {
+  for (const TimeListRange& range : ranges)
+    ForEachChunks(range, [&](Chunks& chunks, size_t) { chunks.prefetch(range.key); });
+  for (const TimeListRange& range : ranges) {
+    ForEachChunks(range, [&](Chunks& chunks, size_t hash) {
+      const auto it = chunks.find(range.key, hash);
+      if (it == chunks.end() || it->second.size == 0) return;
+      __builtin_prefetch(it->second.entries);
+      __builtin_prefetch(it->second.end() - 1);
+    });
+  }
 }
 
 absl::Status TimeListImpl::Put(std::string_view key, EntryId id, std::string_view value,
@@ -271,13 +304,35 @@ absl::Status TimeListImpl::Count(std::string_view key, EventTimeNs from, EventTi
                             Find(it->first, it->second, segment, key, hash, /*make=*/false));
     if (found == nullptr) continue;
     const Chunk& chunk = found->second;
-    const Entry* const first =
-        std::lower_bound(chunk.begin(), chunk.end(), from,
-                         [](const Entry& entry, EventTimeNs time) { return entry.time < time; });
-    const Entry* const last =
-        std::upper_bound(first, static_cast<const Entry*>(chunk.end()), to,
-                         [](EventTimeNs time, const Entry& entry) { return time < entry.time; });
+    if (chunk.size == 0) continue;
+    // Usually all of a bucket: its entries then need not be gone through.
+    const Entry* first = chunk.begin();
+    if (first->time < from)
+      first =
+          std::lower_bound(chunk.begin(), chunk.end(), from,
+                           [](const Entry& entry, EventTimeNs time) { return entry.time < time; });
+    const Entry* last = chunk.end();
+    if ((last - 1)->time > to)
+      last = std::upper_bound(
+          first, last, to, [](EventTimeNs time, const Entry& entry) { return time < entry.time; });
     *n += static_cast<uint64_t>(last - first);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TimeListImpl::CountAtMost(std::string_view key, EventTimeNs from, EventTimeNs to,
+                                       uint64_t* n) {
+  *n = 0;
+  from = std::max(from, expired_);
+  if (from > to) return absl::OkStatus();
+  const size_t hash = StringViewHash()(key);
+  const int64_t last = BucketOf(to);
+  for (auto it = buckets_.lower_bound(BucketOf(from)); it != buckets_.end() && it->first <= last;
+       ++it) {
+    BONGSU_ASSIGN_OR_RETURN(const Chunks::value_type* found,
+                            Find(it->first, it->second, SegmentOf(it->second, hash), key, hash,
+                                 /*make=*/false));
+    if (found != nullptr) *n += found->second.size;
   }
   return absl::OkStatus();
 }
@@ -308,6 +363,7 @@ absl::Status TimeListImpl::ScanBack(std::string_view key, EventTimeNs from, Even
 
 void TimeListImpl::Drop(std::map<int64_t, Bucket>::iterator it) {
   Bucket& bucket = it->second;
+  last_.found = nullptr;
   counters_.entries_expired_unwritten += bucket.entries_dirty;
   memory_bytes_ -= bucket.bytes;
   dirty_bytes_ -= bucket.dirty_bytes;
@@ -386,6 +442,7 @@ void TimeListImpl::AddEvictable(std::vector<Evictable>* out) {
 void TimeListImpl::Evict(const Evictable& which) {
   Bucket& bucket = buckets_.find(which.bucket)->second;
   std::unique_ptr<Segment>& segment = bucket.segments[static_cast<size_t>(which.segment)];
+  last_.found = nullptr;
   memory_bytes_ -= segment->bytes;
   bucket.bytes -= segment->bytes;
   const uint64_t last_use = segment->last_use;

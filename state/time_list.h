@@ -37,10 +37,13 @@ class TimeListImpl : public TimeList {
   // Reads the expiry point and finds the buckets on disk. FailedPrecondition: another bucket width.
   [[nodiscard]] absl::Status Restore();
 
+  void Prefetch(std::span<const TimeListRange> ranges) override;
   absl::Status Put(std::string_view key, EntryId id, std::string_view value, uint8_t mark) override;
   absl::Status Scan(std::string_view key, EventTimeNs from, EventTimeNs to,
                     absl::FunctionRef<bool(TimeListCursor&)> visit) override;
   absl::Status Count(std::string_view key, EventTimeNs from, EventTimeNs to, uint64_t* n) override;
+  absl::Status CountAtMost(std::string_view key, EventTimeNs from, EventTimeNs to,
+                           uint64_t* n) override;
   absl::Status ScanBack(std::string_view key, EventTimeNs from, EventTimeNs to,
                         absl::FunctionRef<bool(TimeListCursor&)> visit) override;
   void ExpireBefore(EventTimeNs time) override;
@@ -100,8 +103,17 @@ class TimeListImpl : public TimeList {
     size_t dirty_bytes = 0;
   };
 
+  // The chunk that was found last: an operator looks at a key's newest bucket more than once.
+  struct Last {
+    int64_t index = 0;
+    size_t hash = 0;
+    Chunks::value_type* found = nullptr;  // null: nothing, or it may have moved
+  };
+
   int64_t BucketOf(EventTimeNs time) const;
   Segment& SegmentOf(Bucket& bucket, size_t hash);
+  template <typename Call>
+  void ForEachChunks(const TimeListRange& range, Call call);
   static void MakeRoom(const Bucket& like, Bucket& bucket);
   std::string RowKey(int64_t bucket, std::string_view key) const;
   absl::StatusOr<Chunks::value_type*> Find(int64_t index, Bucket& bucket, Segment& segment,
@@ -121,6 +133,7 @@ class TimeListImpl : public TimeList {
   const DurationNs width_;
   ShardState::Counters& counters_;
   std::map<int64_t, Bucket> buckets_;
+  Last last_;
   EventTimeNs expired_ = kMinEventTime;  // nothing below is visible
   bool expired_changed_ = false;         // since the last freeze
   bool width_stored_ = false;

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What the rules cost: all 3,780 rules of the SigmaHQ corpus beside one rule that nothing meets, whole process from files.
 
-  BONGSU_SHARED=... python3 bench/e2e/sigma_rules.py build/release [--rounds 5] [--events 500000] [--json out.json]
+  BONGSU_SHARED=... bench/e2e/sigma_rules.py build/release [--rounds 5] [--events 500000] [--json out.json]
+  BONGSU_SHARED=... bench/e2e/sigma_rules.py build/release --rsigma PATH        beside another engine (needs python3-yaml)
 
   sysmon     the host captures of the development data, one after the other (NXLog's JSON, 2.1 KB an event)
   firewall   their Suricata logs, repeated
@@ -9,6 +10,10 @@
 The two configurations run in turn. CPU seconds are the process's own; those of a run over an empty file (start, loading the
 rules) are measured in each round as well, shown by themselves, and taken off before they are divided by the events. Each
 round must find the same matches as the first. Prints nanoseconds of CPU an event, their ratio, and seconds to load.
+
+With --rsigma that engine runs all rules in turn with ours, its log-source routing on, over the same Windows events; it is told the log source
+of each (a line for each category that pipeline/formats/logsource/windows.yaml gives it), which ours finds out by itself. Its start is
+taken off, too. The matches of the two are compared, by rule and event, in a run that is not measured.
 """
 import argparse
 import glob
@@ -49,6 +54,98 @@ def make_input(data, patterns, events, path):
     return len(lines)
 
 
+def log_sources(record, table):
+    """(service, category) of a Windows event, as our own table has it; the first service, every category."""
+    names = {"Channel": record.get("Channel"), "EventID": record.get("EventID"), "Provider_Name": record.get("SourceName")}
+
+    def holds(when):
+        for key, wanted in when.items():
+            name, _, modifier = key.partition("|")
+            have = str(names.get(name)).lower()
+            wanted = [str(one).lower() for one in (wanted if isinstance(wanted, list) else [wanted])]
+            if not any(have.startswith(one) if modifier == "startswith" else have == one for one in wanted):
+                return False
+        return True
+
+    found = [[entry["is"] for entry in table[kind] if "is" in entry and holds(entry["when"])] for kind in ("service", "category")]
+    return [(service, category) for service in found[0] or ["none"] for category in found[1] or ["none"]]
+
+
+def make_peer_input(source, path):
+    """The same events with their log sources written out. `_idx`: where the line is in the source."""
+    import yaml  # only here: the bench needs nothing else that Python does not have
+    folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    with open(os.path.join(folder, "pipeline/formats/logsource/windows.yaml"), encoding="utf-8") as text:
+        table = yaml.safe_load(text)
+    known = {}
+    offset = 0
+    with open(source, "rb") as lines, open(path, "wb") as out:
+        for line in lines:
+            here, offset = offset, offset + len(line)
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            kind = tuple(str(record.get(name)) for name in ("Channel", "EventID", "SourceName"))
+            if kind not in known:
+                known[kind] = log_sources(record, table)
+            for service, category in known[kind]:
+                out.write(line.rstrip()[:-1] + b',"_idx":%d,"_product":"windows","_service":"%s","_category":"%s"}\n'
+                          % (here, service.encode(), category.encode()))
+
+
+class Peer:
+    """rsigma, one worker, over a file."""
+    ROUTING = ["--logsource-routing", "--logsource-field-map", "product=_product,service=_service,category=_category"]
+
+    def __init__(self, program, rules):
+        self.command = [program, "--output-format", "ndjson", "--quiet", "engine", "eval", "-r", rules] + self.ROUTING
+
+    def cpu(self, source):
+        process = subprocess.Popen(self.command + ["-e", "@" + source], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            fail(f"rsigma ended with {process.returncode}")
+        return usage.ru_utime + usage.ru_stime
+
+    def matches(self, source):
+        process = subprocess.Popen(self.command + ["-e", "@" + source, "--include-event"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL)
+        found = set()
+        for line in process.stdout:
+            match = json.loads(line)
+            found.add((match["rule_id"], match["event"]["_idx"]))
+        process.wait()
+        return found
+
+
+def compare_with_peer(case, source, options):
+    """Rounds of all rules, ours and theirs; prints both rates, their ratio, and how the matches differ."""
+    peer_source, empty = source + ".peer", os.path.join(case.work, "empty.jsonl")
+    make_peer_input(source, peer_source)
+    peer = Peer(options.rsigma, case.rules["all"])
+    ours, theirs = [], []
+    for _ in range(options.rounds):
+        start, _ = case.run("all", empty)
+        found, _ = case.run("all", source)
+        ours.append(options.events / (found["cpu_seconds"] - start["cpu_seconds"]))
+        theirs.append(options.events / (peer.cpu(peer_source) - peer.cpu(empty)))
+    with open(os.path.join(case.work, "out", "alerts.jsonl"), encoding="utf-8") as lines:
+        alerts = [json.loads(line) for line in lines]
+    mine = {(alert["rule"], alert["evidence"][0]["offset"]) for alert in alerts}
+    other = peer.matches(peer_source)
+    ratios = [a / b for a, b in zip(ours, theirs)]
+    for what, values in (("bongsu", ours), ("rsigma", theirs)):
+        print(f"  {what}, events per CPU-second {min(values):,.0f} / {statistics.median(values):,.0f} / {max(values):,.0f}")
+    print(f"  ratio {min(ratios):.1f} / {statistics.median(ratios):.1f} / {max(ratios):.1f}")
+    print(f"  matches: {len(mine & other)} of both, {len(mine - other)} ours only, {len(other - mine)} theirs only")
+    for name, only in (("ours", mine - other), ("theirs", other - mine)):
+        for rule in sorted({rule for rule, _ in only}):
+            print(f"    {name} only: {sum(1 for one, _ in only if one == rule)} of {rule}")
+    os.remove(peer_source)
+
+
 class Case:
     def __init__(self, work, bongsu, name, rules, log_format, one):
         self.bongsu, self.work, self.name = bongsu, work, name
@@ -85,6 +182,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--events", type=int, default=500_000)
     parser.add_argument("--json")
+    parser.add_argument("--rsigma", help="the other engine's program: only the comparison with it is made")
     options = parser.parse_args()
     if "BONGSU_SHARED" not in os.environ:
         fail("BONGSU_SHARED is not set: the rules and captures are not there")
@@ -105,6 +203,11 @@ def main():
             cost = {"zero": [], "all": []}
             load = {"zero": [], "all": []}
             wanted = None
+            if options.rsigma is not None:
+                if name == "sysmon":
+                    print(f"sysmon: {options.events} events, min/median/max of {options.rounds} rounds")
+                    compare_with_peer(case, source, options)
+                continue
             for _ in range(options.rounds):
                 for which in ("zero", "all"):
                     start, _ = case.run(which, empty)

@@ -15,6 +15,8 @@ namespace {
 
 // A bucket narrower than this only makes more of them.
 constexpr DurationNs kBucketNsMin = kSecondNs;
+// The only key of the list of widths.
+constexpr char kWidths[] = "w";
 
 // An entry's value: port, digests, of a result its anchor's place, payload.
 struct Member {
@@ -39,6 +41,7 @@ Member DecodeMember(std::string_view value) {
 MeasuredEvents::MeasuredEvents(const AggregateSpec& spec)
     : spec_(spec),
       span_(spec.timespan()),
+      enough_(std::min<uint64_t>(spec.comparisons().least(), spec.options().events_max)),
       reader_(spec.correlation()),
       bound_(spec.timespan(), spec.options().groups_max) {}
 
@@ -47,7 +50,41 @@ DurationNs MeasuredEvents::bucket() const { return std::max(kBucketNsMin, span_)
 absl::Status MeasuredEvents::Open(OperatorContext& context) {
   BONGSU_ASSIGN_OR_RETURN(list_,
                           context.state().OpenTimeList(context.operator_id(), "events", bucket()));
+  if (spec_.has_values()) {
+    BONGSU_ASSIGN_OR_RETURN(
+        widths_, context.state().OpenTimeList(context.operator_id(), "widths", bucket()));
+    BONGSU_RETURN_IF_ERROR(
+        widths_->Scan(kWidths, kMinEventTime, kMaxEventTime, [this](const TimeListCursor& cell) {
+          widest_ = std::max<uint64_t>(widest_, static_cast<uint8_t>(cell.value().at(0)));
+          return true;
+        }));
+  }
   return bound_.Open(context, bucket());
+}
+
+// The most values of an event in each cell that has one with several: after a restart, too, no
+// window may be taken for one with too few. Kept until the cell's last nanosecond has expired.
+absl::Status MeasuredEvents::NoteWidth(EventTimeNs time) {
+  const uint64_t width = put_digests_.size();
+  if (width < 2) return absl::OkStatus();
+  widest_ = std::max(widest_, width);
+  const EventTimeNs cell_end = AddTime(bound_.CellStart(time), span_ - 1);
+  uint64_t known = 0;
+  BONGSU_RETURN_IF_ERROR(
+      widths_->Scan(kWidths, cell_end, cell_end, [&](const TimeListCursor& cell) {
+        known = static_cast<uint8_t>(cell.value().at(0));
+        return true;
+      }));
+  if (known >= width) return absl::OkStatus();
+  const char byte = static_cast<char>(width);
+  return widths_->Put(kWidths, {cell_end, 0}, {&byte, 1});
+}
+
+void MeasuredEvents::Prefetch(std::span<const Input> inputs) {
+  ahead_.clear();
+  for (const Input& input : inputs)
+    ahead_.push_back({input.key, AddTime(input.time, 1 - span_), AddTime(input.time, span_ - 1)});
+  list_->Prefetch(ahead_);
 }
 
 // Rule and key are among the fields that a result carries.
@@ -55,6 +92,30 @@ RecordSeq MeasuredEvents::EntryOf(const Input& input) const {
   if (!IsResult(input.port)) return input.seq;
   const uint64_t hash = XXH3_64bits_withSeed(input.payload.data(), input.payload.size(), input.seq);
   return PackSeq(SeqPartition(input.seq), static_cast<int64_t>(hash >> (64 - kOffsetBits)));
+}
+
+// `near_`, and whether the event's cell has one of its group. Before the cell, behind it and in it:
+// as many look-ups as the whole would take.
+absl::Status MeasuredEvents::CountNear(const Input& input, bool* counted) {
+  const EventTimeNs cell = bound_.CellStart(input.time);
+  const EventTimeNs cell_end = AddTime(cell, span_ - 1);
+  const TimeListRange before = {input.key, AddTime(input.time, 1 - span_), AddTime(cell, -1)};
+  const TimeListRange behind = {input.key, AddTime(cell_end, 1), AddTime(input.time, span_ - 1)};
+  uint64_t most_before = 0;
+  uint64_t most_behind = 0;
+  uint64_t in_cell = 0;
+  BONGSU_RETURN_IF_ERROR(list_->CountAtMost(before.key, before.from, before.to, &most_before));
+  BONGSU_RETURN_IF_ERROR(list_->CountAtMost(behind.key, behind.from, behind.to, &most_behind));
+  BONGSU_RETURN_IF_ERROR(list_->Count(input.key, cell, cell_end, &in_cell));
+  *counted = in_cell > 0;
+  near_ = most_before + in_cell + most_behind;
+  // Too few in any case, and it makes no new group: nobody asks how many exactly.
+  const uint64_t width = std::max<uint64_t>(widest_, put_digests_.size());
+  if (near_ == in_cell || (*counted && (near_ + 1) * width < enough_)) return absl::OkStatus();
+  BONGSU_RETURN_IF_ERROR(Count(before.key, before.from, before.to, &most_before));
+  BONGSU_RETURN_IF_ERROR(Count(behind.key, behind.from, behind.to, &most_behind));
+  near_ = most_before + in_cell + most_behind;
+  return absl::OkStatus();
 }
 
 absl::Status MeasuredEvents::Put(const Input& input, OperatorContext& context, bool* kept) {
@@ -68,22 +129,13 @@ absl::Status MeasuredEvents::Put(const Input& input, OperatorContext& context, b
       return absl::OkStatus();
     }
   }
-  // Before its cell, in it, and behind it: as many look-ups as the whole would take.
-  const EventTimeNs cell = bound_.CellStart(input.time);
-  const EventTimeNs cell_end = AddTime(cell, span_ - 1);
-  uint64_t before = 0;
-  uint64_t behind = 0;
-  BONGSU_RETURN_IF_ERROR(
-      Count(input.key, AddTime(input.time, 1 - span_), AddTime(cell, -1), &before));
-  BONGSU_RETURN_IF_ERROR(Count(input.key, cell, cell_end, &near_));
-  BONGSU_RETURN_IF_ERROR(
-      Count(input.key, AddTime(cell_end, 1), AddTime(input.time, span_ - 1), &behind));
-  const bool counted = near_ > 0;
-  near_ += before + behind;
+  bool counted = false;
+  BONGSU_RETURN_IF_ERROR(CountNear(input, &counted));
   if (near_ >= spec_.options().events_max) {
     context.Count("events_capped", 1);
     return absl::OkStatus();
   }
+  BONGSU_RETURN_IF_ERROR(NoteWidth(input.time));
   BONGSU_RETURN_IF_ERROR(bound_.Admit(input.time, near_ > 0, counted, context, kept));
   if (!*kept) return absl::OkStatus();
   value_.assign(1, static_cast<char>(input.port));

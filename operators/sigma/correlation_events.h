@@ -39,13 +39,17 @@ class MeasuredEvents {
   // A bucket of the list: about a timespan.
   DurationNs bucket() const;
   [[nodiscard]] absl::Status Open(OperatorContext& context);
+  // What Put will look at.
+  void Prefetch(std::span<const Input> inputs);
 
   // Keeps the event, or counts why not. Then: what was read of it, and how many of its group lie
-  // less than a timespan away, itself included.
+  // less than a timespan away, itself included (at most, where the condition needs more).
   [[nodiscard]] absl::Status Put(const Input& input, OperatorContext& context, bool* kept);
   std::span<const Digest> put_digests() const { return put_digests_; }
   RecordSeq put_entry() const { return put_entry_; }
   uint64_t near() const { return near_; }
+  // At most so many values are in a window with it: an event whose field is an array has several.
+  uint64_t near_values() const { return near_ * widest_; }
 
   // The group's events with from <= time <= to, in order (ReadBefore).
   [[nodiscard]] absl::Status Load(std::string_view key, EventTimeNs from, EventTimeNs to,
@@ -68,6 +72,7 @@ class MeasuredEvents {
                                      std::string* payload);
   void ExpireBefore(EventTimeNs time) {
     list_->ExpireBefore(time);
+    if (widths_ != nullptr) widths_->ExpireBefore(time);
     bound_.ExpireBefore(time);
   }
 
@@ -78,20 +83,26 @@ class MeasuredEvents {
   };
   bool IsResult(uint8_t port) const { return spec_.inputs()[port].from_operator; }
   RecordSeq EntryOf(const Input& input) const;
+  absl::Status CountNear(const Input& input, bool* counted);
+  absl::Status NoteWidth(EventTimeNs time);
   void SortTies(const OperatorContext& context);
 
   const AggregateSpec& spec_;
   const DurationNs span_;
+  const uint64_t enough_;  // so many events near one another may change something
   DigestReader reader_;
   GroupBound bound_;
   TimeList* list_ = nullptr;
+  TimeList* widths_ = nullptr;  // null: of one value each
+  uint64_t widest_ = 1;         // the most values that an event of the list has, or had
   std::span<const Digest> put_digests_;
   RecordSeq put_entry_ = 0;
   uint64_t near_ = 0;
   std::vector<GroupEvent> all_;
   std::vector<Range> ranges_;
   std::vector<Digest> digests_;
-  std::string value_;  // scratch
+  std::string value_;                 // scratch
+  std::vector<TimeListRange> ahead_;  // scratch
 };
 
 }  // namespace bongsu::sigma

@@ -123,7 +123,7 @@ absl::Status ValueRuns::Add(std::string_view key, const Digest& digest, EntryId 
 
 absl::Status ValueRuns::MayHold(const Input& input, uint64_t least, EventTimeNs oldest,
                                 OperatorContext& context, bool* may) {
-  const uint64_t near = events_.near();
+  const uint64_t near = events_.near_values();
   *may = false;
   if (near < least / 2 || (near < least && least < kTrackedMin)) return absl::OkStatus();
   digests_.assign(events_.put_digests().begin(), events_.put_digests().end());

@@ -34,7 +34,12 @@ class Sliding : public Operator, private EpisodeSource {
   }
 
   absl::Status Process(std::span<const Input> batch, OperatorContext& context) override {
-    for (const Input& input : batch) BONGSU_RETURN_IF_ERROR(OnEvent(input, context));
+    while (!batch.empty()) {
+      const auto next = batch.first(std::min(batch.size(), kPrefetchRanges));
+      batch = batch.subspan(next.size());
+      events_.Prefetch(next);
+      for (const Input& input : next) BONGSU_RETURN_IF_ERROR(OnEvent(input, context));
+    }
     return absl::OkStatus();
   }
 

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <functional>
 #include <random>
 #include <set>
 
@@ -51,6 +52,15 @@ correlation:
                      extensions.empty() ? "" : ", " + extensions);
 }
 
+// Now and then several values in one event.
+std::string Values(std::mt19937_64& random, uint64_t most,
+                   const std::function<std::string()>& one) {
+  std::string values = one();
+  for (uint64_t more = random() % most; more > 0; --more)
+    values += testing::kArraySeparator + one();
+  return values;
+}
+
 int64_t Number(const OracleEvent& event) { return std::stoll(event.value); }
 
 // One random correlation, as a rule and as the oracle's predicate.
@@ -70,7 +80,7 @@ bool MeasureOf(const std::string& type, const Window& window, int64_t* numerator
   int64_t sum = 0;
   std::set<std::string> distinct;
   for (const OracleEvent& event : window) {
-    distinct.insert(event.value);
+    for (const std::string_view value : testing::Members(event.value)) distinct.emplace(value);
     values.push_back(Number(event));
     sum += values.back();
   }
@@ -149,6 +159,7 @@ Case RandomCase(std::mt19937_64& random, const std::string& type) {
   const int64_t length = 1 + pick(90);
   const int64_t events = 1 + pick(240);
   const int64_t start = pick(3) * 1000 - 1000;
+  const uint64_t values_max = type == "value_count" && random() % 2 == 0 ? 4 : 1;
   // Half a second apart at times: windows end between whole ones, too.
   for (int64_t i = 0; i < events; ++i) {
     TestEvent event;
@@ -157,7 +168,9 @@ Case RandomCase(std::mt19937_64& random, const std::string& type) {
         (start + pick(static_cast<uint64_t>(length))) * kSecondNs + pick(2) * kSecondNs / 2;
     event.fields = {{"kind", "a"},
                     {"ip", fmt::format("10.0.0.{}", pick(6))},
-                    {"value", std::to_string(grows ? pick(6) : pick(30) - 10)}};
+                    {"value", Values(random, values_max, [&] {
+                       return std::to_string(grows ? pick(6) : pick(30) - 10);
+                     })}};
     event.offset = i;
     one.events.push_back(std::move(event));
   }
@@ -215,7 +228,9 @@ TEST(CorrelationOracle, ValueCountThatHovers) {
     const auto number = static_cast<size_t>(64 + pick(16));
     oracle.holds = [number](const Window& window) {
       std::set<std::string> distinct;
-      for (const OracleEvent& event : window) distinct.insert(event.value);
+      for (const OracleEvent& event : window) {
+        for (const std::string_view value : testing::Members(event.value)) distinct.emplace(value);
+      }
       return distinct.size() >= number;
     };
     const std::string rules =
@@ -225,10 +240,13 @@ TEST(CorrelationOracle, ValueCountThatHovers) {
                            : "");
     std::vector<TestEvent> events;
     const auto values = static_cast<uint64_t>(number) + 5 + random() % 300;
-    const int64_t per_second = 12 + pick(12);
+    const bool arrays = i % 3 == 0;
+    const int64_t per_second = arrays ? 6 + pick(6) : 12 + pick(12);
     for (int64_t n = 0; n < 900; ++n) {
       TestEvent event{.source = "fw", .time = n * kSecondNs / per_second};
-      event.fields = {{"kind", "a"}, {"ip", "h"}, {"value", std::to_string(pick(values))}};
+      event.fields = {{"kind", "a"}, {"ip", "h"}, {"value", Values(random, arrays ? 4 : 1, [&] {
+                                                     return std::to_string(pick(values));
+                                                   })}};
       event.offset = n;
       events.push_back(std::move(event));
     }

@@ -14,6 +14,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using testing::FinalIncident;
+using testing::kArraySeparator;
 using testing::OperatorHarness;
 using testing::RunOptions;
 using ::testing::SizeIs;
@@ -214,6 +215,27 @@ TEST(CorrelationSliding, ValueCountOverSeveralFieldsCountsTuples) {
   ASSERT_THAT(incidents, SizeIs(1));
   EXPECT_EQ(incidents[0].value, "3");
   EXPECT_EQ(incidents[0].event_count, 4u);
+}
+
+// Far fewer events than values.
+TEST(CorrelationSliding, EachMemberOfAnArrayIsAValue) {
+  const std::string rules = Rules(
+      "  {type: value_count, rules: a, group-by: [ip], timespan: 10s, condition: {field: "
+      "value, gte: 4}}\n");
+  const auto array = [](const std::string& members) {
+    std::string value;
+    for (const char c : members)
+      value += (value.empty() ? "" : std::string(1, kArraySeparator)) + c;
+    return value;
+  };
+  auto incidents = Incidents(rules, {At(0, "h", array("abcd"))});
+  ASSERT_THAT(incidents, SizeIs(1));
+  EXPECT_EQ(incidents[0].value, "4");
+  incidents = Incidents(rules, {At(0, "h", "a"), At(1, "h", array("bc")), At(2, "h", array("cd"))});
+  ASSERT_THAT(incidents, SizeIs(1));
+  EXPECT_EQ(incidents[0].value, "4");
+  EXPECT_EQ(incidents[0].event_count, 3u);
+  EXPECT_THAT(Incidents(rules, {At(0, "h", array("abc")), At(1, "h", array("ca"))}), SizeIs(0));
 }
 
 TEST(CorrelationSliding, BeyondTheBoundDistinctValuesAreEstimated) {

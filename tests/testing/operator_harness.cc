@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <deque>
 #include <random>
 
 #include "operators/key.h"
@@ -13,7 +14,25 @@
 #include "state/check.h"
 
 namespace bongsu::testing {
+
+std::vector<std::string_view> Members(std::string_view text) {
+  std::vector<std::string_view> members;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t end = std::min(text.size(), text.find(kArraySeparator, at));
+    members.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return members;
+}
 namespace {
+
+Value ValueOf(std::string_view text, std::deque<std::vector<Value>>* keep) {
+  const std::vector<std::string_view> members = Members(text);
+  if (members.size() == 1) return Value::String(text);
+  std::vector<Value>& array = keep->emplace_back();
+  for (const std::string_view member : members) array.push_back(Value::String(member));
+  return Value::Array(array);
+}
 
 std::string NewStorePath() {
   static int number = 0;
@@ -218,9 +237,10 @@ std::map<std::string, FinalIncident> OperatorHarness::Run(
     for (; in_batch < options.batch && next(&event); ++in_batch, ++number) {
       const size_t source = build_->Index(event.source);
       std::vector<Value> values(static_cast<size_t>(build_->fields(source).size()));
+      std::deque<std::vector<Value>> arrays;
       for (const auto& [name, text] : event.fields) {
         const int slot = build_->fields(source).Find(name);
-        if (slot >= 0) values[static_cast<size_t>(slot)] = Value::String(text);
+        if (slot >= 0) values[static_cast<size_t>(slot)] = ValueOf(text, &arrays);
       }
       Event decoded;
       decoded.fields = values;

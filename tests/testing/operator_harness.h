@@ -24,6 +24,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "operators/operator_runner.h"
@@ -32,11 +33,15 @@
 
 namespace bongsu::testing {
 
+inline constexpr char kArraySeparator = '\x1f';
+std::vector<std::string_view> Members(std::string_view text);
+
 struct TestEvent {
   std::string source;
   EventTimeNs time = 0;
-  std::map<std::string, std::string> fields;  // all are strings
-  int64_t offset = -1;                        // given by position where it is -1
+  // All are strings; with kArraySeparator in it, an array of strings.
+  std::map<std::string, std::string> fields;
+  int64_t offset = -1;  // given by position where it is -1
 };
 
 // One incident as it stands after its last update.
