@@ -54,7 +54,7 @@ bool RuleMatcher::Match(const Event& event, Scratch& scratch, std::vector<uint32
   for (const uint32_t node : chosen.holds) scratch.memo_[node] = scratch.event_ * 2 + 1;
   if (event.reader != nullptr && !event.reader->Read(chosen.slots)) return false;
   const bool by_slots = !MayHoldKeywords(chosen, event, scratch) && chosen.by_slots;
-  if (!by_slots || !Scratch::WorthAsking(&cached)) {
+  if (!by_slots || chosen.rules < kMemoRules || !Scratch::WorthAsking(&cached)) {
     Judge(chosen, event, scratch, fired);
     return true;
   }
@@ -169,17 +169,23 @@ void RuleMatcher::EvaluateGuards(const Event& event, Scratch& scratch, Chosen* c
   chosen->groups.clear();
   chosen->slots.clear();
   chosen->holds.clear();
+  chosen->rules = 0;
   chosen->by_slots = true;
-  for (size_t i = 0; i < groups_.size(); ++i) {
-    const Group& group = groups_[i];
-    if (group.guard >= 0 && !Holds(static_cast<uint32_t>(group.guard), event, scratch)) continue;
-    chosen->groups.push_back(static_cast<uint16_t>(i));
-    chosen->holds.insert(chosen->holds.end(), group.holds.begin(), group.holds.end());
-    chosen->by_slots = chosen->by_slots && group.by_slots;
-    for (const int slot : group.slots) {
-      if (std::find(chosen->slots.begin(), chosen->slots.end(), slot) == chosen->slots.end())
-        chosen->slots.push_back(slot);
-    }
+  for (uint16_t i = 0; i < groups_.size(); ++i) {
+    if (groups_[i].guard < 0 || Holds(static_cast<uint32_t>(groups_[i].guard), event, scratch))
+      AddGroup(i, chosen);
+  }
+}
+
+void RuleMatcher::AddGroup(uint16_t index, Chosen* chosen) const {
+  const Group& group = groups_[index];
+  chosen->groups.push_back(index);
+  chosen->holds.insert(chosen->holds.end(), group.holds.begin(), group.holds.end());
+  chosen->rules += group.rules.size();
+  chosen->by_slots = chosen->by_slots && group.by_slots;
+  for (const int slot : group.slots) {
+    if (std::find(chosen->slots.begin(), chosen->slots.end(), slot) == chosen->slots.end())
+      chosen->slots.push_back(slot);
   }
 }
 

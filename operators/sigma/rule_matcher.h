@@ -47,9 +47,10 @@ namespace bongsu::sigma {
 
 inline constexpr size_t kGuardCacheSize = 1024;      // a power of two
 inline constexpr size_t kGuardCacheBytesMax = 1024;  // longer combinations are not kept
-inline constexpr uint32_t kMemoTrial = 256;          // events, and then it is known whether
-inline constexpr uint32_t kMemoWorth = 4;            // one in so many repeats another
-inline constexpr uint32_t kMemoPause = 4096;         // events, where too few do
+inline constexpr size_t kMemoRules = 8;       // of an event's groups: fewer are judged as fast
+inline constexpr uint32_t kMemoTrial = 256;   // events, and then it is known whether
+inline constexpr uint32_t kMemoWorth = 4;     // one in so many repeats another
+inline constexpr uint32_t kMemoPause = 4096;  // events, where too few do
 
 class RuleMatcher {
  public:
@@ -127,6 +128,7 @@ class RuleMatcher {
     std::vector<uint16_t> groups;
     std::vector<int> slots;
     std::vector<uint32_t> holds;
+    size_t rules = 0;
     bool by_slots = true;
   };
 
@@ -134,6 +136,7 @@ class RuleMatcher {
   bool MayHoldKeywords(const Chosen& chosen, const Event& event, Scratch& scratch) const;
   void Judge(const Chosen& chosen, const Event& event, Scratch& scratch,
              std::vector<uint32_t>* fired) const;
+  void AddGroup(uint16_t index, Chosen* chosen) const;
   void EvaluateGuards(const Event& event, Scratch& scratch, Chosen* chosen) const;
   void ScanUnits(uint32_t index, const Event& event, Scratch& scratch) const;
   void Scan(const Unit& unit, const Event& event, Scratch& scratch) const;

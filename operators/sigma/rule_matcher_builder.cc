@@ -221,12 +221,10 @@ void RuleMatcher::Builder::BuildUnit(const Wanted& wanted, Unit* unit) {
 void RuleMatcher::Builder::BuildGuards() {
   RuleMatcher& matcher = *matcher_;
   std::set<int> slots;
-  std::set<int> unguarded;
   for (size_t i = 0; i < matcher.groups_.size(); ++i) {
     const int64_t guard = matcher.groups_[i].guard;
     if (guard < 0) {
-      matcher.unguarded_.groups.push_back(static_cast<uint16_t>(i));
-      unguarded.insert(matcher.groups_[i].slots.begin(), matcher.groups_[i].slots.end());
+      matcher.AddGroup(static_cast<uint16_t>(i), &matcher.unguarded_);
       continue;
     }
     AddSlots(static_cast<uint32_t>(guard), &slots);
@@ -238,7 +236,6 @@ void RuleMatcher::Builder::BuildGuards() {
     }
   }
   matcher.guard_slots_.assign(slots.begin(), slots.end());
-  matcher.unguarded_.slots.assign(unguarded.begin(), unguarded.end());
 }
 
 void RuleMatcher::Builder::OrderOperands() {

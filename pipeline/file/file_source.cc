@@ -65,6 +65,7 @@ class File {
   // The next chunk; its records may be none at the end of the file.
   absl::Status Next(std::unique_ptr<Chunk>* out) {
     auto chunk = std::make_unique<Chunk>();
+    chunk->records.reserve(kBatchRecordsMax);
     size_t line = 0;  // beginning of the line in pending_
     absl::Status failure;
     while (true) {
@@ -91,9 +92,18 @@ class File {
         break;  // what was complete before the damage is handed out first
       }
     }
-    if (chunk->bytes.empty()) chunk->bytes.assign(pending_, 0, line);
+    if (chunk->bytes.empty()) {
+      // Its lines stay where they were read to; the beginning of the next one moves.
+      std::string rest;
+      rest.reserve(chunk_bytes_ + 2 * kReadBytes);
+      rest.append(pending_, line);
+      chunk->bytes = std::move(pending_);
+      chunk->bytes.resize(line);
+      pending_ = std::move(rest);
+    } else {
+      pending_.erase(0, line);
+    }
     chunk->bytes.append(kRecordSlackBytes, '\0');
-    pending_.erase(0, line);
     offset_ += static_cast<int64_t>(line);
     chunk->next_offset = offset_;
     failure_ = failure;
@@ -322,6 +332,7 @@ absl::Status FileSource::Poll(DurationNs, Batch* batch) {
   }
   if (lowest == nullptr) return absl::OkStatus();
   std::unique_ptr<Chunk> chunk = std::move(lowest->next);
+  batch->records.reserve(batch->records.size() + chunk->records.size());
   for (const auto& [at, record] : chunk->records) batch->records.push_back(record);
   lowest->position.next_offset = chunk->next_offset;
   const bool last = chunk->last;

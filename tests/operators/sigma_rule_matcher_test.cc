@@ -85,6 +85,10 @@ class Rules {
     EXPECT_TRUE(matcher_->Match(event, *scratch_, &fired));
     return fired;
   }
+  // As many rules as the memo asks for; none is met.
+  void AddIdle() {
+    for (size_t i = 0; i < kMemoRules; ++i) Add("{s: {f: nothing has this value}, condition: s}");
+  }
   // Of the last event.
   std::vector<uint32_t> Asked() const {
     std::vector<uint32_t> rules;
@@ -202,6 +206,7 @@ TEST(RuleMatcher, EventsThatDifferAreNotTakenForOneAnother) {
   rules.Add("{s: {f|contains|all: [ab, cd]}, condition: s}");
   rules.Add("{s: {f|fieldref: g}, condition: s}");
   rules.Add("{s: {f|cidr: 10.0.0.0/8}, condition: s}");
+  rules.AddIdle();
   const std::vector<Value> two = {S("abc"), S("d")};
   const std::vector<Value> one = {S("abcd")};
   const std::vector<Value> none;
@@ -261,6 +266,7 @@ TEST(MatchMemo, AnswersForTheSameValuesOnly) {
 TEST(RuleMatcher, ManyDifferentEventsAndThenTheSame) {
   Rules rules;
   rules.Add("{s: {f|endswith: '7'}, condition: s}", "{g: {id: 1}, condition: g}");
+  rules.AddIdle();
   for (int i = 0; i < 20'000; ++i) {
     const std::string text = std::to_string(i < 10'000 ? i : i % 3 + 6);
     ASSERT_EQ(rules.Match({{"id", N("1")}, {"f", S(text)}}),

@@ -203,6 +203,40 @@ void Round(uint64_t seed, size_t* met) {
   }
 }
 
+// What the matcher remembers of an event by its fields must not stand in for its keywords: here no
+// rule needs one to be seen, and so none is looked for.
+TEST(Keywords, AreNotRememberedByOtherFields) {
+  FieldTable fields;
+  sigma::RuleMatcher::Builder builder;
+  const uint32_t group = builder.Group(nullptr);
+  std::vector<std::shared_ptr<const sigma::Detection>> rules;
+  for (size_t i = 0; i < 2 * sigma::kMemoRules; ++i) {
+    Diagnostics diagnostics;
+    const auto documents =
+        ParseYaml(fmt::format("{{a: {{a: '{}'}}, k: [mimikatz], condition: a and not k}}", i),
+                  "rule", YamlLimits{}, diagnostics);
+    rules.push_back(sigma::CompileSelection(documents.at(0), fields, diagnostics));
+    builder.Rule(group, rules.back());
+  }
+  const auto matcher = builder.Build(fields.Find(kAllValuesField));
+  const auto scratch = matcher->NewScratch();
+  const Format format;
+  DecoderOptions options;
+  options.later.assign(static_cast<size_t>(fields.size()), true);
+  Decoder decoder(format, fields, options);
+  for (int round = 0; round < 3; ++round) {
+    for (const bool keyword : {false, true}) {
+      Record record;
+      record.bytes = keyword ? R"({"a": "7", "b": "MimiKatz"})" : R"({"a": "7", "b": "none"})";
+      Event event;
+      ASSERT_EQ(decoder.Decode(record, &event), DecodeResult::kNoTime);
+      std::vector<uint32_t> fired;
+      ASSERT_TRUE(matcher->Match(event, *scratch, &fired));
+      EXPECT_EQ(fired, keyword ? std::vector<uint32_t>{} : std::vector<uint32_t>{7});
+    }
+  }
+}
+
 TEST(Keywords, AreFoundHoweverTheRecordIsWritten) {
   const char* given = std::getenv("BONGSU_SEED");
   const uint64_t seed =
