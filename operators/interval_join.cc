@@ -162,11 +162,16 @@ class IntervalJoin : public Operator {
   }
 
   absl::Status Process(std::span<const Input> batch, OperatorContext& context) override {
-    for (const Input& input : batch) {
-      if (input.port == kLeft)
-        BONGSU_RETURN_IF_ERROR(OnLeft(input, context));
-      else
-        BONGSU_RETURN_IF_ERROR(OnRight(input, context));
+    while (!batch.empty()) {
+      const auto next = batch.first(std::min(batch.size(), kPrefetchRanges));
+      batch = batch.subspan(next.size());
+      Prefetch(next);
+      for (const Input& input : next) {
+        if (input.port == kLeft)
+          BONGSU_RETURN_IF_ERROR(OnLeft(input, context));
+        else
+          BONGSU_RETURN_IF_ERROR(OnRight(input, context));
+      }
     }
     return absl::OkStatus();
   }
@@ -180,6 +185,7 @@ class IntervalJoin : public Operator {
   }
 
  private:
+  void Prefetch(std::span<const Input> inputs);
   absl::Status OnLeft(const Input& left, OperatorContext& context);
   absl::Status OnRight(const Input& right, OperatorContext& context);
   absl::Status SetTimer(std::string_view key, EventTimeNs left_time, RecordSeq left_seq,
@@ -193,6 +199,8 @@ class IntervalJoin : public Operator {
   const Options options_;
   TimeList* left_ = nullptr;
   TimeList* right_ = nullptr;
+  std::vector<TimeListRange> left_ahead_;  // scratch
+  std::vector<TimeListRange> right_ahead_;
 };
 
 IncidentId IntervalJoin::Id(std::string_view key, const Evidence& left, const Evidence* right,
@@ -237,6 +245,23 @@ absl::Status IntervalJoin::SetTimer(std::string_view key, EventTimeNs left_time,
     data[static_cast<size_t>(8 + i)] = static_cast<char>(left_seq >> (8 * (7 - i)));
   }
   return context.timers().Set(AddTime(left_time, options_.after), key, data);
+}
+
+// Each puts into one list and scans the other.
+void IntervalJoin::Prefetch(std::span<const Input> inputs) {
+  left_ahead_.clear();
+  right_ahead_.clear();
+  for (const Input& input : inputs) {
+    const bool left = input.port == kLeft;
+    const TimeListRange own = {input.key, input.time, input.time};
+    const TimeListRange other = {input.key,
+                                 AddTime(input.time, -(left ? options_.before : options_.after)),
+                                 AddTime(input.time, left ? options_.after : options_.before)};
+    (left ? left_ahead_ : right_ahead_).push_back(own);
+    (left ? right_ahead_ : left_ahead_).push_back(other);
+  }
+  left_->Prefetch(left_ahead_);
+  right_->Prefetch(right_ahead_);
 }
 
 absl::Status IntervalJoin::OnLeft(const Input& left, OperatorContext& context) {

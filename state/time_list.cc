@@ -12,6 +12,9 @@
 namespace bongsu {
 namespace {
 
+// A smaller list is in the caches anyway; asking for it would only cost.
+constexpr size_t kPrefetchFromBytes = size_t{512} << 10;
+
 bool Before(EventTimeNs a_time, RecordSeq a_seq, EventTimeNs b_time, RecordSeq b_seq) {
   return a_time != b_time ? a_time < b_time : a_seq < b_seq;
 }
@@ -199,6 +202,7 @@ void TimeListImpl::ForEachChunks(const TimeListRange& range, Call call) {
 
 // First where the keys would stand, then what stands there.
 void TimeListImpl::Prefetch(std::span<const TimeListRange> ranges) {
+  if (memory_bytes_ < kPrefetchFromBytes) return;
   for (const TimeListRange& range : ranges)
     ForEachChunks(range, [&](Chunks& chunks, size_t) { chunks.prefetch(range.key); });
   for (const TimeListRange& range : ranges) {
