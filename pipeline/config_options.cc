@@ -339,43 +339,46 @@ OptionSection PlainSink(const char* path, const char* doc) {
 }
 
 OptionSection State() {
-  return {"state",
-          "The operators' state.",
-          {
-              {.path = "path",
-               .example = "/var/lib/bongsu",
-               .doc = "A folder. Needed with Kafka; with files only, default: "
-                      ".bongsu/<application> in the configuration's folder."},
-              {.path = "memory",
-               .type = OptionType::kBytes,
-               .default_text = "1GiB",
-               .min = int64_t{16} << 20,
-               .max = int64_t{1} << 40,
-               .example = "4GiB",
-               .doc = "Memory for state: half for RocksDB, half for the maps in front of it."},
-              {.path = "shards",
-               .type = OptionType::kInt,
-               .unit = "shards",
-               .default_text = "16",
-               .min = 1,
-               .max = 4096,
-               .example = "64",
-               .doc = "Units of state ownership; fixed when the state is made."},
-              {.path = "checkpoint_interval",
-               .type = OptionType::kDuration,
-               .default_text = "5s",
-               .min = kMillisecondNs,
-               .max = kHourNs,
-               .example = "10s",
-               .doc = "At most so long between two checkpoints: what a crash repeats."},
-              {.path = "checkpoint_bytes",
-               .type = OptionType::kBytes,
-               .default_text = "64MiB",
-               .min = int64_t{1} << 20,
-               .max = int64_t{1} << 36,
-               .example = "256MiB",
-               .doc = "Changed state that brings a checkpoint before its time."},
-          }};
+  return {
+      "state",
+      "The operators' state.",
+      {
+          {.path = "path",
+           .example = "/var/lib/bongsu",
+           .doc = "A folder. Needed with Kafka; with files only, default: "
+                  ".bongsu/<application> in the configuration's folder."},
+          {.path = "memory",
+           .type = OptionType::kBytes,
+           .default_text = "1GiB",
+           .min = int64_t{16} << 20,
+           .max = int64_t{1} << 40,
+           .example = "4GiB",
+           .doc = "Memory for state: half for RocksDB, half for the maps in front of it."},
+          {.path = "shards",
+           .type = OptionType::kInt,
+           .unit = "shards",
+           .default_text = "16",
+           .min = 1,
+           .max = 4096,
+           .example = "64",
+           .doc = "Units of state ownership; fixed when the state is made."},
+          {.path = "checkpoint_interval",
+           .type = OptionType::kDuration,
+           .default_text = "5s",
+           .min = kMillisecondNs,
+           .max = kHourNs,
+           .example = "10s",
+           .doc = "At most so long between two checkpoints: what a crash repeats."},
+          {.path = "checkpoint_bytes",
+           .type = OptionType::kBytes,
+           .default_text = "64MiB",
+           .min = int64_t{1} << 12,
+           .max = int64_t{1} << 36,
+           .example = "256MiB",
+           .doc = "Changed state that brings a checkpoint before its time. With exactly_once, half "
+                  "of it ends an epoch, and what a start after a crash reads back from the "
+                  "changelog is about one and a half times as much at most."},
+      }};
 }
 
 OptionSection Http() {

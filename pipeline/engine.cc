@@ -21,6 +21,7 @@ constexpr DurationNs kTickNs = kSecondNs;
 constexpr DurationNs kBackpressureAfterNs = 5 * kSecondNs;
 constexpr uint64_t kEpochsInFlight = 2;
 constexpr int kDirtyBudgets = 4;
+constexpr int kEpochsOfBudget = 2;  // an epoch's part of checkpoint_bytes
 
 void AddTo(ShardState::Counters* sum, const ShardState::Counters& one) {
   sum->entries_put += one.entries_put;
@@ -375,12 +376,28 @@ std::optional<WaitReason> Engine::Waiting() const {
   // One slot is kept for the barrier that closes an epoch.
   if (issued_ - LowestApplied() + 1 >= kBatchesInFlight) return WaitReason::kBatches;
   if (committer_->backlog_bytes() > kOutputBacklogBytesMax) return WaitReason::kOutputs;
+  if (StateFull() && StateWaits()) return WaitReason::kState;
+  return std::nullopt;
+}
+
+size_t Engine::DirtyBytes() const {
   size_t dirty = 0;
   for (const auto& worker : workers_) dirty += worker->dirty_bytes.load(std::memory_order_relaxed);
-  // Above the budget a checkpoint is on its way; the reader waits for it, unless none can be.
-  const bool over = dirty > static_cast<size_t>(config_.state.checkpoint_bytes) * kDirtyBudgets;
-  if (over && checkpoint_in_flight_ > committer_->persisted()) return WaitReason::kState;
-  return std::nullopt;
+  return dirty;
+}
+
+// With a changelog each epoch's changes are bounded: together with those that are merged they are
+// what the store may lag behind the log, and what a start after a crash reads back from it.
+bool Engine::StateFull() const {
+  const auto bytes = static_cast<size_t>(config_.state.checkpoint_bytes);
+  const bool logged = parts_.exactly_once.log != nullptr;
+  return DirtyBytes() > (logged ? bytes / kEpochsOfBudget : bytes * kDirtyBudgets);
+}
+
+// Whether what frees it is on its way: the commits before this epoch's, or a checkpoint.
+bool Engine::StateWaits() const {
+  return parts_.exactly_once.log != nullptr ? EpochsInFlight() > kEpochsInFlight
+                                            : checkpoint_in_flight_ > committer_->persisted();
 }
 
 absl::Status Engine::WaitForRoom(const std::atomic<bool>& stop) {
@@ -424,11 +441,12 @@ void Engine::Issue(std::unique_ptr<Batch> batch) {
 bool Engine::EpochDue(int64_t now) const {
   // Between two assignments there is nobody who may commit, and nothing to commit.
   if (shared() && !(ownership_->assigned() && parts_.shared->source->member())) return false;
-  if (epoch_ - committer_->committed() > kEpochsInFlight) return false;
+  if (EpochsInFlight() > kEpochsInFlight) return false;
   // An empty epoch costs nothing; but what was read before the quiet must reach a checkpoint too.
   if (batches_in_epoch_ == 0)
     return uncheckpointed_ && now - last_checkpoint_ >= config_.state.checkpoint_interval;
-  return now - epoch_started_ >= config_.epoch;
+  return now - epoch_started_ >= config_.epoch ||
+         (parts_.exactly_once.log != nullptr && StateFull());
 }
 
 std::vector<Position> Engine::SourcePositions() const {
@@ -447,10 +465,8 @@ void Engine::ForgetCommitted() {
 
 void Engine::CloseEpoch(int64_t now, bool final) {
   ForgetCommitted();
-  size_t dirty = 0;
-  for (const auto& worker : workers_) dirty += worker->dirty_bytes.load(std::memory_order_relaxed);
   const bool due = now - last_checkpoint_ >= config_.state.checkpoint_interval ||
-                   dirty >= static_cast<size_t>(config_.state.checkpoint_bytes);
+                   DirtyBytes() >= static_cast<size_t>(config_.state.checkpoint_bytes);
   // With a changelog the committer decides when the store is written; a clean end leaves it whole.
   const bool checkpoint = final || (parts_.exactly_once.log == nullptr && due &&
                                     checkpoint_in_flight_ <= committer_->persisted());

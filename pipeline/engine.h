@@ -186,6 +186,10 @@ class Engine : private OwnershipHost {
   uint64_t LowestApplied() const;
   void Issue(std::unique_ptr<Batch> batch);
   bool EpochDue(int64_t now) const;
+  uint64_t EpochsInFlight() const { return epoch_ - committer_->committed(); }
+  size_t DirtyBytes() const;
+  bool StateFull() const;
+  bool StateWaits() const;
   void CloseEpoch(int64_t now, bool final);
   void ForgetCommitted();
   // engine_time.cc: what is decided by the clock, and by all partitions' clocks (source_watch.h).

@@ -56,13 +56,18 @@ sinks:
   alerts: {{topic: alerts, format: native}}
   late: {{topic: late}}
   dead_letter: {{topic: dead}}
-state: {{path: {}, memory: 32MiB, shards: 2, checkpoint_interval: 10ms}}
+state: {{path: {}, memory: 32MiB, shards: 2, checkpoint_interval: 10ms, checkpoint_bytes: {}}}
 )";
+// Of every other scenario: a few events fill it, so that epochs end by their size, and wait for
+// room.
+constexpr const char* kFewBytes = "4KiB";
+constexpr const char* kManyBytes = "64MiB";
 
-std::unique_ptr<Config> Parse(const std::string& instance, const OperatorRegistry& registry) {
+std::unique_ptr<Config> Parse(const std::string& instance, const char* checkpoint_bytes,
+                              const OperatorRegistry& registry) {
   Diagnostics diagnostics;
-  auto config = ParseConfig(fmt::format(kYaml, instance, testing::TempDir()), "sim.yaml", registry,
-                            diagnostics);
+  auto config = ParseConfig(fmt::format(kYaml, instance, testing::TempDir(), checkpoint_bytes),
+                            "sim.yaml", registry, diagnostics);
   EXPECT_TRUE(config.has_value()) << diagnostics.Text();
   return config.has_value() ? std::make_unique<Config>(*std::move(config)) : nullptr;
 }
@@ -89,13 +94,16 @@ class Simulation : public testing::Test {
   static void SetUpTestSuite() {
     SetUpLogging({false, "error"});
     RegisterAllOperators(registry_);
-    for (int i = 0; i < kSimInstances; ++i)
-      configs_.push_back(Parse(fmt::format("i{}", i), registry_));
+    for (const char* bytes : {kFewBytes, kManyBytes}) {
+      for (int i = 0; i < kSimInstances; ++i)
+        configs_.push_back(Parse(fmt::format("i{}", i), bytes, registry_));
+    }
     for (int i = 0; i < kScenarios; ++i) {
       std::mt19937_64 random(static_cast<uint64_t>(i));
       Scenario scenario;
       for (int j = 0; j < kSimInstances; ++j)
-        scenario.configs[static_cast<size_t>(j)] = configs_[static_cast<size_t>(j)].get();
+        scenario.configs[static_cast<size_t>(j)] =
+            configs_[static_cast<size_t>(i % 2 * kSimInstances + j)].get();
       scenario.input[{"fw", 0}] = Lines(random, 8 + i * 2, false, 0);
       scenario.input[{"fw", 1}] = Lines(random, 8 + i * 2, false, 1000);
       scenario.input[{"ep", 0}] = Lines(random, 8 + i * 2, true, 2000);
