@@ -91,14 +91,14 @@ state: {path: state}
 """
 # type, condition, its number, keys, events, event time that they are spread over
 CASES = {
-    "event_count-10000": ("event_count", "gte: %d", 60, 10_000, 600_000, 900),
-    "event_count-100000": ("event_count", "gte: %d", 20, 100_000, 600_000, 900),
-    "value_count-10000": ("value_count", "field: dst_port, gte: %d", 25, 10_000, 600_000, 900),
-    "value_count-100000": ("value_count", "field: dst_port, gte: %d", 10, 100_000, 600_000, 900),
-    "temporal-10000": ("temporal", "", 0, 10_000, 600_000, 900),
-    "temporal-100000": ("temporal", "", 0, 100_000, 600_000, 900),
-    "temporal_ordered-10000": ("temporal_ordered", "", 0, 10_000, 600_000, 900),
-    "temporal_ordered-100000": ("temporal_ordered", "", 0, 100_000, 600_000, 900),
+    "event_count-10000": ("event_count", "gte: %d", 60, 10_000, 2_400_000, 3_600),
+    "event_count-100000": ("event_count", "gte: %d", 20, 100_000, 2_400_000, 3_600),
+    "value_count-10000": ("value_count", "field: dst_port, gte: %d", 25, 10_000, 2_400_000, 3_600),
+    "value_count-100000": ("value_count", "field: dst_port, gte: %d", 10, 100_000, 2_400_000, 3_600),
+    "temporal-10000": ("temporal", "", 0, 10_000, 2_400_000, 3_600),
+    "temporal-100000": ("temporal", "", 0, 100_000, 2_400_000, 3_600),
+    "temporal_ordered-10000": ("temporal_ordered", "", 0, 10_000, 2_400_000, 3_600),
+    "temporal_ordered-100000": ("temporal_ordered", "", 0, 100_000, 2_400_000, 3_600),
     "value_count-hot": ("value_count", "field: dst_port, gte: %d", 1_500, 1, 60_000, 450),
 }
 

@@ -3,6 +3,7 @@
 
   bench/e2e/latency.py                      at 50, 80 and 95 % of full load
   bench/e2e/latency.py --full 200000        full load is given, not measured: records a second
+  bench/e2e/latency.py --exchange kafka     through the exchange topic
 
 Starts a broker, measures full load (events a second over a backlog), then for each share: bongsu with delivery
 exactly_once and epoch 100 ms on fresh topics, bongsu-loadgen at that rate with event time that follows the wall clock,
@@ -34,6 +35,7 @@ class Latency:
         self.bench = whole_process.Bench(arguments)
         self.seconds = arguments.seconds
         self.epoch = arguments.epoch
+        self.exchange = arguments.exchange
 
     def config(self, name, until):
         with open(os.path.join(SOURCE, "bench", "e2e", "join.yaml")) as sample:
@@ -42,7 +44,7 @@ class Latency:
             text = text.replace("    until: end\n", "")
         path = self.bench.path(name + ".yaml")
         with open(path, "w") as out:
-            out.write(text + f"epoch: {self.epoch}\n")
+            out.write(text + f"epoch: {self.epoch}\nexchange: {self.exchange}\n")
         return path
 
     def topics(self, name):
@@ -134,6 +136,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=20, help="of load for each share")
     parser.add_argument("--backlog", type=int, default=2_000_000, help="records for measuring full load")
     parser.add_argument("--epoch", default="100ms")
+    parser.add_argument("--exchange", default="in_process", choices=("in_process", "kafka"))
     parser.add_argument("--build", default=os.path.join(SOURCE, "build", "release"), help="the release build")
     parser.add_argument("--no-build", action="store_true", help="take the programs as they are")
     parser.add_argument("--work", help="a folder, which is emptied (default: in the build); 6 GB")
@@ -144,7 +147,7 @@ def main():
     latency = Latency(arguments)
     if not arguments.no_build:
         latency.bench.make_programs()
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, epoch {arguments.epoch}", flush=True)
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, epoch {arguments.epoch}, exchange {arguments.exchange}", flush=True)
     results = []
     try:
         latency.bench.start_broker()

@@ -89,9 +89,11 @@ def make_peer_input(source, path):
             kind = tuple(str(record.get(name)) for name in ("Channel", "EventID", "SourceName"))
             if kind not in known:
                 known[kind] = log_sources(record, table)
+            # NXLog's name for what Sigma calls Provider_Name: the mapping of ours does that, too.
+            more = {"_idx": here, "Provider_Name": record.get("Provider_Name", record.get("SourceName"))}
             for service, category in known[kind]:
-                out.write(line.rstrip()[:-1] + b',"_idx":%d,"_product":"windows","_service":"%s","_category":"%s"}\n'
-                          % (here, service.encode(), category.encode()))
+                more.update(_product="windows", _service=service, _category=category)
+                out.write(line.rstrip()[:-1] + b"," + json.dumps(more).encode()[1:] + b"\n")
 
 
 class Peer:

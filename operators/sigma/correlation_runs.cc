@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "absl/container/flat_hash_set.h"
 #include "state/byte_reader.h"
 #include "state/check.h"
 #include "state/status_macros.h"
@@ -125,7 +124,8 @@ absl::Status ValueRuns::MayHold(const Input& input, uint64_t least, EventTimeNs 
                                 OperatorContext& context, bool* may) {
   const uint64_t near = events_.near_values();
   *may = false;
-  if (near < least / 2 || (near < least && least < kTrackedMin)) return absl::OkStatus();
+  if (near < least / 2) return absl::OkStatus();
+  if (events_.near() <= kCountedMax / 2) return Counted(input, least, context, may);
   digests_.assign(events_.put_digests().begin(), events_.put_digests().end());
   BONGSU_RETURN_IF_ERROR(Get(input.key));
   bool tracked = bound_.found && oldest <= bound_.from;
@@ -135,6 +135,7 @@ absl::Status ValueRuns::MayHold(const Input& input, uint64_t least, EventTimeNs 
     tracked = events == bound_.events + (input.time >= bound_.from ? 1 : 0);
   }
   if (!tracked) {
+    if (events_.near() <= kCountedMax) return Counted(input, least, context, may);
     if (near < least) return absl::OkStatus();
     *may = true;
     return Rebuild(input.key, input.time, context);
@@ -147,6 +148,21 @@ absl::Status ValueRuns::MayHold(const Input& input, uint64_t least, EventTimeNs 
     *may = *may && near >= least;
   }
   return Put(input.key, context);
+}
+
+// Whether all events less than a timespan away have so many values: no window with it has more.
+absl::Status ValueRuns::Counted(const Input& input, uint64_t least, OperatorContext& context,
+                                bool* may) {
+  *may = false;
+  if (events_.near_values() < least) return absl::OkStatus();
+  BONGSU_RETURN_IF_ERROR(events_.Load(input.key, AddTime(input.time, 1 - span_),
+                                      AddTime(input.time, span_ - 1), context));
+  distinct_.clear();
+  for (size_t i = 0; i < events_.all().size() && !*may; ++i) {
+    for (const Digest& digest : events_.digests(i)) distinct_.insert(digest);
+    *may = distinct_.size() >= least;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ValueRuns::Rebuild(std::string_view key, EventTimeNs time, OperatorContext& context) {

@@ -18,9 +18,10 @@
 //   that late events can be in, tells where even that is needless.
 //   An event that is later than a timespan: its windows are walked through, if it raises any.
 //
-// Groups with fewer events in a window than half of what the condition asks for (or of kTrackedMin)
-// are not tracked at all; how many events of a group went by tells whether some did untracked, and
-// then its runs are made anew from its events.
+// Groups with fewer events in a window than half of what the condition asks for are not tracked at
+// all, and the values of kCountedMax events are counted as fast as a look-up or two take; how many
+// events of a group went by tells whether some did untracked, and then its runs are made anew from
+// its events. What is tracked goes on until half of that, so that it is not made anew all the time.
 //
 // Thread-safety: one thread. Errors: of the state's handles.
 #pragma once
@@ -32,6 +33,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "operators/sigma/correlation_events.h"
 #include "operators/sigma/correlation_measure.h"
@@ -42,7 +44,7 @@ namespace bongsu::sigma {
 
 class ValueRuns {
  public:
-  static constexpr uint64_t kTrackedMin = 64;
+  static constexpr uint64_t kCountedMax = 128;
 
   // `each`: every window that holds counts, and not only those that make others hold (`reset`).
   // `events` outlives the runs; MayHold loads into it.
@@ -90,6 +92,7 @@ class ValueRuns {
   absl::Status Add(std::string_view key, const Digest& digest, EntryId event, Gain* gain);
   absl::Status Rebuild(std::string_view key, EventTimeNs time, OperatorContext& context);
   absl::Status Newest(const Input& input, OperatorContext& context);
+  absl::Status Counted(const Input& input, uint64_t least, OperatorContext& context, bool* may);
   absl::Status Late(const Input& input, uint64_t least, OperatorContext& context, bool* may);
   absl::Status Reaches(const Input& input, uint64_t least, OperatorContext& context, bool* reaches);
 
@@ -100,6 +103,7 @@ class ValueRuns {
   Bound bound_;
   std::vector<Run> runs_;  // scratch, as all below
   std::vector<Gain> gains_;
+  absl::flat_hash_set<Digest> distinct_;
   std::vector<std::pair<EventTimeNs, int64_t>> changes_;
   std::vector<Digest> digests_;
   std::string row_;

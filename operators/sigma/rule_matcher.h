@@ -50,7 +50,7 @@ inline constexpr size_t kGuardCacheBytesMax = 1024;  // longer combinations are 
 inline constexpr size_t kMemoRules = 8;       // of an event's groups: fewer are judged as fast
 inline constexpr uint32_t kMemoTrial = 256;   // events, and then it is known whether
 inline constexpr uint32_t kMemoWorth = 4;     // one in so many repeats another
-inline constexpr uint32_t kMemoPause = 4096;  // events, where too few do
+inline constexpr uint32_t kMemoPause = 1024;  // events, where too few do
 
 class RuleMatcher {
  public:

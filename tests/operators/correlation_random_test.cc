@@ -9,6 +9,7 @@
 #include <random>
 #include <set>
 
+#include "operators/sigma/correlation_runs.h"
 #include "tests/operators/correlation_oracle.h"
 #include "tests/testing/sanitized.h"
 
@@ -225,7 +226,7 @@ TEST(CorrelationOracle, ValueCountThatHovers) {
     OracleOptions oracle;
     oracle.span = 5 * kSecondNs;
     oracle.reset = i % 4 == 3;
-    const auto number = static_cast<size_t>(64 + pick(16));
+    const auto number = static_cast<size_t>(2 * sigma::ValueRuns::kCountedMax + 64 + pick(32));
     oracle.holds = [number](const Window& window) {
       std::set<std::string> distinct;
       for (const OracleEvent& event : window) {
@@ -241,8 +242,8 @@ TEST(CorrelationOracle, ValueCountThatHovers) {
     std::vector<TestEvent> events;
     const auto values = static_cast<uint64_t>(number) + 5 + random() % 300;
     const bool arrays = i % 3 == 0;
-    const int64_t per_second = arrays ? 6 + pick(6) : 12 + pick(12);
-    for (int64_t n = 0; n < 900; ++n) {
+    const int64_t per_second = arrays ? 30 + pick(30) : 60 + pick(40);
+    for (int64_t n = 0; n < 1'000; ++n) {
       TestEvent event{.source = "fw", .time = n * kSecondNs / per_second};
       event.fields = {{"kind", "a"}, {"ip", "h"}, {"value", Values(random, arrays ? 4 : 1, [&] {
                                                      return std::to_string(pick(values));
