@@ -4,9 +4,10 @@
 // words in, one answer out. Who may write to the folder may use it, and nobody else: there is no
 // other password.
 //
-//   ASSIGN_OR_RETURN(auto control, ControlSocket::Listen(path, [](std::string_view command)
-//   {...})); ASSIGN_OR_RETURN(std::string answer, AskControl(path, "reload"));   // in another
-//   process
+//   const auto handler = [](std::string_view command) { ... };
+//   ASSIGN_OR_RETURN(auto control, ControlSocket::Listen(path, handler));
+//   ...                                                                // in another process:
+//   ASSIGN_OR_RETURN(std::string answer, AskControl(path, "reload"));
 //
 // Bounds: one command at a time, of kControlBytesMax; an answer of kControlAnswerBytesMax.
 // Thread-safety: the handler is called on the socket's own thread; the rest is for one thread.

@@ -5,9 +5,9 @@
 // first record.
 //
 //   Service service(config);
-//   absl::Status status = service.Open(Service::Mode::kRun);   // broker, topics, permissions,
-//   files, state if (status.ok()) status = service.Run(stop, progress); int exit_status =
-//   ExitStatus(status);
+//   absl::Status status = service.Open(Service::Mode::kRun);   // broker, topics, files, state
+//   if (status.ok()) status = service.Run(stop, progress);
+//   int exit_status = ExitStatus(status);
 //
 // Thread-safety: one thread; `stop` may be set from a signal handler.
 #pragma once

@@ -6,9 +6,8 @@
 //
 //   Overlay overlay;
 //   overlay.Merge(std::move(frozen));                     // epoch after epoch
-//   overlay.VisitRanges([&](Family, from, to) { ... });   // what to delete in the store, first
-//   overlay.VisitRows([&](const FrozenRow& row) { ... }); // then what to put or delete, in key
-//   order
+//   overlay.VisitRanges([&](Family, from, to) { ... });   // first: what to delete in the store
+//   overlay.VisitRows([&](const FrozenRow& row) { ... }); // then: what to put or delete, by key
 //
 // How it works. Nothing is copied: rows are views into the merged FrozenShards, appended to the
 // group of their key (a list's bucket, a value map, four seconds of timers). A range delete drops

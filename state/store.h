@@ -9,8 +9,9 @@
 // is always exactly the state at its stored position; after a crash between two checkpoints it is
 // the state of the earlier one.
 //
-//   ASSIGN_OR_RETURN(auto store, Store::Open({.path = "/var/lib/bongsu", .memory_bytes = 1 <<
-//   30})); if (store->latest()) reader.Seek(store->latest()->positions);
+//   const StoreOptions options = {.path = "/var/lib/bongsu", .memory_bytes = 1 << 30};
+//   ASSIGN_OR_RETURN(auto store, Store::Open(options));
+//   if (store->latest()) reader.Seek(store->latest()->positions);
 //   ...
 //   RETURN_IF_ERROR(store->Commit(std::move(checkpoint)));
 //

@@ -3,8 +3,8 @@
 // The TimeList of state/shard_state.h: a write-back cache of time buckets over the store.
 //
 //   bucket    entries with time in [index * width, (index + 1) * width)
-//   segment   a sixteenth of a bucket by the key's hash: one arena and one hash map; what eviction
-//   drops chunk     one key's entries in one bucket, in (time, seq) order
+//   segment   a sixteenth of a bucket by the key's hash: an arena and a hash map; can be evicted
+//   chunk     one key's entries in one bucket, in (time, seq) order
 //
 // A segment is "on disk" when the store may hold rows of it that memory does not: after a restart
 // or an eviction. A chunk of such a segment is loaded by one bounded seek when it is first looked

@@ -2,9 +2,8 @@
 //
 // What the modifiers windash, wide, utf16be, utf16, base64 and base64offset make of a value.
 //
-//   Base64Offsets("/bin/sh")   // {"L2Jpbi9za", "9iaW4vc2", "vYmluL3No"}: as it stands in an
-//   encoded
-//                              // text at each of the three byte positions
+//   // As it stands in an encoded text at each of the three byte positions:
+//   Base64Offsets("/bin/sh")   // {"L2Jpbi9za", "9iaW4vc2", "vYmluL3No"}
 //
 // Thread-safety: pure functions.
 #pragma once

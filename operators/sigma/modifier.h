@@ -4,8 +4,9 @@
 //
 //   "CommandLine|wide|base64offset|contains"
 //
-//   std::optional<Modifiers> modifiers = ParseModifiers(key_node, diagnostics);   // after errors:
-//   none if (modifiers->has(Modifier::kContains)) ...
+//   std::optional<Modifiers> modifiers = ParseModifiers(key_node, diagnostics);
+//   if (!modifiers) return;                                // there were errors
+//   if (modifiers->has(Modifier::kContains)) ...
 //
 // A chain that means nothing is refused with what its first part does go with. Order matters only
 // where the values are turned into something else: utf16 and its kin before base64, base64 before

@@ -4,10 +4,9 @@
 // parts stand once: a leaf is one test of one field.
 //
 //   FormulaGraph graph;
-//   const uint32_t root = graph.Add(detection);          // for each rule
+//   const uint32_t root = graph.Add(detection);   // for each rule
 //   ...
-//   std::vector<uint32_t> leaves = graph.Cover(root);    // one of them is true whenever the root
-//   is
+//   auto leaves = graph.Cover(root);              // one is true whenever the root is
 //
 // The cover is what a matcher must look for: an event that has none of these leaves cannot meet the
 // rule. Of the possible ones that is chosen that is met least often, as far as that can be told

@@ -3,8 +3,8 @@
 // What this process last saw of a broker that is not there: why, and how long ago. librdkafka tells
 // it in its log, and a later "timed out" says nothing of it.
 //
-//   broker_failures().Note("[thrd:main]: 10.0.0.1:9092/1: Connect to ipv4#10.0.0.1:9092 failed:
-//   ..."); broker_failures().Last();                     // "10.0.0.1:9092/1: Connect to ..."
+//   broker_failures().Note("[thrd:main]: 10.0.0.1:9092/1: Connect to ... failed");
+//   broker_failures().Last();                         // "10.0.0.1:9092/1: Connect to ... failed"
 //   broker_failures().UnreachableWithin(kMinuteNs);   // true
 //
 // Thread-safety: any thread.

@@ -11,9 +11,11 @@
 //     left: {source: fw, key: ip}
 //     right: {source: ep, key: ip}
 //     within: {before: 1s, after: 1s})", {"fw", "ep"});
-//   std::vector<TestEvent> events = {{.source = "fw", .time = 0, .fields = {{"ip", "10.0.0.1"}}},
-//   ...}; auto incidents = harness.Run(events, {}); harness.CheckRules(events, /*lateness=*/10 *
-//   kSecondNs, /*seed=*/7);   // shuffles, cuts, crashes
+//   std::vector<TestEvent> events = {
+//       {.source = "fw", .time = 0, .fields = {{"ip", "10.0.0.1"}}}, ...};
+//   auto incidents = harness.Run(events, {});
+//   // Shuffles, cuts, crashes.
+//   harness.CheckRules(events, /*lateness=*/10 * kSecondNs, /*seed=*/7);
 //
 // Errors: a wrong configuration or a failed rule is a gtest failure.
 // Thread-safety: one thread.
