@@ -318,8 +318,12 @@ std::span<const Digest> DigestReader::Read(std::string_view payload,
   PayloadReader reader(payload);
   int last = 0;
   for (const int position : positions) last = std::max(last, position);
-  for (Value value; static_cast<int>(values_.size()) <= last && reader.Next(&value);)
+  for (Value value; static_cast<int>(values_.size()) <= last && reader.Next(&value);) {
+    // Its other members were not carried here.
+    if (static_cast<int>(values_.size()) == positions[0] && value.is_array())
+      capped_ = reader.was_cut();
     values_.push_back(value);
+  }
   const auto value_at = [&](int position) -> const Value& {
     return values_[static_cast<size_t>(position)];
   };

@@ -28,6 +28,7 @@
 
 #include "operators/config/diagnostics.h"
 #include "operators/event.h"
+#include "operators/payload.h"
 #include "operators/sigma/rule.h"
 
 namespace bongsu::sigma {
@@ -38,7 +39,8 @@ __extension__ using UInt128 = unsigned __int128;
 
 // A value as it is kept with its event: a hash, or a number.
 using Digest = std::array<uint8_t, 16>;
-inline constexpr int kDigestsMax = 16;  // of one event, whose field is an array
+// Of one event, whose field is an array: as many as its payload has.
+inline constexpr int kDigestsMax = static_cast<int>(kPayloadArrayItemsMax);
 
 // The number as a decimal of nine places; nullopt where it is none, or too large.
 std::optional<Int128> ParseFixed(std::string_view number);
@@ -93,7 +95,7 @@ class DigestReader {
  public:
   explicit DigestReader(const CorrelationRule& rule) : type_(rule.type) {}
   std::span<const Digest> Read(std::string_view payload, std::span<const int> positions);
-  // The field had more values than kDigestsMax.
+  // The field may have had more values than kDigestsMax.
   bool capped() const { return capped_; }
 
  private:

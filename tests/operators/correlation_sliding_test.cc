@@ -238,6 +238,24 @@ TEST(CorrelationSliding, EachMemberOfAnArrayIsAValue) {
   EXPECT_THAT(Incidents(rules, {At(0, "h", array("abc")), At(1, "h", array("ca"))}), SizeIs(0));
 }
 
+TEST(CorrelationSliding, MoreMembersThanAreCarriedAreCounted) {
+  const std::string rules = Rules(
+      "  {type: value_count, rules: a, group-by: [ip], timespan: 10s, condition: {field: "
+      "value, gte: 64}}\n");
+  std::string value;
+  for (int i = 0; i < 64; ++i)
+    value += (i == 0 ? "" : std::string(1, kArraySeparator)) + std::to_string(i);
+  OperatorHarness harness(rules, "c", {"fw"});
+  auto incidents = harness.Run({At(0, "h", value)}, {});
+  ASSERT_THAT(incidents, SizeIs(1));
+  EXPECT_EQ(incidents.begin()->second.value, "64");
+  EXPECT_FALSE(harness.counters().contains("values_of_event_capped"));
+  incidents = harness.Run({At(0, "h", value + kArraySeparator + "65")}, {});
+  ASSERT_THAT(incidents, SizeIs(1));
+  EXPECT_EQ(incidents.begin()->second.value, "64");
+  EXPECT_EQ(harness.counters().at("values_of_event_capped"), 1u);
+}
+
 TEST(CorrelationSliding, BeyondTheBoundDistinctValuesAreEstimated) {
   const std::string rules = Rules(
       "  {type: value_count, rules: a, group-by: [ip], timespan: 10s, condition: {field: "
