@@ -179,7 +179,8 @@ TEST_F(Simulation, EveryOutputOnceWhateverGoesWrong) {
   EXPECT_GT(tally.damages, seeds / 100);
   EXPECT_GT(tally.flushes, seeds);
   EXPECT_GT(tally.clocks_set, seeds / 10);
-  EXPECT_LT(tally.gave_up, seeds / 1000);  // only in a storm
+  // Only in a storm: in 9 of 500,000 seeds. So few seeds as run under a sanitizer may have met one.
+  EXPECT_LE(tally.gave_up, 1 + seeds / 1000);
 }
 
 TEST_F(Simulation, ASeedReplays) {
