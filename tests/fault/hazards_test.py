@@ -103,9 +103,9 @@ def unreachable(expected):
 def resent(expected):
     """EndTxn and TxnOffsetCommit cut, held and repeated; a late copy must end nobody's transaction."""
     app = application("resent", address=f"127.0.0.1:{PROXY}")
-    proxy.rules = [Rule("EndTxn", "cut", 6), Rule("EndTxn", "late", 6, 0.4), Rule("EndTxn", "repeat", 3, 0.2),
+    proxy.rules = [Rule("EndTxn", "cut", 6), Rule("EndTxn", "late", 6, 0.4), Rule("EndTxn", "repeat", 3),
                    Rule("TxnOffsetCommit", "cut", 8), Rule("TxnOffsetCommit", "late", 8, 0.3),
-                   Rule("TxnOffsetCommit", "repeat", 4, 0.2)]
+                   Rule("TxnOffsetCommit", "repeat", 4)]
     process = app.start()
     ends(process, 0, "an instance whose requests were resent")
     proxy.rules = []

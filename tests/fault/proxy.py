@@ -10,7 +10,8 @@ What a rule does to a request that it meets:
     cut      the broker gets it, and the connection ends before the answer: the client does not know the outcome
     lose     the connection ends, and the broker does not get it
     late     as lose; but a copy reaches the broker so much later, on a connection of its own (KAFKA-17754)
-    repeat   the broker gets it, and a copy of it so much later
+    repeat   the broker gets it twice, from two connections, before the client hears of it. (A copy behind the answer, of what the
+             client has sent once, is nothing that TCP does, and no client can survive it: it ends the next transaction.)
 `proxy.closed = True` cuts everything and lets nobody in: the broker is unreachable.
 """
 import collections
@@ -135,7 +136,9 @@ class Proxy:
         self.done[f"{NAMES[key]} {rule.what}"] += 1
         if rule.what == "delay":
             time.sleep(rule.seconds)
-        if rule.what in ("late", "repeat"):
+        if rule.what == "repeat":
+            self._later(request, 0)
+        if rule.what == "late":
             threading.Thread(target=self._later, args=(request, rule.seconds), daemon=True).start()
         if rule.what in ("late", "lose"):
             return False
