@@ -116,6 +116,9 @@ class RecordSource {
   [[nodiscard]] virtual absl::Status Own(const std::atomic<bool>& /*stop*/) {
     return absl::OkStatus();
   }
+  // Leaves a membership behind that the group does not know any more, without a word to it: the
+  // next Own joins as somebody new. While no engine reads.
+  [[nodiscard]] virtual absl::Status Rejoin() { return absl::OkStatus(); }
   // Keeps the membership during long work between Own and the first Poll (restoring state).
   [[nodiscard]] virtual absl::Status KeepAlive() { return absl::OkStatus(); }
   // The membership at this moment. Aborted when a partition was taken from this process since

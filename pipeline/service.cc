@@ -36,8 +36,8 @@ constexpr DurationNs kLagValidNs = kMinuteNs;
 constexpr uint64_t kDiskEveryTicks = 15;
 constexpr DurationNs kHeartbeatNs = 3 * kSecondNs;  // librdkafka's heartbeat.interval.ms
 // A broker that crashes may have forgotten how we joined the group, and then fences us in the name
-// of our own earlier membership. Nothing that it tells shows that; but whoever is started again
-// joins anew, and a process that must not be started again has met no broker that was gone.
+// of our own earlier membership. Nothing that it tells shows that; but whoever joins anew goes on,
+// and a process that must not go on has met no broker that was gone.
 constexpr DurationNs kForgottenNs = 5 * kMinuteNs;
 constexpr DurationNs kKeepAliveNs = 100 * kMillisecondNs;
 
@@ -238,6 +238,7 @@ absl::Status Service::OpenShared(const std::atomic<bool>& stop) {
 // finds it in disorder. What is wrong with the log counts only if nobody has taken it from us.
 absl::Status Service::Doubt(absl::Status found) {
   if (!absl::IsFailedPrecondition(found) && !absl::IsDataLoss(found)) return found;
+  if (IsFenced(found)) return found;  // seen meanwhile by what keeps the membership
   RecordSource& source = *sources_.front();
   for (int64_t waited = 0; waited < kHeartbeatNs; waited += kKeepAliveNs) {
     BONGSU_RETURN_IF_ERROR(source.KeepAlive());
@@ -575,6 +576,21 @@ absl::Status Service::SetAsideDamaged(const absl::Status& damage) {
   return absl::OkStatus();
 }
 
+// Once in the time in which a lost broker may be to blame: where another process does run under our
+// identity, the two must not take it from each other for ever.
+bool Service::MayRejoin(const absl::Status& status) const {
+  return transactional() && IsFenced(status) && broker_failures().UnreachableWithin(kForgottenNs) &&
+         (!rejoined_ns_.has_value() || clock_.MonotonicNs() - *rejoined_ns_ > kForgottenNs);
+}
+
+// Whoever fenced us, if it was not the broker's loss of memory, is fenced by this in turn; what is
+// committed stays true either way (pipeline/DELIVERY.md).
+absl::Status Service::Rejoin() {
+  LogWarning("a broker was lost shortly before, and may have forgotten us: joining the group anew");
+  rejoined_ns_ = clock_.MonotonicNs();
+  return sources_.front()->Rejoin();
+}
+
 absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
   absl::Status status;
   uint64_t in_a_row = 0;
@@ -599,7 +615,8 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
     }
     const bool damaged =
         transactional() && absl::IsDataLoss(status) && !LogFaultOf(status).has_value();
-    if (!(damaged || absl::IsAborted(status)) || stop.load()) break;
+    const bool rejoin = MayRejoin(status);
+    if (!(damaged || rejoin || absl::IsAborted(status)) || stop.load()) break;
     // The one way back: drop what memory holds, and go on from what is committed.
     const EngineTotals totals = engine_ != nullptr ? engine_->Totals() : EngineTotals();
     in_a_row = totals.epochs > 0 ? 1 : in_a_row + 1;
@@ -613,9 +630,10 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
     }
     earlier_.Merge(totals);
     engine_.reset();
-    if (damaged) {
-      if (const absl::Status aside = SetAsideDamaged(status); !aside.ok()) {
-        status = aside;
+    if (damaged || rejoin) {
+      const absl::Status mended = damaged ? SetAsideDamaged(status) : Rejoin();
+      if (!mended.ok()) {
+        status = mended;
         break;
       }
     }
@@ -688,11 +706,14 @@ RunReport Service::Report() const {
   return report;
 }
 
+bool IsFenced(const absl::Status& status) {
+  return absl::IsFailedPrecondition(status) &&
+         std::string(status.message()).find("fenced") != std::string::npos;
+}
+
 int ExitStatus(const absl::Status& status, const BrokerFailures& failures) {
   if (status.ok()) return 0;
-  const bool fenced = absl::IsFailedPrecondition(status) &&
-                      std::string(status.message()).find("fenced") != std::string::npos;
-  if (!fenced || failures.UnreachableWithin(kForgottenNs)) return 1;
+  if (!IsFenced(status) || failures.UnreachableWithin(kForgottenNs)) return 1;
   return 3;
 }
 

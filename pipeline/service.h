@@ -67,6 +67,8 @@ class Service {
 
  private:
   bool transactional() const;
+  bool MayRejoin(const absl::Status& status) const;
+  absl::Status Rejoin();
   bool shared() const { return config_.exchange == ExchangeMode::kKafka; }
   StoreOptions StateOptions() const;
   absl::Status OpenState(Mode mode);
@@ -142,9 +144,13 @@ class Service {
   std::function<RuleTopicStatus()> rule_topic_;
   EngineTotals earlier_;  // of engines that a recovery has replaced
   uint64_t recoveries_ = 0;
+  std::optional<int64_t> rejoined_ns_;  // monotonic; the last time
   std::string outcome_;
   uint64_t last_records_ = 0;
 };
+
+// The group, or a transaction's coordinator for it, says that another process has our identity.
+bool IsFenced(const absl::Status& status);
 
 // 0 OK; 3 fenced by another instance of the same identity, not to be started again; 1 anything
 // else, also fenced where a broker was lost within five minutes before, which may have forgotten

@@ -156,8 +156,7 @@ absl::Status Tiled::Next(std::string_view key, Tile tile, OperatorContext& conte
     const int64_t empty = (std::min(event, closing) - tile.end) / options_.span;
     tile.start = tile.end;
     if (empty > kEmptyWindowsMax) {
-      context.Count("options_.empty_windowsskipped",
-                    static_cast<uint64_t>(empty - kEmptyWindowsMax));
+      context.Count("empty_windows_skipped", static_cast<uint64_t>(empty - kEmptyWindowsMax));
       tile.start += (empty - kEmptyWindowsMax) * options_.span;
     }
   } else if (event != kMaxEventTime) {

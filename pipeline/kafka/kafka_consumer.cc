@@ -91,18 +91,22 @@ uint32_t SlackOf(const rd_kafka_message_t& message) {
   return (last & (kPageBytes - 1)) + kRecordSlackBytes < kPageBytes ? kRecordSlackBytes : 0;
 }
 
+absl::Status FatalError(rd_kafka_t* handle) {
+  char reason[512];
+  const rd_kafka_resp_err_t error = rd_kafka_fatal_error(handle, reason, sizeof(reason));
+  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return absl::OkStatus();
+  return error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID
+             ? KafkaError(error, "reading stopped")
+             : absl::InternalError(fmt::format("reading stopped: {}", reason));
+}
+
 absl::Status ConsumerError(rd_kafka_t* handle, const rd_kafka_message_t& message) {
   if (message.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) return absl::OkStatus();
   std::string text = rd_kafka_message_errstr(&message);
-  rd_kafka_resp_err_t error = message.err;
-  if (error == RD_KAFKA_RESP_ERR__FATAL) {
-    char reason[512];
-    error = rd_kafka_fatal_error(handle, reason, sizeof(reason));
-    return error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID
-               ? KafkaError(error, "reading stopped")
-               : absl::InternalError(fmt::format("reading stopped: {}", reason));
-  }
+  const rd_kafka_resp_err_t error = message.err;
   switch (error) {
+    case RD_KAFKA_RESP_ERR__FATAL:
+      return FatalError(handle);
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
       return absl::FailedPreconditionError(

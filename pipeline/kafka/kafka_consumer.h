@@ -39,6 +39,10 @@ struct KafkaMessages : BatchHolder {
 // How many bytes behind the message may be read.
 uint32_t SlackOf(const rd_kafka_message_t& message);
 
+// What makes the handle useless; OK: nothing. The library tells it in one message only, to whoever
+// polls then, and a consumer that was fenced goes on fetching what it was assigned.
+absl::Status FatalError(rd_kafka_t* handle);
+
 // The consequence of a message that is an error; OK: the library tries again by itself.
 absl::Status ConsumerError(rd_kafka_t* handle, const rd_kafka_message_t& message);
 

@@ -30,6 +30,7 @@ class KafkaGroupSource : public SharedSource {
   absl::Status Open(PartitionTable& partitions) override;
   absl::Status Bind(PartitionTable& partitions) override;
   absl::Status Own(const std::atomic<bool>& stop) override;
+  absl::Status Rejoin() override;
   absl::Status KeepAlive() override { return absl::OkStatus(); }
   absl::StatusOr<std::shared_ptr<const Membership>> GetMembership() override;
   absl::Status Start(const std::vector<Position>&) override { return absl::OkStatus(); }
@@ -72,6 +73,7 @@ class KafkaGroupSource : public SharedSource {
       self->Rebalance(error, list);
   }
   void Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t* list);
+  absl::Status Connect();
   absl::Status AssignRead();
   KafkaPartition* PartitionOf(bool of_shard, uint16_t id);
 
@@ -88,9 +90,25 @@ class KafkaGroupSource : public SharedSource {
   bool closed_ = false;
 };
 
-absl::Status KafkaGroupSource::Open(PartitionTable& partitions) {
+absl::Status KafkaGroupSource::Connect() {
   BONGSU_ASSIGN_OR_RETURN(handle_, MakeConsumer(config_, this, OnRebalance));
   queue_.reset(rd_kafka_queue_get_consumer(handle_.get()));
+  return absl::OkStatus();
+}
+
+// A handle that was fenced is of no further use, and the group counts us as no member: destroyed,
+// not closed. The next Own joins.
+absl::Status KafkaGroupSource::Rejoin() {
+  queue_.reset();
+  handle_.reset();
+  state_ = State::kOutside;
+  new_assignment_ = false;
+  partitions_.Disconnected();
+  return Connect();
+}
+
+absl::Status KafkaGroupSource::Open(PartitionTable& partitions) {
+  BONGSU_RETURN_IF_ERROR(Connect());
   BONGSU_RETURN_IF_ERROR(partitions_.AddTopics(handle_.get(), &exchange_));
   return partitions_.Bind(partitions);
 }

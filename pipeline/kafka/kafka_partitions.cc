@@ -196,7 +196,7 @@ absl::Status KafkaPartitions::Poll(rd_kafka_t* handle, rd_kafka_queue_t* queue, 
     if (stop()) break;
   }
   batch->holder = std::move(messages);
-  return status;
+  return status.ok() ? FatalError(handle) : status;
 }
 
 absl::Status KafkaPartitions::Pause(rd_kafka_t* handle, bool anew) {
@@ -211,6 +211,11 @@ absl::Status KafkaPartitions::Pause(rd_kafka_t* handle, bool anew) {
     wishes.push_back({partition.topic.c_str(), partition.number, wanted, &partition.paused});
   }
   return ApplyPauses(handle, wishes);
+}
+
+void KafkaPartitions::Disconnected() {
+  reading_ = backpressure_ = false;
+  for (KafkaPartition& partition : all_) partition.assigned = partition.paused = false;
 }
 
 absl::Status KafkaPartitions::SetBackpressure(rd_kafka_t* handle, bool on) {

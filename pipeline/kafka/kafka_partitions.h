@@ -87,6 +87,8 @@ class KafkaPartitions {
   [[nodiscard]] absl::Status Pause(rd_kafka_t* handle, bool anew);
   [[nodiscard]] absl::Status SetBackpressure(rd_kafka_t* handle, bool on);
   void ForgetBackpressure() { backpressure_ = false; }
+  // The handle is gone, and what it knew of assignments and pauses with it.
+  void Disconnected();
   // `ids` are sorted.
   [[nodiscard]] absl::Status Hold(rd_kafka_t* handle, const std::vector<PartitionId>& ids);
 

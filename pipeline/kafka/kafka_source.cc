@@ -26,6 +26,7 @@ class KafkaSource : public RecordSource {
   absl::Status Open(PartitionTable& partitions) override;
   absl::Status Bind(PartitionTable& partitions) override { return partitions_.Bind(partitions); }
   absl::Status Own(const std::atomic<bool>& stop) override;
+  absl::Status Rejoin() override;
   absl::Status KeepAlive() override;
   absl::StatusOr<EpochId> CommittedEpoch() override;
   absl::StatusOr<std::shared_ptr<const Membership>> GetMembership() override;
@@ -57,6 +58,7 @@ class KafkaSource : public RecordSource {
       self->Rebalance(error, list);
   }
   void Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t* list);
+  absl::Status Connect();
   absl::Status Place(KafkaPartition& partition);
   absl::Status PlaceAll();
   absl::Status CheckCommitted();
@@ -82,9 +84,27 @@ class KafkaSource : public RecordSource {
   int64_t remind_ns_ = 0;
 };
 
-absl::Status KafkaSource::Open(PartitionTable& partitions) {
+absl::Status KafkaSource::Connect() {
   BONGSU_ASSIGN_OR_RETURN(handle_, MakeConsumer(config_, this, OnRebalance));
   queue_.reset(rd_kafka_queue_get_consumer(handle_.get()));
+  return absl::OkStatus();
+}
+
+// A handle that was fenced is of no further use, and the group counts us as no member: destroyed,
+// not closed.
+absl::Status KafkaSource::Rejoin() {
+  queue_.reset();
+  handle_.reset();
+  state_ = State::kWaiting;
+  contended_ = started_ = false;
+  lost_ = true;
+  ask_again_ns_ = 0;
+  partitions_.Disconnected();
+  return Connect();
+}
+
+absl::Status KafkaSource::Open(PartitionTable& partitions) {
+  BONGSU_RETURN_IF_ERROR(Connect());
   BONGSU_RETURN_IF_ERROR(partitions_.AddTopics(handle_.get(), /*exchange=*/nullptr));
   for (KafkaPartition& partition : partitions_.all()) partition.read = true;
   return Bind(partitions);
@@ -332,7 +352,7 @@ absl::Status KafkaSource::Own(const std::atomic<bool>& stop) {
 // Callbacks and errors, without taking records.
 absl::Status KafkaSource::Serve(int wait_ms) {
   rd_kafka_message_t* message = rd_kafka_consumer_poll(handle_.get(), wait_ms);
-  if (message == nullptr) return absl::OkStatus();
+  if (message == nullptr) return FatalError(handle_.get());
   const absl::Status status = message->err == RD_KAFKA_RESP_ERR_NO_ERROR
                                   ? absl::OkStatus()
                                   : ConsumerError(handle_.get(), *message);

@@ -75,16 +75,52 @@ def twins(expected):
     same(app, expected)
 
 
+def fenced_after_an_outage(expected, name, reads, extra=""):
+    """Fenced by the group, shortly after a broker could not be reached: joins anew, once, without ending."""
+    app = application(name, extra=extra)
+    config = lambda name: app.config("one", until_end=False, name=name)
+    app.address = f"127.0.0.1:1,{broker.address}"   # one that nobody listens on
+    first = app.start(config=config("one"))
+    app.address = broker.address
+    wait_for(f"{name} reads", lambda: app.says(reads))
+    time.sleep(random.uniform(0.2, 0.8))
+    first.send_signal(signal.SIGSTOP)
+    second = app.start("twin", config=config("twin"))
+    wait_for("the twin reads", lambda: app.says(reads, "twin"))
+    first.send_signal(signal.SIGCONT)
+    wait_for("the first joins anew", lambda: app.says("joining the group anew") or first.poll() is not None)
+    ends(second, 3, "the twin, which has met no broker that was gone")
+    need(first.poll() is None, "the first has ended, and was to join anew")
+    third = app.start("third", config=config("third"))
+    ends(first, 1, "the first, fenced once more within the five minutes")
+    wait_for("the third reads", lambda: app.says(reads, "third"))
+    third.terminate()
+    ends(third, 0, "the third")
+    app.finish()
+    same(app, expected)
+
+
+def forgotten(expected):
+    fenced_after_an_outage(expected, "forgotten", "reading 7 partitions")
+
+
+def forgotten_shared(expected):
+    fenced_after_an_outage(expected, "forgotten-shared", "reading 7 source partitions and 16 shards", "exchange: kafka\n")
+
+
 def broker_killed(expected):
     app = application("broker-killed")
     process = begun(app)
     for _ in range(2):
         broker.kill()
         time.sleep(random.uniform(0.5, 1.5))
-    # A broker that is killed while we join may forget it, and fence us (pipeline/DELIVERY.md): we are started again then.
+    # A broker that is killed while we join may forget it, and fence us (pipeline/DELIVERY.md): we join anew then, once
+    # in five minutes, and are started again after that.
     while process.wait(timeout=120) == 1 and app.says_last("fenced"):
         print("broker_killed: fenced by a broker that had forgotten it; started again", flush=True)
         process = app.start()
+    if app.says("joining the group anew"):
+        print("broker_killed: fenced by a broker that had forgotten it; joined anew", flush=True)
     ends(process, 0, "an instance whose broker was killed")
     same(app, expected)
 
@@ -238,7 +274,7 @@ def internal_timestamps(_):
     need(all(abs(int(stamp) / 1000 - time.time()) < 3600 for stamp in out), f"timestamps of another time: {sorted(out)[:2]}")
 
 
-HAZARDS = [internal_timestamps, zombie, twins, broker_killed, unreachable, resent, damaged_store, damaged_block, lost_disk, log_cut, log_deleted,
+HAZARDS = [internal_timestamps, zombie, twins, forgotten, forgotten_shared, broker_killed, unreachable, resent, damaged_store, damaged_block, lost_disk, log_cut, log_deleted,
            full_disk]
 
 

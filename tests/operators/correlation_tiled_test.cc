@@ -80,6 +80,16 @@ TEST(CorrelationTiled, WindowsWithoutEventsCountOnlyWithoutGroupBy) {
   EXPECT_EQ(incidents[0].value, "0");
 }
 
+// A clock that jumps must not make millions of them.
+TEST(CorrelationTiled, ALongGapIsSkippedAndCounted) {
+  OperatorHarness harness(Rules("", "lt: 1"), "c", {"fw"});
+  // [11, 201001) are 20,099 windows without events.
+  const auto incidents = harness.Run({At(1), At(201'001)}, {.lateness = kMinuteNs});
+  const uint64_t skipped = harness.counters().at("empty_windows_skipped");
+  EXPECT_GT(skipped, 0u);
+  EXPECT_EQ(incidents.size() + skipped, 20'099u);
+}
+
 TEST(CorrelationTiled, EqualAndUnequal) {
   EXPECT_THAT(Incidents(Rules("ip", "eq: 2"), {At(0), At(1), At(20), At(40), At(41)}), SizeIs(2));
   EXPECT_THAT(Incidents(Rules("ip", "neq: 2"), {At(0), At(1), At(20), At(40), At(41)}), SizeIs(1));

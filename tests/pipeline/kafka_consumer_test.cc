@@ -24,6 +24,22 @@ TEST(KafkaConsumerTest, ANegativeGenerationIsNoMembership) {
   EXPECT_TRUE(absl::IsAborted(membership.status())) << membership.status();
 }
 
+// The library says it once, to whoever polls then (while restoring, say); after that a fenced
+// consumer looks like one whose topics are quiet.
+TEST(KafkaConsumerTest, AFatalErrorIsThereForWhoeverAsksLater) {
+  Config config;
+  config.application = "fenced";
+  config.instance = "one";
+  config.kafka = {{"bootstrap.servers", "127.0.0.1:1"}};
+  auto handle = MakeConsumer(config, nullptr, nullptr);
+  ASSERT_TRUE(handle.ok()) << handle.status();
+  EXPECT_TRUE(FatalError(handle->get()).ok());
+  rd_kafka_test_fatal_error(handle->get(), RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID, "fenced");
+  while (rd_kafka_message_t* message = rd_kafka_consumer_poll(handle->get(), 0))
+    rd_kafka_message_destroy(message);
+  EXPECT_TRUE(IsFenced(FatalError(handle->get()))) << FatalError(handle->get());
+}
+
 // A supervisor must not start a process again whose identity another one has; it must where only a
 // broker has forgotten us, for nobody else would go on.
 TEST(KafkaConsumerTest, FencedAfterALostBrokerIsNoReasonToStayDown) {
