@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "state/byte_reader.h"
+#include "state/check.h"
 #include "state/key_encoding.h"
 
 namespace bongsu {
@@ -52,8 +53,26 @@ bool ShardClocks::Apply(PartitionId partition, uint16_t source, const PartitionC
       return false;
   }
   watermarks_.Heard(source, next.newest);
+  std::erase(falls_idle_, partition);
+  const bool was_idle = known != nullptr && known->state == PartitionClock::State::kIdle;
+  if (next.state == PartitionClock::State::kIdle && !was_idle) {
+    next.state = PartitionClock::State::kActive;
+    falls_idle_.push_back(partition);
+  }
   watermarks_.Restore(partition, next);
   return true;
+}
+
+void ShardClocks::Refresh() {
+  watermarks_.Refresh();
+  if (falls_idle_.empty()) return;
+  for (const PartitionId partition : falls_idle_) {
+    PartitionClock clock = watermarks_.partitions()[partition];
+    clock.state = PartitionClock::State::kIdle;
+    watermarks_.Restore(partition, clock);
+  }
+  falls_idle_.clear();
+  watermarks_.Refresh();
 }
 
 bool ShardClocks::ApplyMarks(std::span<const PartitionMark> marks, bool alarms) {
@@ -83,6 +102,7 @@ bool ShardClocks::ApplyResult(uint16_t op, ShardId from, EventTimeNs watermark) 
 
 bool ShardClocks::Wake(PartitionId partition) {
   if (partition >= watermarks_.partitions().size()) return false;
+  if (std::erase(falls_idle_, partition) > 0) return true;
   PartitionClock clock = watermarks_.partitions()[partition];
   if (clock.state != PartitionClock::State::kIdle) return false;
   clock.state = PartitionClock::State::kActive;
@@ -117,6 +137,7 @@ bool ShardClocks::ended() const {
 
 // Sources and operators by name: their places in the configuration may change.
 std::string ShardClocks::Encode() const {
+  BONGSU_CHECK_MSG(falls_idle_.empty(), "clocks are encoded between Apply and Refresh");
   std::string row(1, static_cast<char>(kVersion));
   AppendVarint(config_.sources.size(), &row);
   for (size_t i = 0; i < config_.sources.size(); ++i) {

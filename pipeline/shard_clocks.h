@@ -60,8 +60,8 @@ class ShardClocks {
   // shard that keeps the sources' alarms (kAlarmsShard). True when something may have changed.
   bool ApplyMarks(std::span<const PartitionMark> marks, bool alarms);
   const std::vector<RaisedAlarm>& raised() const { return watermarks_.raised(); }
-  // After Apply and Wake, before Ports.
-  void Refresh() { watermarks_.Refresh(); }
+  // After Apply and Wake, before Ports and Encode.
+  void Refresh();
 
   // The watermark of each port of an operator.
   void Ports(size_t op, std::vector<EventTimeNs>* ports) const;
@@ -76,6 +76,9 @@ class ShardClocks {
   const Config& config_;
   const Plan& plan_;
   Watermarks watermarks_;
+  // Told to be idle since the last Refresh, where they count as active once more: what an epoch has
+  // brought moves the source, also where its partition had fallen quiet by the epoch's end.
+  std::vector<PartitionId> falls_idle_;
   std::vector<std::vector<EventTimeNs>> results_;  // by operator that has readers, by shard
 };
 

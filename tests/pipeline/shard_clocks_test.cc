@@ -98,6 +98,26 @@ TEST_F(ShardClocksTest, EqualsTheMinimumOfWhatOwnersHaveSaid) {
     // stay in order, those of several do not.
     std::vector<std::deque<PartitionClock>> sent(kPartitions);
     std::vector<PartitionClock> owner = truth;
+    const auto raise_sources = [&] {
+      for (size_t s = 0; s < 2; ++s) {
+        EventTimeNs lowest = kMaxEventTime;
+        EventTimeNs floor = kMinEventTime;
+        bool active = false;
+        bool idle = false;
+        for (PartitionId p = 0; p < kPartitions; ++p) {
+          if (SourceOf(p) != s || truth[p].state == State::kEnded) continue;
+          if (truth[p].state == State::kIdle) {
+            idle = true;
+            floor = std::max(floor, truth[p].floor);
+            continue;
+          }
+          active = true;
+          lowest = std::min(lowest, std::max(AddTime(truth[p].newest, -kBound), truth[p].floor));
+        }
+        const EventTimeNs now = active ? lowest : idle ? floor : kMaxEventTime;
+        source[s] = std::max(source[s], now);
+      }
+    };
     for (int step = 0; step < 300; ++step) {
       const auto id = static_cast<PartitionId>(random() % kPartitions);
       switch (random() % 8) {
@@ -109,6 +129,8 @@ TEST_F(ShardClocksTest, EqualsTheMinimumOfWhatOwnersHaveSaid) {
           const auto what = random() % 20;
           if (what == 0) {
             clock.state = State::kIdle;
+            if (random() % 2 == 0)
+              clock.newest = std::max<EventTimeNs>(clock.newest, step * kSecondNs);
           } else if (what == 1 && step > 200) {
             clock.state = State::kEnded;
           } else if (what == 2 && clock.state == State::kIdle) {
@@ -140,30 +162,19 @@ TEST_F(ShardClocksTest, EqualsTheMinimumOfWhatOwnersHaveSaid) {
         }
         default: {
           if (sent[id].empty()) break;
+          // What the epoch brought comes before the quiet at its end.
+          if (truth[id].state != State::kIdle && sent[id].front().state == State::kIdle) {
+            truth[id] = sent[id].front();
+            truth[id].state = State::kActive;
+            raise_sources();
+          }
           truth[id] = sent[id].front();
           sent[id].pop_front();
           clocks.Apply(id, SourceOf(id), truth[id]);
           clocks.Refresh();
         }
       }
-      for (size_t s = 0; s < 2; ++s) {
-        EventTimeNs lowest = kMaxEventTime;
-        EventTimeNs floor = kMinEventTime;
-        bool active = false;
-        bool idle = false;
-        for (PartitionId p = 0; p < kPartitions; ++p) {
-          if (SourceOf(p) != s || truth[p].state == State::kEnded) continue;
-          if (truth[p].state == State::kIdle) {
-            idle = true;
-            floor = std::max(floor, truth[p].floor);
-            continue;
-          }
-          active = true;
-          lowest = std::min(lowest, std::max(AddTime(truth[p].newest, -kBound), truth[p].floor));
-        }
-        const EventTimeNs now = active ? lowest : idle ? floor : kMaxEventTime;
-        source[s] = std::max(source[s], now);
-      }
+      raise_sources();
       ASSERT_EQ(Ports(clocks, 0), (std::vector<EventTimeNs>{source[0], source[1]})) << step;
       ASSERT_EQ(Ports(clocks, 1)[0], *std::min_element(results.begin(), results.end())) << step;
     }
@@ -180,6 +191,27 @@ TEST_F(ShardClocksTest, AKnownPartitionHoldsItsSourceUntilItsFirstNews) {
   clocks.Apply(2, 0, Clock(State::kIdle, kMinEventTime));  // an empty one
   clocks.Refresh();
   EXPECT_EQ(Ports(clocks, 0)[0], 95 * kSecondNs);
+}
+
+// An epoch that took long (a broker was away) brings the last events and the quiet behind them.
+TEST_F(ShardClocksTest, WhatAnEpochBroughtCountsBeforeTheQuietAtItsEnd) {
+  ShardClocks clocks = Make();
+  for (PartitionId id = 0; id < 3; ++id) clocks.Apply(id, 0, Clock(State::kActive, 50 * kSecondNs));
+  clocks.Refresh();
+  EXPECT_EQ(Ports(clocks, 0)[0], 45 * kSecondNs);
+  for (PartitionId id = 0; id < 3; ++id)
+    clocks.Apply(id, 0, Clock(State::kIdle, (100 + id) * kSecondNs));
+  clocks.Refresh();
+  EXPECT_EQ(Ports(clocks, 0)[0], 95 * kSecondNs)
+      << "the lowest: nobody knows which fell quiet last";
+  // An event before the clocks are looked at again: it is not idle after all.
+  clocks.Apply(0, 0, Clock(State::kActive, 110 * kSecondNs));
+  clocks.Refresh();
+  clocks.Apply(0, 0, Clock(State::kIdle, 120 * kSecondNs));
+  EXPECT_TRUE(clocks.Wake(0));
+  clocks.Refresh();
+  EXPECT_EQ(clocks.watermarks().partitions()[0].state, State::kActive);
+  EXPECT_EQ(Ports(clocks, 0)[0], 115 * kSecondNs);
 }
 
 TEST_F(ShardClocksTest, AnIdlePartitionWakesWithItsFirstEvent) {

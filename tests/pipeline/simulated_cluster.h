@@ -122,7 +122,8 @@ class SimulatedCluster {
   std::map<std::string, Member> members;
   int64_t generation = 0;
   std::set<std::string> subscribed;
-  uint64_t failures = 0;  // of a thousand commits, twice
+  std::set<std::string> from_the_last;  // topics that are given out the other way round
+  uint64_t failures = 0;                // of a thousand commits, twice
   uint64_t commits = 0;
   // Of a source's partition no more is handed out before.
   int64_t readable = std::numeric_limits<int64_t>::max();
@@ -149,12 +150,15 @@ class SimulatedCluster {
       int32_t count = 0;
       while (logs.count({topic, count}) > 0) ++count;
       // As librdkafka's `range`.
+      std::vector<Member*> order;
+      for (auto& [name, member] : members) order.push_back(&member);
+      if (from_the_last.count(topic) > 0) std::reverse(order.begin(), order.end());
       int32_t next = 0;
       int32_t left = static_cast<int32_t>(members.size());
-      for (auto& [name, member] : members) {
+      for (Member* member : order) {
         const int32_t part = (count - next + left - 1) / left;
         --left;
-        for (int32_t i = 0; i < part; ++i) member.has.insert({topic, next++});
+        for (int32_t i = 0; i < part; ++i) member->has.insert({topic, next++});
       }
     }
     for (auto& [name, member] : members) {
