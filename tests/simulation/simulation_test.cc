@@ -29,9 +29,9 @@ constexpr int kScenarios = 8;
 
 constexpr const char* kYaml = R"(
 application: sim
-instance: {}
+instance: {0}
 threads: 2
-epoch: 2ms
+epoch: {2}
 delivery: exactly_once
 kafka: {{bootstrap.servers: "simulated:1"}}
 sources:
@@ -56,7 +56,7 @@ sinks:
   alerts: {{topic: alerts, format: native}}
   late: {{topic: late}}
   dead_letter: {{topic: dead}}
-state: {{path: {}, memory: 32MiB, shards: 2, checkpoint_interval: 10ms, checkpoint_bytes: {}}}
+state: {{path: {3}, memory: 32MiB, shards: 2, checkpoint_interval: 10ms, checkpoint_bytes: {1}}}
 )";
 // Of every other scenario: a few events fill it, so that epochs end by their size, and wait for
 // room.
@@ -64,10 +64,11 @@ constexpr const char* kFewBytes = "4KiB";
 constexpr const char* kManyBytes = "64MiB";
 
 std::unique_ptr<Config> Parse(const std::string& instance, const char* checkpoint_bytes,
-                              const OperatorRegistry& registry) {
+                              const OperatorRegistry& registry, const char* epoch = "2ms") {
   Diagnostics diagnostics;
-  auto config = ParseConfig(fmt::format(kYaml, instance, testing::TempDir(), checkpoint_bytes),
-                            "sim.yaml", registry, diagnostics);
+  auto config =
+      ParseConfig(fmt::format(kYaml, instance, checkpoint_bytes, epoch, testing::TempDir()),
+                  "sim.yaml", registry, diagnostics);
   EXPECT_TRUE(config.has_value()) << diagnostics.Text();
   return config.has_value() ? std::make_unique<Config>(*std::move(config)) : nullptr;
 }
@@ -181,6 +182,28 @@ TEST_F(Simulation, EveryOutputOnceWhateverGoesWrong) {
   EXPECT_GT(tally.clocks_set, seeds / 10);
   // Only in a storm: in 9 of 500,000 seeds. So few seeds as run under a sanitizer may have met one.
   EXPECT_LE(tally.gave_up, 1 + seeds / 1000);
+}
+
+// What a start after a crash reads back from the changelog is bounded, however long epochs may be.
+TEST_F(Simulation, AnEpochEndsByTheSizeOfItsChangesToo) {
+  uint64_t commits[2];
+  std::vector<std::string> outputs[2];
+  for (int few = 0; few < 2; ++few) {
+    const auto config = Parse("i0", few == 1 ? kFewBytes : kManyBytes, registry_, "1m");
+    ASSERT_NE(config, nullptr);
+    std::mt19937_64 random(7);
+    Scenario scenario;
+    scenario.configs.fill(config.get());
+    scenario.input[{"fw", 0}] = Lines(random, 400, false, 0);
+    scenario.input[{"ep", 0}] = Lines(random, 400, true, 2000);
+    World world(1, scenario, Faults{});
+    ASSERT_EQ(world.Run(), "");
+    commits[few] = world.tally().commits;
+    outputs[few] = world.Outputs();
+  }
+  EXPECT_LE(commits[0], 5u) << "nothing but time and the end of the input end its epochs";
+  EXPECT_GT(commits[1], 10u);
+  EXPECT_EQ(outputs[0], outputs[1]);
 }
 
 TEST_F(Simulation, ASeedReplays) {
