@@ -103,6 +103,35 @@ BENCHMARK(BM_Selection)
     ->ArgsProduct({{kUsual, kFirstField, kRegex}, {1}, {0, 1, 100}})
     ->ArgsProduct({{kList}, {1, 10, 100, 1000}, {0, 100}});
 
+// A count of characters, which RE2 writes out. Args: the count; bytes of each text.
+void BM_LongRegex(benchmark::State& state) {
+  Diagnostics diagnostics;
+  FieldTable fields;
+  const auto yaml = ParseYaml(
+      fmt::format("{{sel: {{CommandLine|re: '.{{{},}}'}}, condition: sel}}", state.range(0)),
+      "bench", YamlLimits{}, diagnostics);
+  const auto selection =
+      yaml.empty() ? nullptr : sigma::CompileSelection(yaml[0], fields, diagnostics);
+  if (selection == nullptr) {
+    state.SkipWithError(diagnostics.Text().c_str());
+    return;
+  }
+  std::string text;
+  for (int64_t i = 0; i < state.range(1); ++i) text += "powershell -enc AAB "[i % 20];
+  std::vector<Value> row(static_cast<size_t>(fields.size()));
+  row[static_cast<size_t>(fields.Find("CommandLine"))] = Value::String(text);
+  Event event;
+  event.fields = row;
+  bool chosen = false;
+  for (auto _ : state) {
+    chosen = selection->Matches(event);
+    benchmark::DoNotOptimize(chosen);
+  }
+  if (chosen != (state.range(1) >= state.range(0))) state.SkipWithError("the wrong answer");
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(BM_LongRegex)->ArgNames({"count", "bytes"})->ArgsProduct({{200, 1000}, {100, 900, 3000}});
+
 }  // namespace
 }  // namespace bongsu
 

@@ -1,6 +1,6 @@
 // File: operators/sigma/literal_scan.h
 //
-// Many literals found in one pass over a text, by Vectorscan: the only place that uses it.
+// Many literals found in one pass over a text, by Vectorscan (so does regex_scan.h).
 //
 //   LiteralScan scan({"mimikatz", "sekurlsa"});
 //   LiteralScratch scratch;                      // one for each thread

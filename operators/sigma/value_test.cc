@@ -11,6 +11,7 @@
 #include "operators/fold.h"
 #include "operators/ip_address.h"
 #include "operators/sigma/encoding.h"
+#include "operators/sigma/regex_scan.h"
 #include "operators/sigma/time_part.h"
 
 namespace bongsu::sigma {
@@ -56,19 +57,24 @@ class TextTest : public ValueTest {
 class RegexTest : public ValueTest {
  public:
   RegexTest(std::unique_ptr<RE2> regex, std::string_view flags)
-      : ValueTest(Kind::kRegex), regex_(std::move(regex)) {
+      : ValueTest(Kind::kRegex), regex_(std::move(regex)), scan_(RegexScan::Make(*regex_)) {
     normal_form_ = fmt::format("re {}{}", regex_->pattern(), flags);
   }
   bool Matches(const Value& value, const Event&) const override {
     if (value.is_null_or_absent()) return false;
     std::string scratch;
     const std::string_view text = ComparedText(value, &scratch);
+    if (scan_ != nullptr) {
+      if (text.size() < scan_->bytes_min()) return false;
+      if (scan_->Answers(text)) return scan_->Finds(text);
+    }
     return RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), *regex_);
   }
   const re2::RE2* regex() const override { return regex_.get(); }
 
  private:
   std::unique_ptr<RE2> regex_;
+  std::unique_ptr<RegexScan> scan_;  // null: RE2 alone
 };
 
 class CidrTest : public ValueTest {

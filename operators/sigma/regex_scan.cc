@@ -1,0 +1,95 @@
+#include "operators/sigma/regex_scan.h"
+
+#include <hs/hs.h>
+#include <re2/re2.h>
+
+#include <cctype>
+#include <cstdlib>
+#include <string>
+
+#include "state/check.h"
+
+namespace bongsu::sigma {
+namespace {
+
+bool IsAscii(std::string_view text) {
+  unsigned char bits = 0;  // of all: without a branch for each
+  for (const char c : text) bits |= static_cast<unsigned char>(c);
+  return bits < 0x80;
+}
+
+// Where RE2 and Vectorscan (which follows PCRE) may mean different things on a text of ASCII: `$`
+// before a last newline, the vertical tab in `\s`, `\v`, lines, Unicode's classes and letter case.
+// What RE2 takes and is not named here is the same in both.
+bool MeansTheSame(std::string_view pattern) {
+  if (!IsAscii(pattern)) return false;
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] == '$') return false;
+    if (pattern[i] == '(' && pattern.substr(i, 2) == "(?") {
+      // Flags up to ':' or ')'; `m` changes lines, `U` nothing that matters here.
+      for (size_t j = i + 2; j < pattern.size() && std::isalpha(pattern[j]) != 0; ++j)
+        if (pattern[j] == 'm') return false;
+    }
+    if (pattern[i] != '\\' || ++i == pattern.size()) continue;
+    constexpr std::string_view kSame = "AzbBdDwWtnrfa";
+    if (std::isalnum(pattern[i]) != 0 && kSame.find(pattern[i]) == kSame.npos) return false;
+  }
+  return true;
+}
+
+// Freed with its thread.
+struct Scratch {
+  hs_scratch_t* scratch = nullptr;
+  ~Scratch() { hs_free_scratch(scratch); }
+};
+thread_local Scratch thread_scratch;
+
+}  // namespace
+
+void RegexScan::Free::operator()(hs_database* database) const { hs_free_database(database); }
+
+std::unique_ptr<RegexScan> RegexScan::Make(const re2::RE2& regex) {
+  if (regex.ProgramSize() < kRegexLong || hs_valid_platform() != HS_SUCCESS) return nullptr;
+  const std::string& pattern = regex.pattern();
+  unsigned flags = HS_FLAG_SINGLEMATCH | HS_FLAG_ALLOWEMPTY;
+  if (!regex.options().case_sensitive()) flags |= HS_FLAG_CASELESS;
+  if (regex.options().dot_nl()) flags |= HS_FLAG_DOTALL;
+  hs_compile_error_t* error = nullptr;
+  hs_expr_info_t* info = nullptr;
+  if (hs_expression_info(pattern.c_str(), flags, &info, &error) != HS_SUCCESS) {
+    hs_free_compile_error(error);  // beyond its limits
+    return nullptr;
+  }
+  std::unique_ptr<RegexScan> scan(new RegexScan(info->min_width));
+  std::free(info);
+  if (scan->bytes_min() < kRegexLongBytes) return nullptr;
+  if (!MeansTheSame(pattern)) return scan;
+  hs_database_t* database = nullptr;
+  if (hs_compile(pattern.c_str(), flags, HS_MODE_BLOCK, nullptr, &database, &error) == HS_SUCCESS)
+    scan->database_.reset(database);
+  else
+    hs_free_compile_error(error);
+  return scan;
+}
+
+bool RegexScan::Answers(std::string_view text) const {
+  return database_ != nullptr && IsAscii(text);
+}
+
+bool RegexScan::Finds(std::string_view text) const {
+  // As it is where it is large enough.
+  BONGSU_CHECK(hs_alloc_scratch(database_.get(), &thread_scratch.scratch) == HS_SUCCESS);
+  bool found = false;
+  const auto on_match = [](unsigned, unsigned long long, unsigned long long, unsigned,
+                           void* context) {
+    *static_cast<bool*>(context) = true;
+    return 1;  // no more
+  };
+  const hs_error_t result =
+      hs_scan(database_.get(), text.data(), static_cast<unsigned>(text.size()), 0,
+              thread_scratch.scratch, on_match, &found);
+  BONGSU_CHECK(result == HS_SUCCESS || result == HS_SCAN_TERMINATED);
+  return found;
+}
+
+}  // namespace bongsu::sigma
