@@ -16,6 +16,12 @@ bool IsTiled(const CorrelationOptions& options, const TemporalCondition& conditi
   return options.window != CorrelationWindow::kSliding || condition.kind() == TemporalKind::kTiles;
 }
 
+// Windows without events are there where one group is there without any, and its windows have no
+// gaps between them.
+bool MayBeEmpty(const CorrelationRule& rule, const CorrelationOptions& options) {
+  return rule.group_by.empty() && options.window == CorrelationWindow::kSliding;
+}
+
 class TemporalSpec : public CorrelationSpec {
  public:
   TemporalSpec(CorrelationParts parts, TemporalCondition condition)
@@ -48,6 +54,8 @@ class TemporalSpec : public CorrelationSpec {
     tiles.window = options().window;
     tiles.span = timespan();
     tiles.session_max = options().max_episode;
+    tiles.empty_windows =
+        MayBeEmpty(correlation(), options()) && settings_.condition.HoldsWithoutEvents();
     return MakeTemporalWindows(*this, tiles, settings_);
   }
   bool tiled() const override { return IsTiled(options(), settings_.condition); }
@@ -79,14 +87,20 @@ std::string TemporalSpec::Why(const Incident& incident) const {
   const std::string what =
       expression.empty() ? fmt::format("{} of {} rules", seen.size(), correlation().rules.size())
                          : fmt::format("'{}'", expression);
-  return fmt::format("{} {}{}{}: {}", what, WindowText(),
-                     settings_.condition.ordered() ? ", in order," : "", GroupText(incident), list);
+  return fmt::format("{} {}{}{}{}{}", what, WindowText(),
+                     settings_.condition.ordered() ? ", in order," : "", GroupText(incident),
+                     list.empty() ? "" : ": ", list);
 }
 
 // What the type has no use for would be a wish that is not granted.
 void CheckOptions(const CorrelationParts& parts, const TemporalCondition& condition,
                   Diagnostics& diagnostics) {
   const CorrelationOptions& options = parts.options;
+  if (!condition.HoldsWithEvents() && !MayBeEmpty(parts.correlation, options))
+    diagnostics.Error(parts.correlation.condition_where,
+                      "no window with an event can meet this condition",
+                      "windows without events are judged without group-by, and where they follow "
+                      "one another without gaps (no bongsu.window)");
   const Node& written = parts.correlation.extensions;
   const std::string_view type = CorrelationTypeName(parts.correlation.type);
   const auto refuse = [&](const char* key, const std::string& why) {

@@ -128,10 +128,13 @@ bool TemporalCondition::CompileCount(const CorrelationRule& rule, Diagnostics& d
                                          });
     by_count_[n] = holds ? 1 : 0;
   }
-  if (std::none_of(by_count_.begin() + 1, by_count_.end(), [](uint8_t one) { return one != 0; })) {
+  // Of an order of no rules nothing can be said.
+  if (std::none_of(by_count_.begin() + (ordered_ ? 1 : 0), by_count_.end(),
+                   [](uint8_t one) { return one != 0; })) {
     diagnostics.Error(rule.condition_where,
-                      fmt::format("no number of rules from 1 to {} meets this condition", rules_),
-                      "a window begins at an event: at least one rule is seen");
+                      fmt::format("no number of rules from {} to {} meets this condition",
+                                  ordered_ ? 1 : 0, rules_),
+                      "it compares how many different rules a window has events of");
     return false;
   }
   if (!std::is_sorted(by_count_.begin(), by_count_.end())) {
@@ -168,12 +171,29 @@ bool TemporalCondition::CompileExpression(const CorrelationRule& rule, Diagnosti
   for (const Alternative& one : alternatives_) {
     for (uint16_t seen : one.seen) asked_[seen] = 1;
     if (!one.absent.empty()) kind_ = TemporalKind::kAbsence;
-    if (!one.seen.empty()) continue;
+  }
+  const auto asks_nothing = [](const Alternative& one) { return one.seen.empty(); };
+  if (std::none_of(alternatives_.begin(), alternatives_.end(), asks_nothing)) return true;
+  if (ordered_) {
     diagnostics.Error(rule.condition_where, "the condition holds for a window without any event",
-                      "it must ask for at least one rule in every alternative: a and not b");
+                      "nothing is in order then: use temporal, or ask for a rule: a and not b");
     return false;
   }
+  kind_ = TemporalKind::kTiles;
   return true;
+}
+
+bool TemporalCondition::HoldsWithoutEvents() const {
+  const std::vector<uint8_t> none(rules_, 0);
+  return kind_ == TemporalKind::kTiles && Holds(none);
+}
+
+// Of windows that begin at an event: is there one that holds?
+bool TemporalCondition::HoldsWithEvents() const {
+  if (counts()) return std::find(by_count_.begin() + 1, by_count_.end(), 1) != by_count_.end();
+  return std::any_of(alternatives_.begin(), alternatives_.end(), [this](const Alternative& one) {
+    return !one.seen.empty() || one.absent.size() < rules_;
+  });
 }
 
 std::optional<TemporalCondition> CompileTemporal(const CorrelationRule& rule,
@@ -310,7 +330,6 @@ bool ChainWithin(const Alternative& alternative, std::span<const RuleEvent> even
 
 bool HoldsWithin(const TemporalCondition& condition, std::span<const RuleEvent> events,
                  TieOrder ties) {
-  if (events.empty()) return false;
   if (!condition.ordered()) {
     std::vector<uint8_t> seen(condition.rules(), 0);
     for (const RuleEvent& event : events) seen[event.rule] = 1;

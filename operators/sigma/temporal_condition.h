@@ -12,8 +12,10 @@
 //   positive   stays true whatever else is seen ("a and b", gte 2): decided as soon as it holds;
 //   absence    an expression with `not`: a window [s, s + timespan) begins at an event s of a rule
 //              that it asks for, and is decided when it has closed;
-//   tiles      comparisons that more rules can break (lt 3): windows [s, s + timespan) one behind
-//              the other, each beginning at the first event that the one before does not hold.
+//   tiles      comparisons that more rules can break (lt 3), and expressions that hold where no
+//              event is (not a, a or not b): windows [s, s + timespan) one behind the other, each
+//              beginning at the first event that the one before does not hold, or, without
+//              group-by, at its end.
 //
 // Thread-safety: TemporalCondition is immutable; a TemporalWindow belongs to one thread.
 #pragma once
@@ -66,6 +68,10 @@ class TemporalCondition {
   bool HoldsFor(size_t n) const { return by_count_[n] != 0; }
   // Unordered: the condition over the rules that a window holds (one byte for each).
   bool Holds(std::span<const uint8_t> seen) const;
+  // Only tiles: whether a window without any event satisfies it.
+  bool HoldsWithoutEvents() const;
+  // Whether a window with an event can satisfy it.
+  bool HoldsWithEvents() const;
   // Of expressions and, where it is ordered, of positive comparisons.
   const std::vector<Alternative>& alternatives() const { return alternatives_; }
 
@@ -84,8 +90,8 @@ class TemporalCondition {
   std::vector<Alternative> alternatives_;
 };
 
-// Nullopt after errors: a condition that holds for a window without events, one that no window can
-// satisfy, and ones beyond the bounds.
+// Nullopt after errors: a condition in order that holds for a window without events, one that no
+// window can satisfy, and ones beyond the bounds.
 std::optional<TemporalCondition> CompileTemporal(const CorrelationRule& rule,
                                                  Diagnostics& diagnostics);
 

@@ -90,10 +90,8 @@ TEST(TemporalCondition, ExpressionsMeanWhatIsWritten) {
     Diagnostics diagnostics;
     const auto condition =
         CompileTemporal(Rule(CorrelationType::kTemporal, kRules, text), diagnostics);
-    if (empty_holds) {
-      EXPECT_FALSE(condition.has_value()) << text;
-    }
     if (!condition) continue;
+    EXPECT_EQ(condition->HoldsWithoutEvents(), empty_holds) << text;
     ++compiled;
     for (unsigned seen = 0; seen < 1u << kRules; ++seen) {
       std::mt19937_64 random(seed);
@@ -123,15 +121,30 @@ TEST(TemporalCondition, WhatMoreRulesCanBreakIsDecidedWhenTheWindowCloses) {
             TemporalKind::kPositive);
 }
 
+TEST(TemporalCondition, WhatHoldsWithoutEventsIsTiled) {
+  const auto temporal = CorrelationType::kTemporal;
+  for (const char* text : {"not r0", "r0 or not r1", "not r0 and not r1"}) {
+    const TemporalCondition condition = Compiled(Rule(temporal, 2, text));
+    EXPECT_EQ(condition.kind(), TemporalKind::kTiles) << text;
+    EXPECT_TRUE(condition.HoldsWithoutEvents()) << text;
+  }
+  EXPECT_TRUE(Compiled(Rule(temporal, 2, "not r0")).HoldsWithEvents());
+  EXPECT_FALSE(Compiled(Rule(temporal, 2, "not r0 and not r1")).HoldsWithEvents());
+  EXPECT_FALSE(Compiled(Counted(temporal, 2, ComparisonOperator::kLt, 1)).HoldsWithEvents());
+  EXPECT_FALSE(Compiled(Rule(temporal, 2, "r0 and not r1")).HoldsWithoutEvents());
+  EXPECT_FALSE(Compiled(Counted(temporal, 2, ComparisonOperator::kEq, 1)).HoldsWithoutEvents());
+}
+
 TEST(TemporalCondition, SaysWhatCannotBe) {
   const auto temporal = CorrelationType::kTemporal;
-  EXPECT_THAT(Refused(Rule(temporal, 2, "r0 or not r1")), HasSubstr("without any event"));
-  EXPECT_THAT(Refused(Rule(temporal, 2, "not r0")), HasSubstr("without any event"));
+  const auto ordered = CorrelationType::kTemporalOrdered;
+  EXPECT_THAT(Refused(Rule(ordered, 2, "r0 or not r1")), HasSubstr("without any event"));
+  EXPECT_THAT(Refused(Rule(ordered, 2, "not r0")), HasSubstr("without any event"));
   EXPECT_THAT(Refused(Rule(temporal, 2, "r0 and not r0")), HasSubstr("no window can meet"));
   EXPECT_THAT(Refused(Rule(temporal, 2, "r0 and")), HasSubstr("ends too early"));
-  EXPECT_THAT(Refused(Counted(temporal, 2, ComparisonOperator::kGte, 3)), HasSubstr("from 1 to 2"));
-  EXPECT_THAT(Refused(Counted(temporal, 2, ComparisonOperator::kLt, 1)), HasSubstr("from 1 to 2"));
-  EXPECT_THAT(Refused(Counted(CorrelationType::kTemporalOrdered, 20, ComparisonOperator::kGte, 10)),
+  EXPECT_THAT(Refused(Counted(temporal, 2, ComparisonOperator::kGte, 3)), HasSubstr("from 0 to 2"));
+  EXPECT_THAT(Refused(Counted(ordered, 2, ComparisonOperator::kLt, 1)), HasSubstr("from 1 to 2"));
+  EXPECT_THAT(Refused(Counted(ordered, 20, ComparisonOperator::kGte, 10)),
               HasSubstr("more than 1000 possibilities"));
   EXPECT_THAT(Refused(Rule(temporal, 300, "")), HasSubstr("at most 256"));
   // A condition made to explode.

@@ -66,7 +66,6 @@ size_t DifferentInOrder(const OracleRule& rule, const Records& window) {
 
 // `from_start`: chains begin at the window's first moment (absence).
 bool Holds(const OracleRule& rule, const Records& window, bool from_start) {
-  if (window.empty()) return false;
   const std::set<int> seen = Seen(window);
   if (rule.alternatives.empty())
     return rule.by_count[rule.ordered ? DifferentInOrder(rule, window) : seen.size()];
@@ -116,8 +115,20 @@ class Group {
     if (!rule_.reset) Episodes(hits);
   }
 
+  // Windows one behind the other from the first record on, also those without any.
+  void Unbroken(const std::set<int>& asked) {
+    for (EventTimeNs start = records_.front().time; start <= records_.back().time;
+         start += rule_.span) {
+      Records window = Between(records_, start, start + rule_.span - 1);
+      if (!Holds(rule_, window, false)) continue;
+      for (Record& one : window)
+        std::erase_if(one.rules, [&](int i) { return !asked.contains(i); });
+      Add(window, start);
+    }
+  }
+
   // Windows of absence and tiles.
-  void Windows(const std::set<int>& opening, bool tiles) {
+  void Windows(const std::set<int>& opening, const std::set<int>& asked, bool tiles) {
     std::set<EventTimeNs> starts;
     for (const Record& one : records_) {
       if (std::any_of(one.rules.begin(), one.rules.end(),
@@ -133,7 +144,7 @@ class Group {
       if (holds || tiles) next = start + rule_.span;
       if (!holds) continue;
       for (Record& one : window)
-        std::erase_if(one.rules, [&](int i) { return !opening.contains(i); });
+        std::erase_if(one.rules, [&](int i) { return !asked.contains(i); });
       Add(window, start);
     }
   }
@@ -210,18 +221,20 @@ std::vector<OracleIncident> TemporalOracle(const OracleRule& rule,
       const auto field = event.fields.find("f" + std::to_string(r));
       if (field != event.fields.end() && field->second == "1") record.rules.push_back(r);
     }
-    if (!record.rules.empty()) groups[event.fields.at("k")].push_back(record);
+    if (record.rules.empty()) continue;
+    groups[rule.grouped ? event.fields.at("k") : ""].push_back(record);
   }
   std::set<int> opening;
   bool absence = false;
+  bool tiles =
+      rule.alternatives.empty() && !std::is_sorted(rule.by_count.begin(), rule.by_count.end());
   for (const OracleAlternative& one : rule.alternatives) {
     opening.insert(one.seen.begin(), one.seen.end());
     absence = absence || !one.absent.empty();
+    tiles = tiles || one.seen.empty();
   }
-  const bool tiles =
-      rule.alternatives.empty() && !std::is_sorted(rule.by_count.begin(), rule.by_count.end());
-  for (int i = 0; tiles && i < rule.rules; ++i) opening.insert(i);
   std::set<int> asked = opening;
+  for (int i = 0; tiles && i < rule.rules; ++i) opening.insert(i);
   for (int i = 0; rule.alternatives.empty() && i < rule.rules; ++i) asked.insert(i);
   std::vector<OracleIncident> incidents;
   for (auto& [key, records] : groups) {
@@ -231,8 +244,10 @@ std::vector<OracleIncident> TemporalOracle(const OracleRule& rule,
     Group group(rule, key, records, &incidents);
     if (rule.window != OracleWindow::kSliding) {
       group.Closed(asked);
+    } else if (tiles && !rule.grouped && Holds(rule, {}, false)) {
+      group.Unbroken(asked);
     } else if (absence || tiles) {
-      group.Windows(opening, tiles);
+      group.Windows(opening, asked, tiles);
     } else {
       group.Positive();
     }

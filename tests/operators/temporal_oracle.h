@@ -25,6 +25,7 @@ enum class OracleWindow { kSliding, kTumbling, kSession };
 struct OracleRule {
   OracleWindow window = OracleWindow::kSliding;
   int rules = 2;
+  bool grouped = true;  // by the field "k"
   bool ordered = false;
   std::vector<OracleAlternative> alternatives;  // an expression; else:
   std::vector<bool> by_count;                   // whether n different rules meet the condition
@@ -41,7 +42,8 @@ struct OracleIncident {
   auto operator<=>(const OracleIncident&) const = default;
 };
 
-// Rule i is seen in an event whose field "f<i>" is "1"; the group is its field "k".
+// Rule i is seen in an event whose field "f<i>" is "1"; the group is its field "k", or there is
+// one.
 std::vector<OracleIncident> TemporalOracle(const OracleRule& rule,
                                            const std::vector<TestEvent>& events);
 

@@ -298,6 +298,26 @@ TEST(TemporalWindows, WhatIsAbsentProlongsTheSessionAndIsNoEvidence) {
   EXPECT_THAT(open.Run({At(0, {0}), At(9, {1}), At(18, {0})}), ElementsAre(ElementsAre(0, 2)));
 }
 
+// Without group-by, windows follow each other without gaps: silence is found, and only then.
+TEST(TemporalWindows, SilenceIsAnIncidentWithoutEvents) {
+  const std::string silence = "  {type: temporal, condition: not r0 and not r1, timespan: 10s}\n";
+  // [1, 11) has one; [11, 41) nothing, in three windows; [41, 51) the other.
+  Temporal none(2, silence);
+  EXPECT_EQ(none.Run({At(1, {0}), At(45, {1})}), (std::vector<std::vector<int64_t>>{{}, {}, {}}));
+  Temporal fewer(2, "  {type: temporal, rules: [r0, r1], timespan: 10s, condition: {lt: 1}}\n");
+  EXPECT_EQ(fewer.Run({At(1, {0}), At(45, {1})}).size(), 3u);
+  // A heartbeat that is missing: r0 is it, r1 any other event.
+  Temporal heartbeat(2, "  {type: temporal, condition: r1 and not r0 or not r0, timespan: 10s}\n");
+  EXPECT_EQ(heartbeat.Run({At(1, {0}), At(12, {1}), At(25, {0}), At(45, {0})}),
+            (std::vector<std::vector<int64_t>>{{}, {1}}));
+  // By groups only windows with events are seen.
+  Temporal grouped(2,
+                   "  {type: temporal, condition: not r0, rules: [r0, r1], group-by: [k],"
+                   " timespan: 10s}\n");
+  EXPECT_EQ(grouped.Run({At(1, {0}), At(12, {1}), At(45, {0, 1})}),
+            (std::vector<std::vector<int64_t>>{{}}));
+}
+
 // --- against the oracle ---
 
 struct Case {
@@ -313,7 +333,7 @@ std::string ExpressionText(const std::vector<OracleAlternative>& alternatives) {
   for (const OracleAlternative& one : alternatives) {
     std::string all;
     for (int i : one.seen) all += fmt::format("{}r{}", all.empty() ? "" : " and ", i);
-    for (int i : one.absent) all += fmt::format(" and not r{}", i);
+    for (int i : one.absent) all += fmt::format("{}not r{}", all.empty() ? "" : " and ", i);
     text += (text.empty() ? "(" : " or (") + all + ")";
   }
   return text;
@@ -321,6 +341,7 @@ std::string ExpressionText(const std::vector<OracleAlternative>& alternatives) {
 
 void RandomCondition(std::mt19937_64& random, OracleRule* rule, std::string* text) {
   rule->rules = 2 + static_cast<int>(random() % 3);
+  rule->grouped = random() % 4 != 0;
   rule->ordered = random() % 2 == 0;
   rule->apart = rule->ordered && random() % 3 == 0;
   const auto rules = static_cast<size_t>(rule->rules);
@@ -347,7 +368,9 @@ void RandomCondition(std::mt19937_64& random, OracleRule* rule, std::string* tex
       if (what == 0) one.seen.push_back(i);
       if (what == 1 && absence) one.absent.push_back(i);
     }
-    if (one.seen.empty()) one.seen.push_back(static_cast<int>(random() % rules));
+    const bool nothing = !rule->ordered && !one.absent.empty() &&
+                         (!rule->grouped || one.absent.size() < rules) && random() % 2 == 0;
+    if (one.seen.empty() && !nothing) one.seen.push_back(static_cast<int>(random() % rules));
     std::erase_if(one.absent, [&](int i) {
       return std::find(one.seen.begin(), one.seen.end(), i) != one.seen.end();
     });
@@ -396,9 +419,10 @@ Case RandomCase(std::mt19937_64& random) {
   std::string names;
   for (int i = 0; i < one.rule.rules; ++i) names += fmt::format("{}r{}", i == 0 ? "" : ", ", i);
   one.yaml = fmt::format(
-      "  type: {}\n  rules: [{}]\n  group-by: [k]\n  timespan: {}s\n{}  bongsu: {{{}}}\n",
-      one.rule.ordered ? "temporal_ordered" : "temporal", names, one.rule.span / kSecondNs,
-      condition.empty() ? "" : "  condition: " + condition + "\n", extensions);
+      "  type: {}\n  rules: [{}]\n  group-by: [{}]\n  timespan: {}s\n{}  bongsu: {{{}}}\n",
+      one.rule.ordered ? "temporal_ordered" : "temporal", names, one.rule.grouped ? "k" : "",
+      one.rule.span / kSecondNs, condition.empty() ? "" : "  condition: " + condition + "\n",
+      extensions);
   one.lateness = static_cast<DurationNs>(random() % 3) * 3 * kSecondNs;
   const size_t events = 1 + random() % 40;
   const auto range = static_cast<EventTimeNs>(1 + random() % 30);
