@@ -14,6 +14,7 @@ namespace {
 
 // A smaller list is in the caches anyway; asking for it would only cost.
 constexpr size_t kPrefetchFromBytes = size_t{512} << 10;
+constexpr ptrdiff_t kValuesAhead = 8;
 
 bool Before(EventTimeNs a_time, RecordSeq a_seq, EventTimeNs b_time, RecordSeq b_seq) {
   return a_time != b_time ? a_time < b_time : a_seq < b_seq;
@@ -110,23 +111,25 @@ void TimeListImpl::Charge(Bucket& bucket, Segment& segment, size_t bytes) {
 // none is to be made.
 absl::StatusOr<TimeListImpl::Chunks::value_type*> TimeListImpl::Find(int64_t index, Bucket& bucket,
                                                                      Segment& segment,
-                                                                     std::string_view key,
-                                                                     size_t hash, bool make) {
-  if (last_.found != nullptr && last_.index == index && last_.hash == hash &&
-      last_.found->first == key)
+                                                                     const KeyProbe& probe,
+                                                                     bool make) {
+  if (last_.found != nullptr && last_.index == index && last_.hash == probe.hash &&
+      last_.found->first == probe.key)
     return last_.found;
-  auto it = segment.chunks.find(key, hash);
+  auto it = segment.chunks.find(probe);
   if (it == segment.chunks.end()) {
     if (!make && !segment.on_disk) return nullptr;
     last_.found = nullptr;  // the map may grow
-    const std::string_view kept = segment.arena.Copy(key);
-    it = segment.chunks.emplace(kept, Chunk{}).first;
+    it = segment.chunks.lazy_emplace(
+        probe, [&](const auto& construct) { construct(probe.Keep(segment.arena), Chunk{}); });
     it->second.complete = !segment.on_disk;
-    Charge(bucket, segment, sizeof(Chunk) + sizeof(std::string_view) + key.size() + 8);
+    Charge(bucket, segment,
+           sizeof(Chunks::value_type) + 8 + (probe.key.is_long() ? probe.key.view().size() : 0));
   }
   Chunk& chunk = it->second;
-  if (!chunk.complete) BONGSU_RETURN_IF_ERROR(Load(index, bucket, segment, key, chunk));
-  last_ = {index, hash, &*it};
+  if (!chunk.complete)
+    BONGSU_RETURN_IF_ERROR(Load(index, bucket, segment, probe.key.view(), chunk));
+  last_ = {index, probe.hash, &*it};
   return last_.found;
 }
 
@@ -172,42 +175,44 @@ absl::Status TimeListImpl::Load(int64_t index, Bucket& bucket, Segment& segment,
   return absl::OkStatus();
 }
 
-void TimeListImpl::MarkDirty(Bucket& bucket, Segment& segment, std::string_view arena_key,
-                             Chunk& chunk, Entry& entry) {
+void TimeListImpl::MarkDirty(Bucket& bucket, Segment& segment, const InlineKey& key, Chunk& chunk,
+                             Entry& entry) {
   if (!chunk.listed) {
     chunk.listed = true;
-    segment.dirty.push_back(arena_key);
+    segment.dirty.push_back(key);
   }
   if (entry.dirty) return;
   entry.dirty = true;
   ++bucket.entries_dirty;
-  const size_t bytes = sizeof(Entry) + entry.size + arena_key.size();
+  const size_t bytes = sizeof(Entry) + entry.size + key.view().size();
   bucket.dirty_bytes += bytes;
   dirty_bytes_ += bytes;
 }
 
 // The maps that hold the range's key, if any does.
 template <typename Call>
-void TimeListImpl::ForEachChunks(const TimeListRange& range, Call call) {
+void TimeListImpl::ForEachChunks(const TimeListRange& range, const KeyProbe& probe, Call call) {
   const EventTimeNs from = std::max(range.from, expired_);
   if (from > range.to) return;
-  const size_t hash = StringViewHash()(range.key);
   const int64_t last = BucketOf(range.to);
   for (auto it = buckets_.lower_bound(BucketOf(from)); it != buckets_.end() && it->first <= last;
        ++it) {
-    Segment* segment = it->second.segments[hash >> 60].get();
-    if (segment != nullptr) call(segment->chunks, hash);
+    Segment* segment = it->second.segments[probe.hash >> 60].get();
+    if (segment != nullptr) call(segment->chunks);
   }
 }
 
 // First where the keys would stand, then what stands there.
 void TimeListImpl::Prefetch(std::span<const TimeListRange> ranges) {
   if (memory_bytes_ < kPrefetchFromBytes) return;
-  for (const TimeListRange& range : ranges)
-    ForEachChunks(range, [&](Chunks& chunks, size_t) { chunks.prefetch(range.key); });
+  probes_.clear();
   for (const TimeListRange& range : ranges) {
-    ForEachChunks(range, [&](Chunks& chunks, size_t hash) {
-      const auto it = chunks.find(range.key, hash);
+    const KeyProbe& probe = probes_.emplace_back(range.key);
+    ForEachChunks(range, probe, [&](Chunks& chunks) { chunks.prefetch(probe); });
+  }
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    ForEachChunks(ranges[i], probes_[i], [&](Chunks& chunks) {
+      const auto it = chunks.find(probes_[i]);
       if (it == chunks.end() || it->second.size == 0) return;
       __builtin_prefetch(it->second.entries);
       __builtin_prefetch(it->second.end() - 1);
@@ -223,10 +228,10 @@ absl::Status TimeListImpl::Put(std::string_view key, EntryId id, std::string_vie
   const auto [bucket_at, added] = buckets_.try_emplace(index);
   Bucket& bucket = bucket_at->second;
   if (added && bucket_at != buckets_.begin()) MakeRoom(std::prev(bucket_at)->second, bucket);
-  const size_t hash = StringViewHash()(key);
-  Segment& segment = SegmentOf(bucket, hash);
+  const KeyProbe probe(key);
+  Segment& segment = SegmentOf(bucket, probe.hash);
   BONGSU_ASSIGN_OR_RETURN(Chunks::value_type * found,
-                          Find(index, bucket, segment, key, hash, /*make=*/true));
+                          Find(index, bucket, segment, probe, /*make=*/true));
   Chunk& chunk = found->second;
   Entry* entries = chunk.entries;
   // Usually the newest of its key: look from the end.
@@ -259,7 +264,7 @@ absl::Status TimeListImpl::Put(std::string_view key, EntryId id, std::string_vie
 }
 
 // Shows one entry and takes its new mark; false: no more.
-bool TimeListImpl::Visit(Bucket& bucket, Segment& segment, std::string_view arena_key, Chunk& chunk,
+bool TimeListImpl::Visit(Bucket& bucket, Segment& segment, const InlineKey& key, Chunk& chunk,
                          Entry& entry, absl::FunctionRef<bool(TimeListCursor&)> visit) {
   TimeListCursor cursor;
   cursor.id_ = {entry.time, entry.seq};
@@ -268,7 +273,7 @@ bool TimeListImpl::Visit(Bucket& bucket, Segment& segment, std::string_view aren
   const bool more = visit(cursor);
   if (cursor.changed_ && cursor.new_mark_ != entry.mark) {
     entry.mark = cursor.new_mark_;
-    MarkDirty(bucket, segment, arena_key, chunk, entry);
+    MarkDirty(bucket, segment, key, chunk, entry);
   }
   return more;
 }
@@ -277,18 +282,22 @@ absl::Status TimeListImpl::Scan(std::string_view key, EventTimeNs from, EventTim
                                 absl::FunctionRef<bool(TimeListCursor&)> visit) {
   from = std::max(from, expired_);
   if (from > to) return absl::OkStatus();
-  const size_t hash = StringViewHash()(key);
+  const KeyProbe probe(key);
   for (auto it = buckets_.lower_bound(BucketOf(from));
        it != buckets_.end() && it->first <= BucketOf(to); ++it) {
-    Segment& segment = SegmentOf(it->second, hash);
+    Segment& segment = SegmentOf(it->second, probe.hash);
     BONGSU_ASSIGN_OR_RETURN(Chunks::value_type * found,
-                            Find(it->first, it->second, segment, key, hash, /*make=*/false));
+                            Find(it->first, it->second, segment, probe, /*make=*/false));
     if (found == nullptr) continue;
     Chunk& chunk = found->second;
     Entry* const first =
         std::lower_bound(chunk.begin(), chunk.end(), from,
                          [](const Entry& entry, EventTimeNs time) { return entry.time < time; });
+    // Values lie apart from each other: those to come are asked for while one is looked at.
+    for (Entry* entry = first; entry != chunk.end() && entry < first + kValuesAhead; ++entry)
+      __builtin_prefetch(entry->data);
     for (Entry* entry = first; entry != chunk.end() && entry->time <= to; ++entry) {
+      if (chunk.end() - entry > kValuesAhead) __builtin_prefetch(entry[kValuesAhead].data);
       if (!Visit(it->second, segment, found->first, chunk, *entry, visit)) return absl::OkStatus();
     }
   }
@@ -300,12 +309,12 @@ absl::Status TimeListImpl::Count(std::string_view key, EventTimeNs from, EventTi
   *n = 0;
   from = std::max(from, expired_);
   if (from > to) return absl::OkStatus();
-  const size_t hash = StringViewHash()(key);
+  const KeyProbe probe(key);
   for (auto it = buckets_.lower_bound(BucketOf(from));
        it != buckets_.end() && it->first <= BucketOf(to); ++it) {
-    Segment& segment = SegmentOf(it->second, hash);
+    Segment& segment = SegmentOf(it->second, probe.hash);
     BONGSU_ASSIGN_OR_RETURN(Chunks::value_type * found,
-                            Find(it->first, it->second, segment, key, hash, /*make=*/false));
+                            Find(it->first, it->second, segment, probe, /*make=*/false));
     if (found == nullptr) continue;
     const Chunk& chunk = found->second;
     if (chunk.size == 0) continue;
@@ -329,13 +338,13 @@ absl::Status TimeListImpl::CountAtMost(std::string_view key, EventTimeNs from, E
   *n = 0;
   from = std::max(from, expired_);
   if (from > to) return absl::OkStatus();
-  const size_t hash = StringViewHash()(key);
+  const KeyProbe probe(key);
   const int64_t last = BucketOf(to);
   for (auto it = buckets_.lower_bound(BucketOf(from)); it != buckets_.end() && it->first <= last;
        ++it) {
-    BONGSU_ASSIGN_OR_RETURN(const Chunks::value_type* found,
-                            Find(it->first, it->second, SegmentOf(it->second, hash), key, hash,
-                                 /*make=*/false));
+    BONGSU_ASSIGN_OR_RETURN(
+        const Chunks::value_type* found,
+        Find(it->first, it->second, SegmentOf(it->second, probe.hash), probe, /*make=*/false));
     if (found != nullptr) *n += found->second.size;
   }
   return absl::OkStatus();
@@ -345,13 +354,13 @@ absl::Status TimeListImpl::ScanBack(std::string_view key, EventTimeNs from, Even
                                     absl::FunctionRef<bool(TimeListCursor&)> visit) {
   from = std::max(from, expired_);
   if (from > to) return absl::OkStatus();
-  const size_t hash = StringViewHash()(key);
+  const KeyProbe probe(key);
   for (auto it = buckets_.upper_bound(BucketOf(to)); it != buckets_.begin();) {
     --it;
     if (it->first < BucketOf(from)) return absl::OkStatus();
-    Segment& segment = SegmentOf(it->second, hash);
+    Segment& segment = SegmentOf(it->second, probe.hash);
     BONGSU_ASSIGN_OR_RETURN(Chunks::value_type * found,
-                            Find(it->first, it->second, segment, key, hash, /*make=*/false));
+                            Find(it->first, it->second, segment, probe, /*make=*/false));
     if (found == nullptr) continue;
     Chunk& chunk = found->second;
     Entry* entry =
@@ -406,10 +415,10 @@ void TimeListImpl::Freeze(EpochId epoch, FrozenShard* frozen) {
     bucket.on_disk = true;
     for (auto& segment : bucket.segments) {
       if (segment == nullptr || segment->dirty.empty()) continue;
-      for (std::string_view key : segment->dirty) {
+      for (const InlineKey& key : segment->dirty) {
         Chunk& chunk = segment->chunks.find(key)->second;
         chunk.listed = false;
-        std::string row = RowKey(index, key);
+        std::string row = RowKey(index, key.view());
         const size_t head_bytes = row.size();
         for (Entry& entry : chunk) {
           if (!entry.dirty) continue;

@@ -23,9 +23,9 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "state/arena.h"
+#include "state/inline_key.h"
 #include "state/shard_state.h"
 #include "state/store.h"
-#include "state/string_map.h"
 
 namespace bongsu {
 
@@ -85,12 +85,12 @@ class TimeListImpl : public TimeList {
     Entry* begin() const { return entries; }
     Entry* end() const { return entries + size; }
   };
-  using Chunks = absl::flat_hash_map<std::string_view, Chunk, StringViewHash, std::equal_to<>>;
+  using Chunks = absl::flat_hash_map<InlineKey, Chunk, InlineKeyHash, InlineKeyEqual>;
   struct Segment {
     Arena arena;
     Chunks chunks;
-    std::vector<std::string_view> dirty;  // keys of chunks with dirty entries
-    EpochId frozen = 0;                   // the newest epoch that something of it was frozen for
+    std::vector<InlineKey> dirty;  // keys of chunks with dirty entries
+    EpochId frozen = 0;            // the newest epoch that something of it was frozen for
     uint64_t last_use = 0;
     bool on_disk = false;
     size_t bytes = 0;
@@ -113,19 +113,19 @@ class TimeListImpl : public TimeList {
   int64_t BucketOf(EventTimeNs time) const;
   Segment& SegmentOf(Bucket& bucket, size_t hash);
   template <typename Call>
-  void ForEachChunks(const TimeListRange& range, Call call);
+  void ForEachChunks(const TimeListRange& range, const KeyProbe& probe, Call call);
   static void MakeRoom(const Bucket& like, Bucket& bucket);
   std::string RowKey(int64_t bucket, std::string_view key) const;
   absl::StatusOr<Chunks::value_type*> Find(int64_t index, Bucket& bucket, Segment& segment,
-                                           std::string_view key, size_t hash, bool make);
+                                           const KeyProbe& probe, bool make);
   Entry& Insert(Bucket& bucket, Segment& segment, Chunk& chunk, size_t at, const Entry& entry);
   absl::Status Load(int64_t index, Bucket& bucket, Segment& segment, std::string_view key,
                     Chunk& chunk);
-  void MarkDirty(Bucket& bucket, Segment& segment, std::string_view arena_key, Chunk& chunk,
+  void MarkDirty(Bucket& bucket, Segment& segment, const InlineKey& key, Chunk& chunk,
                  Entry& entry);
   void Charge(Bucket& bucket, Segment& segment, size_t bytes);
-  bool Visit(Bucket& bucket, Segment& segment, std::string_view arena_key, Chunk& chunk,
-             Entry& entry, absl::FunctionRef<bool(TimeListCursor&)> visit);
+  bool Visit(Bucket& bucket, Segment& segment, const InlineKey& key, Chunk& chunk, Entry& entry,
+             absl::FunctionRef<bool(TimeListCursor&)> visit);
   void Drop(std::map<int64_t, Bucket>::iterator it);
 
   Store& store_;
@@ -134,6 +134,7 @@ class TimeListImpl : public TimeList {
   ShardState::Counters& counters_;
   std::map<int64_t, Bucket> buckets_;
   Last last_;
+  std::vector<KeyProbe> probes_;         // of one call
   EventTimeNs expired_ = kMinEventTime;  // nothing below is visible
   bool expired_changed_ = false;         // since the last freeze
   bool width_stored_ = false;
