@@ -68,6 +68,31 @@ void Engine::Await() {
   changed_.wait_for(lock, std::chrono::milliseconds(50));
 }
 
+void Engine::AwaitRoom() {
+  if (parts_.scheduler != nullptr) return parts_.scheduler->Wait();
+  const uint64_t enough = issued_ - kBatchesInFlight / 2;
+  std::unique_lock lock(mutex_);
+  const uint64_t seen = room_wakes_;
+  wake_reader_at_.store(enough);  // before the look: who is done after it wakes us
+  if (LowestApplied() < enough)
+    room_.wait_for(lock, std::chrono::milliseconds(50), [&] { return room_wakes_ != seen; });
+  wake_reader_at_.store(kNo);
+}
+
+void Engine::WakeReader() {
+  {
+    std::lock_guard lock(mutex_);
+    ++room_wakes_;
+  }
+  room_.notify_one();
+}
+
+// On the committer's thread.
+void Engine::OnCommitterChange() {
+  Wake();
+  if (committer_->wants_membership() || !committer_->status().ok()) WakeReader();
+}
+
 void Engine::Fail(absl::Status status) {
   {
     std::lock_guard lock(mutex_);
@@ -75,6 +100,7 @@ void Engine::Fail(absl::Status status) {
   }
   failed_.store(true, std::memory_order_release);
   Wake();
+  WakeReader();
 }
 
 absl::Status Engine::Failure() const {
@@ -247,7 +273,7 @@ absl::Status Engine::Start() {
     BONGSU_RETURN_IF_ERROR(Recover(/*only_check=*/false));
   committer_ = std::make_unique<Committer>(config_, *parts_.partitions, *parts_.store, parts_.sinks,
                                            parts_.exactly_once, *parts_.clock, threads_, epoch_,
-                                           [this] { Wake(); });
+                                           [this] { OnCommitterChange(); });
   for (auto& worker : workers_) {
     if (Scheduler* scheduler = parts_.scheduler; scheduler != nullptr) {
       scheduler->Add([this, w = worker.get()] {
@@ -322,7 +348,8 @@ bool Engine::ApplyNext(Worker& worker) {
     } else {
       worker.dirty_bytes.store(worker.shards->dirty_bytes(), std::memory_order_relaxed);
       worker.memory_bytes.store(worker.shards->memory_bytes(), std::memory_order_relaxed);
-      worker.applied.store(number, std::memory_order_release);
+      worker.applied.store(number);
+      if (number >= wake_reader_at_.load()) WakeReader();
     }
     ++number;
     Wake();
@@ -406,7 +433,7 @@ absl::Status Engine::WaitForRoom(const std::atomic<bool>& stop) {
   ++waits_[static_cast<size_t>(*reason)];
   const int64_t since = parts_.clock->MonotonicNs();
   while (!HasRoom() && !failed_.load(std::memory_order_acquire) && !stop.load()) {
-    Await();
+    *reason == WaitReason::kBatches ? AwaitRoom() : Await();
     BONGSU_RETURN_IF_ERROR(Housekeeping());
     if (parts_.clock->MonotonicNs() - since < kBackpressureAfterNs) continue;
     if (!backpressure_) {

@@ -177,6 +177,9 @@ class Engine : private OwnershipHost {
   absl::Status PollSources(bool* got, bool* finished);
   absl::Status WaitForRoom(const std::atomic<bool>& stop);
   bool HasRoom() const { return !Waiting().has_value(); }
+  void AwaitRoom();
+  void WakeReader();
+  void OnCommitterChange();
   // The bound that is hit; none: there is room.
   std::optional<WaitReason> Waiting() const;
   static void Publish(Worker& worker, uint64_t view);
@@ -228,6 +231,12 @@ class Engine : private OwnershipHost {
   absl::Status failure_;                          // guarded by mutex_
   bool done_ = false;                             // guarded by mutex_: workers end
   uint64_t wakes_ = 0;                            // guarded by mutex_
+  // The reader while batches in flight are at their bound: it is woken when half of them are done,
+  // and not for each, which would cost two changes of threads a batch.
+  std::condition_variable room_;
+  uint64_t room_wakes_ = 0;  // guarded by mutex_
+  static constexpr uint64_t kNo = UINT64_MAX;
+  std::atomic<uint64_t> wake_reader_at_{kNo};  // the batch; kNo: it does not wait
   std::atomic<bool> failed_{false};
   std::atomic<uint64_t> view_{0};  // workers publish when it has grown
 

@@ -9,6 +9,7 @@
 
 #include "pipeline/decoder.h"
 #include "pipeline/file/byte_stream.h"
+#include "pipeline/file/read_buffer.h"
 #include "state/check.h"
 #include "state/status_macros.h"
 
@@ -23,7 +24,10 @@ constexpr size_t kReadBytes = size_t{64} << 10;
 constexpr int kHeadLinesMax = 16;
 
 struct Chunk : BatchHolder {
-  std::string bytes;  // lines, and kRecordSlackBytes behind them
+  explicit Chunk(std::shared_ptr<BufferPool> from) : pool(std::move(from)) {}
+  ~Chunk() override { pool->Give(std::move(bytes)); }
+  const std::shared_ptr<BufferPool> pool;
+  ReadBuffer bytes;  // lines, and kRecordSlackBytes behind them
   std::vector<std::pair<size_t, Record>>
       records;  // where in `bytes`; views are set when it is handed out
   int64_t next_offset = 0;
@@ -38,8 +42,12 @@ bool IsBlank(std::string_view line) {
 // One file, read chunk by chunk.
 class File {
  public:
-  File(PartitionId partition, std::string path, size_t record_bytes_max)
-      : partition_(partition), path_(std::move(path)), record_bytes_max_(record_bytes_max) {}
+  File(PartitionId partition, std::string path, size_t record_bytes_max,
+       std::shared_ptr<BufferPool> pool)
+      : partition_(partition),
+        path_(std::move(path)),
+        record_bytes_max_(record_bytes_max),
+        pool_(std::move(pool)) {}
 
   absl::Status Start(int64_t offset, size_t chunk_bytes) {
     chunk_bytes_ = chunk_bytes;
@@ -64,16 +72,16 @@ class File {
 
   // The next chunk; its records may be none at the end of the file.
   absl::Status Next(std::unique_ptr<Chunk>* out) {
-    auto chunk = std::make_unique<Chunk>();
+    auto chunk = std::make_unique<Chunk>(pool_);
     chunk->records.reserve(kBatchRecordsMax);
     size_t line = 0;  // beginning of the line in pending_
     absl::Status failure;
     while (true) {
-      const size_t end = pending_.find('\n', line);
+      const size_t end = pending_.view().find('\n', line);
       if (end != std::string::npos) {
         if (end - line > record_bytes_max_) {
           if (line > 0) break;  // a chunk of its own
-          AddLong(std::string_view(pending_).substr(0, end), chunk.get());
+          AddLong(pending_.view().substr(0, end), chunk.get());
           line = end + 1;
           break;
         }
@@ -94,16 +102,15 @@ class File {
     }
     if (chunk->bytes.empty()) {
       // Its lines stay where they were read to; the beginning of the next one moves.
-      std::string rest;
-      rest.reserve(chunk_bytes_ + 2 * kReadBytes);
-      rest.append(pending_, line);
+      ReadBuffer rest = pool_->Take(chunk_bytes_ + 2 * kReadBytes);
+      rest.Append(pending_.view().substr(line));
       chunk->bytes = std::move(pending_);
-      chunk->bytes.resize(line);
+      chunk->bytes.Cut(line);
       pending_ = std::move(rest);
     } else {
-      pending_.erase(0, line);
+      pending_.DropFront(line);
     }
-    chunk->bytes.append(kRecordSlackBytes, '\0');
+    chunk->bytes.AppendZeros(kRecordSlackBytes);
     offset_ += static_cast<int64_t>(line);
     chunk->next_offset = offset_;
     failure_ = failure;
@@ -121,28 +128,26 @@ class File {
   // Editors and shells of Windows begin a file with one; to JSON it is an error.
   absl::Status SkipByteOrderMark() {
     constexpr std::string_view kMark = "\xef\xbb\xbf";
-    while (!at_end_ && pending_.size() < kMark.size() && kMark.starts_with(pending_)) {
+    while (!at_end_ && pending_.size() < kMark.size() && kMark.starts_with(pending_.view())) {
       if (!Fill().ok()) return absl::OkStatus();  // Next meets it again
     }
-    if (!std::string_view(pending_).starts_with(kMark)) return absl::OkStatus();
-    pending_.erase(0, kMark.size());
+    if (!pending_.view().starts_with(kMark)) return absl::OkStatus();
+    pending_.DropFront(kMark.size());
     offset_ = static_cast<int64_t>(kMark.size());
     return absl::OkStatus();
   }
 
   absl::Status Fill() {
     if (!broken_.ok()) return broken_;
-    const size_t size = pending_.size();
-    pending_.resize(size + kReadBytes);
-    absl::StatusOr<size_t> n = stream_->Read(pending_.data() + size, kReadBytes);
-    pending_.resize(size + (n.ok() ? *n : 0));
+    absl::StatusOr<size_t> n = stream_->Read(pending_.Grow(kReadBytes), kReadBytes);
     if (!n.ok()) return broken_ = n.status();
+    pending_.Extend(*n);
     at_end_ = *n == 0;
     return absl::OkStatus();
   }
 
   void Add(size_t begin, size_t end, Chunk* chunk) {
-    const std::string_view line = std::string_view(pending_).substr(begin, end - begin);
+    const std::string_view line = pending_.view().substr(begin, end - begin);
     if (IsBlank(line)) return;
     Record record;
     record.bytes = line;  // for its size; moved to the chunk's own bytes later
@@ -152,9 +157,9 @@ class File {
   }
 
   void AddLong(std::string_view line, Chunk* chunk) {
-    chunk->bytes = line.substr(0, record_bytes_max_ + 1);
+    chunk->bytes.Append(line.substr(0, record_bytes_max_ + 1));
     Record record;
-    record.bytes = chunk->bytes;
+    record.bytes = chunk->bytes.view();
     record.partition = partition_;
     record.offset = offset_;
     chunk->records.emplace_back(0, record);
@@ -162,12 +167,12 @@ class File {
 
   // A line longer than any that will be decoded: its beginning is kept, the rest is read over.
   absl::Status SkipLong(Chunk* chunk) {
-    AddLong(pending_, chunk);
+    AddLong(pending_.view(), chunk);
     while (true) {
-      const size_t end = pending_.find('\n');
+      const size_t end = pending_.view().find('\n');
       const size_t read = end == std::string::npos ? pending_.size() : end + 1;
       offset_ += static_cast<int64_t>(read);
-      pending_.erase(0, read);
+      pending_.DropFront(read);
       if (end != std::string::npos) return absl::OkStatus();
       BONGSU_RETURN_IF_ERROR(Fill());
       chunk->last = at_end_;
@@ -180,7 +185,8 @@ class File {
   const size_t record_bytes_max_;
   size_t chunk_bytes_ = kChunkBytesMax;
   std::unique_ptr<ByteStream> stream_;
-  std::string pending_;  // bytes from offset_ on
+  const std::shared_ptr<BufferPool> pool_;
+  ReadBuffer pending_;  // bytes from offset_ on
   int64_t offset_ = 0;
   bool at_end_ = false;
   absl::Status broken_;   // of the stream
@@ -218,6 +224,7 @@ class FileSource : public RecordSource {
   const Config& config_;
   const FieldTable no_fields_;
   std::vector<std::unique_ptr<Decoder>> clocks_;  // by source: reads event times only
+  const std::shared_ptr<BufferPool> pool_ = std::make_shared<BufferPool>();
   std::vector<Entry> entries_;
   size_t open_ = 0;
   absl::Status failure_;
@@ -265,7 +272,8 @@ absl::Status FileSource::Open(PartitionTable& partitions) {
         Entry& entry = entries_.emplace_back();
         entry.source = i;
         entry.position.partition = id;
-        entry.file = std::make_unique<File>(id, path, static_cast<size_t>(source.record_bytes_max));
+        entry.file =
+            std::make_unique<File>(id, path, static_cast<size_t>(source.record_bytes_max), pool_);
       }
       globfree(&found);
     }
@@ -304,7 +312,7 @@ absl::Status FileSource::Prepare(Entry& entry) {
   Chunk& chunk = *entry.next;
   size_t slack = chunk.bytes.size();
   for (auto& [at, record] : chunk.records) {
-    record.bytes = std::string_view(chunk.bytes).substr(at, record.bytes.size());
+    record.bytes = chunk.bytes.view().substr(at, record.bytes.size());
     record.slack =
         static_cast<uint32_t>(std::min<size_t>(slack - at - record.bytes.size(), 1 << 20));
   }
