@@ -136,6 +136,29 @@ def unreachable(expected):
     same(app, expected)
 
 
+def link_cut(expected):
+    """Three instances, and one of them cut off for longer than its session: refused, and then in silence, with what it had
+    sent arriving when the link is back. The others take its part over; it comes back and takes part again."""
+    app = application("link-cut", extra="exchange: kafka\nthreads: 1\n")
+    app.kafka = {**app.kafka, "fetch.message.max.bytes": "4096"}   # slow: there is work left when it is back
+    processes = {name: app.start(name) for name in ("a", "b")}
+    app.address = f"127.0.0.1:{PROXY}"
+    processes["c"] = app.start("c")
+    app.address = broker.address
+    for name in processes:
+        wait_for(f"{name} takes part", lambda: app.says("reading ", name) and not app.says("and 16 shards", name)
+                 or processes[name].poll() is not None)
+    for cut in (proxy.close, proxy.freeze):
+        time.sleep(random.uniform(0.2, 1))
+        cut(True)
+        time.sleep(random.uniform(8, 12))
+        cut(False)
+        time.sleep(2)
+    for name, process in processes.items():
+        ends(process, 0, f"instance {name}, three of which one was cut off")
+    same(app, expected)
+
+
 def resent(expected):
     """EndTxn and TxnOffsetCommit cut, held and repeated; a late copy must end nobody's transaction."""
     app = application("resent", address=f"127.0.0.1:{PROXY}")
@@ -274,7 +297,7 @@ def internal_timestamps(_):
     need(all(abs(int(stamp) / 1000 - time.time()) < 3600 for stamp in out), f"timestamps of another time: {sorted(out)[:2]}")
 
 
-HAZARDS = [internal_timestamps, zombie, twins, forgotten, forgotten_shared, broker_killed, unreachable, resent, damaged_store, damaged_block, lost_disk, log_cut, log_deleted,
+HAZARDS = [internal_timestamps, zombie, twins, forgotten, forgotten_shared, broker_killed, unreachable, link_cut, resent, damaged_store, damaged_block, lost_disk, log_cut, log_deleted,
            full_disk]
 
 

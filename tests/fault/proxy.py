@@ -12,7 +12,8 @@ What a rule does to a request that it meets:
     late     as lose; but a copy reaches the broker so much later, on a connection of its own (KAFKA-17754)
     repeat   the broker gets it twice, from two connections, before the client hears of it. (A copy behind the answer, of what the
              client has sent once, is nothing that TCP does, and no client can survive it: it ends the next transaction.)
-`proxy.closed = True` cuts everything and lets nobody in: the broker is unreachable.
+`proxy.close(True)` cuts everything and lets nobody in: the broker is unreachable. `proxy.freeze(True)` lets nothing
+through in either direction and says nothing, as a link that was cut; what was under way arrives when it is back, as TCP repeats it.
 """
 import collections
 import random
@@ -38,6 +39,8 @@ class Proxy:
         self.broker = ("127.0.0.1", broker)
         self.rules = []
         self.closed = False
+        self._flows = threading.Event()
+        self._flows.set()
         self.done = collections.Counter()   # "EndTxn late" -> how often
         self._random = random.Random(seed)
         self._open = set()
@@ -57,7 +60,11 @@ class Proxy:
             for end in ends:
                 self._shut(end)
 
+    def freeze(self, frozen):
+        self._flows.clear() if frozen else self._flows.set()
+
     def stop(self):
+        self.freeze(False)
         self.close(True)
         self._server.close()
 
@@ -121,6 +128,7 @@ class Proxy:
                 data = broker.recv(1 << 18)
                 if not data:
                     break
+                self._flows.wait()
                 client.sendall(data)
         except OSError:
             pass
@@ -128,6 +136,7 @@ class Proxy:
 
     def _forward(self, request, client, broker):
         """False: the connection ends here."""
+        self._flows.wait()
         key = struct.unpack(">h", request[4:6])[0]
         rule = next((r for r in self.rules if r.key == key and self._random.randrange(r.one_in) == 0), None)
         if rule is None:
