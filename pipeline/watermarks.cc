@@ -98,6 +98,8 @@ bool Watermarks::Apply(std::span<const PartitionTime> times, std::span<const Par
     clock.newest = time.newest;
     moved = true;
   }
+  // What a partition brought counts before the quiet behind it.
+  if (moved && !marks.empty()) Refresh();
   for (const PartitionMark& mark : marks) {
     if (side != MarkSide::kAll && mark.of_shards() != (side == MarkSide::kShards)) continue;
     ApplyMark(mark);

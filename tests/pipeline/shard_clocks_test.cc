@@ -214,6 +214,16 @@ TEST_F(ShardClocksTest, WhatAnEpochBroughtCountsBeforeTheQuietAtItsEnd) {
   EXPECT_EQ(Ports(clocks, 0)[0], 115 * kSecondNs);
 }
 
+TEST(Watermarks, ABatchCountsBeforeTheQuietAtItsEnd) {
+  Watermarks watermarks({kBound});
+  watermarks.AddPartition(0, 0);
+  const PartitionTime time{0, 100 * kSecondNs};
+  const PartitionMark idle{PartitionMark::Kind::kIdle, 0, 0};
+  EXPECT_TRUE(watermarks.Apply({&time, 1}, {&idle, 1}));
+  EXPECT_EQ(watermarks.source(0), 95 * kSecondNs);
+  EXPECT_EQ(watermarks.partitions()[0].state, State::kIdle);
+}
+
 TEST_F(ShardClocksTest, AnIdlePartitionWakesWithItsFirstEvent) {
   ShardClocks clocks = Make();
   clocks.Apply(0, 0, Clock(State::kActive, 100 * kSecondNs));
