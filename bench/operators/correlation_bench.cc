@@ -4,8 +4,8 @@
 //
 // 10,000 or 100,000 groups of about equal weight, or one; `rate` inputs for each second of event
 // time, in batches of 512 with the watermark moved behind each; a checkpoint (to a store in memory)
-// each 10,000 inputs, whatever event time they span: the engine's are made by the clock. "Cold" conditions
-// are never met: what most groups of most rules cost.
+// each 10,000 inputs, whatever event time they span: the engine's are made by the clock. "Cold"
+// conditions are never met: what most groups of most rules cost.
 #include <benchmark/benchmark.h>
 
 #include <random>

@@ -32,7 +32,8 @@ bool MeansTheSame(std::string_view pattern) {
     }
     if (pattern[i] != '\\' || ++i == pattern.size()) continue;
     constexpr std::string_view kSame = "AzbBdDwWtnrfa";
-    if (std::isalnum(pattern[i]) != 0 && kSame.find(pattern[i]) == kSame.npos) return false;
+    if (std::isalnum(pattern[i]) != 0 && kSame.find(pattern[i]) == std::string_view::npos)
+      return false;
   }
   return true;
 }
