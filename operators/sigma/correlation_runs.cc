@@ -124,8 +124,10 @@ absl::Status ValueRuns::MayHold(const Input& input, uint64_t least, EventTimeNs 
                                 OperatorContext& context, bool* may) {
   const uint64_t near = events_.near_values();
   *may = false;
+  Spare* const spare = SpareOf(InlineKey(input.key));
+  if (spare != nullptr) spare->values += events_.put_digests().size();
   if (near < least / 2) return absl::OkStatus();
-  if (events_.near() <= kCountedMax / 2) return Counted(input, least, context, may);
+  if (events_.near() <= kCountedMax / 2) return Counted(input, least, spare, context, may);
   digests_.assign(events_.put_digests().begin(), events_.put_digests().end());
   BONGSU_RETURN_IF_ERROR(Get(input.key));
   bool tracked = bound_.found && oldest <= bound_.from;
@@ -135,7 +137,7 @@ absl::Status ValueRuns::MayHold(const Input& input, uint64_t least, EventTimeNs 
     tracked = events == bound_.events + (input.time >= bound_.from ? 1 : 0);
   }
   if (!tracked) {
-    if (events_.near() <= kCountedMax) return Counted(input, least, context, may);
+    if (events_.near() <= kCountedMax) return Counted(input, least, spare, context, may);
     if (near < least) return absl::OkStatus();
     *may = true;
     return Rebuild(input.key, input.time, context);
@@ -151,10 +153,12 @@ absl::Status ValueRuns::MayHold(const Input& input, uint64_t least, EventTimeNs 
 }
 
 // Whether all events less than a timespan away have so many values: no window with it has more.
-absl::Status ValueRuns::Counted(const Input& input, uint64_t least, OperatorContext& context,
-                                bool* may) {
+absl::Status ValueRuns::Counted(const Input& input, uint64_t least, Spare* spare,
+                                OperatorContext& context, bool* may) {
   *may = false;
   if (events_.near_values() < least) return absl::OkStatus();
+  if (spare != nullptr && spare->time <= input.time && spare->values < least)
+    return absl::OkStatus();
   BONGSU_RETURN_IF_ERROR(events_.Load(input.key, AddTime(input.time, 1 - span_),
                                       AddTime(input.time, span_ - 1), context));
   distinct_.clear();
@@ -162,7 +166,25 @@ absl::Status ValueRuns::Counted(const Input& input, uint64_t least, OperatorCont
     for (const Digest& digest : events_.digests(i)) distinct_.insert(digest);
     *may = distinct_.size() >= least;
   }
+  return *may ? absl::OkStatus() : Remember(input);
+}
+
+// How many values there were; unless events are known behind those that were counted.
+absl::Status ValueRuns::Remember(const Input& input) {
+  const InlineKey key(input.key);
+  uint64_t behind = 0;
+  BONGSU_RETURN_IF_ERROR(
+      events_.Count(input.key, AddTime(input.time, span_), kMaxEventTime, &behind));
+  if (key.is_long() || behind > 0) return absl::OkStatus();
+  if (spares_.empty()) spares_.resize(kSparesMax);
+  spares_[InlineKeyHash()(key) % kSparesMax] = {key, input.time, distinct_.size()};
   return absl::OkStatus();
+}
+
+ValueRuns::Spare* ValueRuns::SpareOf(const InlineKey& key) {
+  if (spares_.empty()) return nullptr;
+  Spare& spare = spares_[InlineKeyHash()(key) % kSparesMax];
+  return spare.time != kMaxEventTime && spare.key == key ? &spare : nullptr;
 }
 
 absl::Status ValueRuns::Rebuild(std::string_view key, EventTimeNs time, OperatorContext& context) {

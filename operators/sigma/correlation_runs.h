@@ -19,7 +19,9 @@
 //   An event that is later than a timespan: its windows are walked through, if it raises any.
 //
 // Groups with fewer events in a window than half of what the condition asks for are not tracked at
-// all, and the values of kCountedMax events are counted as fast as a look-up or two take; how many
+// all, and the values of kCountedMax events are counted as fast as a look-up or two take; and not
+// even that before as many new ones can have come as were missing when they were counted last
+// (kSparesMax groups are remembered, in memory only). How many
 // events of a group went by tells whether some did untracked, and then its runs are made anew from
 // its events. What is tracked goes on until half of that, so that it is not made anew all the time.
 //
@@ -37,6 +39,7 @@
 #include "absl/status/status.h"
 #include "operators/sigma/correlation_events.h"
 #include "operators/sigma/correlation_measure.h"
+#include "state/inline_key.h"
 #include "state/shard_state.h"
 #include "state/types.h"
 
@@ -45,6 +48,7 @@ namespace bongsu::sigma {
 class ValueRuns {
  public:
   static constexpr uint64_t kCountedMax = 128;
+  static constexpr size_t kSparesMax = 4096;
 
   // `each`: every window that holds counts, and not only those that make others hold (`reset`).
   // `events` outlives the runs; MayHold loads into it.
@@ -77,12 +81,20 @@ class ValueRuns {
     EntryId first;
     EntryId last;
   };
+  // A group whose values were counted: of its events less than a timespan before `time`, and of all
+  // behind it, with those that came since, there are at most `values` values.
+  struct Spare {
+    InlineKey key{std::string_view()};
+    EventTimeNs time = kMaxEventTime;  // of no group
+    uint64_t values = 0;
+  };
   // Windows that a value is new in: they end at from <= w < to.
   struct Gain {
     EventTimeNs from = 0;
     EventTimeNs to = 0;
   };
 
+  Spare* SpareOf(const InlineKey& key);
   EventTimeNs BucketStart(EventTimeNs time) const;
   absl::Status Get(std::string_view key);
   absl::Status Put(std::string_view key, OperatorContext& context);
@@ -92,7 +104,9 @@ class ValueRuns {
   absl::Status Add(std::string_view key, const Digest& digest, EntryId event, Gain* gain);
   absl::Status Rebuild(std::string_view key, EventTimeNs time, OperatorContext& context);
   absl::Status Newest(const Input& input, OperatorContext& context);
-  absl::Status Counted(const Input& input, uint64_t least, OperatorContext& context, bool* may);
+  absl::Status Counted(const Input& input, uint64_t least, Spare* spare, OperatorContext& context,
+                       bool* may);
+  absl::Status Remember(const Input& input);
   absl::Status Late(const Input& input, uint64_t least, OperatorContext& context, bool* may);
   absl::Status Reaches(const Input& input, uint64_t least, OperatorContext& context, bool* reaches);
 
@@ -100,6 +114,7 @@ class ValueRuns {
   const bool each_;
   MeasuredEvents& events_;
   TimeList* list_ = nullptr;
+  std::vector<Spare> spares_;  // by the key's hash; empty before the first
   Bound bound_;
   std::vector<Run> runs_;  // scratch, as all below
   std::vector<Gain> gains_;

@@ -238,6 +238,16 @@ TEST(CorrelationSliding, EachMemberOfAnArrayIsAValue) {
   EXPECT_THAT(Incidents(rules, {At(0, "h", array("abc")), At(1, "h", array("ca"))}), SizeIs(0));
 }
 
+// What was counted for late events says nothing of those that were known behind them.
+TEST(CorrelationSliding, ValuesCountedOfThePastLeaveOutWhatIsKnownBehind) {
+  const std::string rules = Rules(
+      "  {type: value_count, rules: a, group-by: [ip], timespan: 10s, condition: {field: "
+      "value, gte: 3}}\n");
+  EXPECT_THAT(Incidents(rules, {At(30000, "h", "b"), At(31000, "h", "c"), At(10000, "h", "a"),
+                                At(11000, "h", "a"), At(12000, "h", "a"), At(32000, "h", "d")}),
+              SizeIs(1));
+}
+
 TEST(CorrelationSliding, MoreMembersThanAreCarriedAreCounted) {
   const std::string rules = Rules(
       "  {type: value_count, rules: a, group-by: [ip], timespan: 10s, condition: {field: "
