@@ -48,7 +48,7 @@ namespace bongsu::sigma {
 class ValueRuns {
  public:
   static constexpr uint64_t kCountedMax = 128;
-  static constexpr size_t kSparesMax = 4096;
+  static constexpr size_t kSparesMax = 512;
 
   // `each`: every window that holds counts, and not only those that make others hold (`reset`).
   // `events` outlives the runs; MayHold loads into it.
