@@ -3,7 +3,6 @@
 #include <hs/hs.h>
 #include <re2/re2.h>
 
-#include <atomic>
 #include <cctype>
 #include <cstdlib>
 #include <string>
@@ -46,8 +45,6 @@ struct Scratch {
 };
 thread_local Scratch thread_scratch;
 
-std::atomic<int> databases{0};  // of the process
-
 }  // namespace
 
 void RegexScan::Free::operator()(hs_database* database) const { hs_free_database(database); }
@@ -67,20 +64,13 @@ std::unique_ptr<RegexScan> RegexScan::Make(const re2::RE2& regex) {
   std::unique_ptr<RegexScan> scan(new RegexScan(info->min_width));
   std::free(info);
   if (scan->bytes_min() < kRegexLongBytes) return nullptr;
-  if (!MeansTheSame(pattern)) return scan;
-  if (databases.fetch_add(1) < kRegexScansMax) {
-    hs_database_t* database = nullptr;
-    if (hs_compile(pattern.c_str(), flags, HS_MODE_BLOCK, nullptr, &database, &error) == HS_SUCCESS)
-      scan->database_.reset(database);
-    else
-      hs_free_compile_error(error);
-  }
-  if (scan->database_ == nullptr) databases.fetch_sub(1);
+  if (!MeansTheSame(pattern) || pattern.find('|') != std::string::npos) return scan;
+  hs_database_t* database = nullptr;
+  if (hs_compile(pattern.c_str(), flags, HS_MODE_BLOCK, nullptr, &database, &error) == HS_SUCCESS)
+    scan->database_.reset(database);
+  else
+    hs_free_compile_error(error);
   return scan;
-}
-
-RegexScan::~RegexScan() {
-  if (database_ != nullptr) databases.fetch_sub(1);
 }
 
 bool RegexScan::Answers(std::string_view text) const {

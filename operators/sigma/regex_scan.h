@@ -12,8 +12,8 @@
 // change lines, and characters beyond ASCII; of others only the length of the shortest match is
 // used.
 //
-// Bounds: kRegexScansMax databases of the process at a time (one takes up to a second to make);
-// further expressions are RE2's, which finds the same.
+// Bounds: an expression takes some 40 ms to compile at most; ones with `|`, which can take a
+// second, are RE2's alone.
 //
 // Thread-safety: immutable; each thread has a scratch of its own, which grows to what the largest
 // expression needs when it is first used.
@@ -34,14 +34,10 @@ namespace bongsu::sigma {
 // memory, or is seldom asked, as rules need a literal first.
 inline constexpr int kRegexLong = 1000;
 inline constexpr size_t kRegexLongBytes = 100;
-inline constexpr int kRegexScansMax = 64;
 
 class RegexScan {
  public:
   static std::unique_ptr<RegexScan> Make(const re2::RE2& regex);
-  ~RegexScan();
-  RegexScan(const RegexScan&) = delete;
-  RegexScan& operator=(const RegexScan&) = delete;
   // No text with fewer bytes has a match.
   size_t bytes_min() const { return bytes_min_; }
   bool Answers(std::string_view text) const;

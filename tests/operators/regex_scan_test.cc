@@ -46,20 +46,6 @@ TEST(RegexScan, AnswersWhereBothMeanTheSame) {
   }
 }
 
-TEST(RegexScan, ThereAreOnlySoMany) {
-  const std::string text(200, 'a');
-  std::vector<std::unique_ptr<RegexScan>> scans;
-  for (int i = 0; i < kRegexScansMax; ++i)
-    scans.push_back(RegexScan::Make(*Compile(fmt::format("[a-z]{{{}}}(?:.){{100}}", 900 + i % 5))));
-  EXPECT_TRUE(scans.back()->Answers(text));
-  auto more = RegexScan::Make(*Compile(".{1000}"));
-  EXPECT_EQ(more->bytes_min(), 1000u);
-  EXPECT_FALSE(more->Answers(text));
-  scans.pop_back();
-  more = RegexScan::Make(*Compile(".{1000}"));
-  EXPECT_TRUE(more->Answers(text));
-}
-
 // Expressions and texts of few letters, so that they meet.
 TEST(RegexScan, AgreesWithRe2) {
   const unsigned seed = std::random_device()();
