@@ -393,7 +393,15 @@ Case RandomCase(std::mt19937_64& random) {
   one.rule.max_episode = kDayNs;
   std::string extensions = "evidence_max: 1000";
   if (one.rule.apart) extensions += ", tie: time";
-  if (random() % 3 == 0)
+  // What holds in no window with an event is for windows without gaps.
+  const bool never =
+      !one.rule.alternatives.empty() &&
+      std::all_of(one.rule.alternatives.begin(), one.rule.alternatives.end(),
+                  [&](const OracleAlternative& alternative) {
+                    return alternative.seen.empty() &&
+                           alternative.absent.size() == static_cast<size_t>(one.rule.rules);
+                  });
+  if (!never && random() % 3 == 0)
     one.rule.window = random() % 2 == 0 ? OracleWindow::kTumbling : OracleWindow::kSession;
   const bool sliding = one.rule.window == OracleWindow::kSliding;
   if (!sliding)

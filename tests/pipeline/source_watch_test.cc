@@ -347,9 +347,11 @@ class SourceWatchTest : public ::testing::TestWithParam<const char*> {
   void Pass(int64_t seconds) {
     for (int64_t i = 0; i < seconds; ++i) Pass();
   }
-  // Whether it is so within `seconds`.
+  // Whether it becomes so. `seconds` are enough where the threads keep up with the clock, which
+  // does not wait for all of them: five times as many are given, so that a slow machine changes
+  // nothing.
   bool Within(int64_t seconds, const std::function<bool()>& so) {
-    for (int64_t i = 0; i < seconds && !so(); ++i) Pass();
+    for (int64_t i = 0; i < 5 * seconds && !so(); ++i) Pass();
     return so();
   }
 
@@ -525,11 +527,7 @@ TEST_P(SourceWatchTest, APausedReplay) {
   EXPECT_THAT(Missing(), IsEmpty());
   EXPECT_THAT(Alerts("source_silent"), IsEmpty());
   readable(1000, 1000);
-  const int64_t before = now();
-  EXPECT_TRUE(Within(400, [&] { return !Missing().empty(); }));
-  if (now() - before > 5) {
-    printf("TOOK %ld next fw %ld ep %ld\n", now() - before, Next("fw"), Next("ep"));
-  }
+  EXPECT_TRUE(Within(20, [&] { return !Missing().empty(); }));
   EXPECT_THAT(Missing(), ElementsAre("2.2.2.2"));
   EXPECT_THAT(Log("late"), IsEmpty());
   EXPECT_THAT(Alerts("source_lagging"), IsEmpty());
@@ -563,6 +561,9 @@ TEST_P(SourceWatchTest, ABacklogIsReadInStep) {
 }
 
 TEST_P(SourceWatchTest, AnIdlePartitionThatWakesUp) {
+  // Nobody waits for a partition that is idle: its first event is on time if it arrives within
+  // out_of_orderness of the others', and instances are not in step with this clock.
+  if (two()) GTEST_SKIP() << "its partitions would be read by two instances";
   Begin(2);
   beats_.push_back([&] { Put("fw", now(), "9.9.9.9", false); });
   beats_.push_back([&] { Put("ep", now(), "9.9.9.9", false); });
