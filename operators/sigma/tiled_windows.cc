@@ -142,6 +142,13 @@ absl::Status Tiled::OnTimer(const DueTimer& timer, OperatorContext& context) {
 
 absl::Status Tiled::Judge(std::string_view key, const Tile& tile, OperatorContext& context) {
   BONGSU_RETURN_IF_ERROR(contents_->Load(key, tile.start, tile.end - 1, context));
+  if (contents_->all().empty() && context.closing_time() == kMaxEventTime) {
+    // The input has ended. Without an event behind it nothing says that time went through it.
+    EventTimeNs behind = kMaxEventTime;
+    BONGSU_RETURN_IF_ERROR(contents_->First(key, tile.end, kMaxEventTime, &behind));
+    if (behind == kMaxEventTime) return absl::OkStatus();
+    BONGSU_RETURN_IF_ERROR(contents_->Load(key, tile.start, tile.end - 1, context));
+  }
   Measured value;
   if (!contents_->Holds(&value)) return absl::OkStatus();
   return book_.Once(key, contents_->evidence(), value, tile.start, tile.end - 1, context);

@@ -306,6 +306,8 @@ TEST(TemporalWindows, SilenceIsAnIncidentWithoutEvents) {
   EXPECT_EQ(none.Run({At(1, {0}), At(45, {1})}), (std::vector<std::vector<int64_t>>{{}, {}, {}}));
   Temporal fewer(2, "  {type: temporal, rules: [r0, r1], timespan: 10s, condition: {lt: 1}}\n");
   EXPECT_EQ(fewer.Run({At(1, {0}), At(45, {1})}).size(), 3u);
+  // Events of others say how far time went; the end of the input does not.
+  EXPECT_EQ(none.Run({At(1, {0}), At(33, {})}, 0).size(), 2u);
   // A heartbeat that is missing: r0 is it, r1 any other event.
   Temporal heartbeat(2, "  {type: temporal, condition: r1 and not r0 or not r0, timespan: 10s}\n");
   EXPECT_EQ(heartbeat.Run({At(1, {0}), At(12, {1}), At(25, {0}), At(45, {0})}),
@@ -443,6 +445,13 @@ Case RandomCase(std::mt19937_64& random) {
       if (random() % 2 == 0) event.fields[fmt::format("f{}", r)] = "1";
     }
     one.events.push_back(event);
+  }
+  // Windows without events are judged as far as event time goes: to the last event, if it is one of
+  // the correlation's.
+  if (!one.rule.grouped) {
+    std::max_element(one.events.begin(), one.events.end(), [](const auto& a, const auto& b) {
+      return a.time < b.time;
+    })->fields["f0"] = "1";
   }
   return one;
 }
