@@ -465,7 +465,7 @@ bool Service::GoOnWithNewRules(const std::atomic<bool>& stop) const {
 // The first start with new rules has failed, and not for what the one way back mends.
 bool Service::RulesAreToBlame(const absl::Status& status) const {
   if (!previous_.has_value() || engine_ == nullptr) return false;
-  return !absl::IsAborted(status) && !absl::IsCancelled(status) &&
+  return !absl::IsAborted(status) && !absl::IsCancelled(status) && !IsFenced(status) &&
          !(transactional() && absl::IsDataLoss(status));
 }
 

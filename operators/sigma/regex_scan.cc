@@ -22,7 +22,6 @@ bool IsAscii(std::string_view text) {
 // before a last newline, the vertical tab in `\s`, `\v`, lines, Unicode's classes and letter case.
 // What RE2 takes and is not named here is the same in both.
 bool MeansTheSame(std::string_view pattern) {
-  if (!IsAscii(pattern)) return false;
   for (size_t i = 0; i < pattern.size(); ++i) {
     if (pattern[i] == '$') return false;
     if (pattern[i] == '(' && pattern.substr(i, 2) == "(?") {
@@ -52,6 +51,9 @@ void RegexScan::Free::operator()(hs_database* database) const { hs_free_database
 std::unique_ptr<RegexScan> RegexScan::Make(const re2::RE2& regex) {
   if (regex.ProgramSize() < kRegexLong || hs_valid_platform() != HS_SUCCESS) return nullptr;
   const std::string& pattern = regex.pattern();
+  // Vectorscan's texts of expressions end at a zero byte, and a letter beyond ASCII may fold into a
+  // shorter one: what it says of the shortest match would be wrong.
+  if (!IsAscii(pattern) || pattern.find('\0') != std::string::npos) return nullptr;
   unsigned flags = HS_FLAG_SINGLEMATCH | HS_FLAG_ALLOWEMPTY;
   if (!regex.options().case_sensitive()) flags |= HS_FLAG_CASELESS;
   if (regex.options().dot_nl()) flags |= HS_FLAG_DOTALL;

@@ -8,9 +8,9 @@
 //   if (text.size() < scan->bytes_min()) ...                    // no match
 //   if (scan->Answers(text)) return scan->Finds(text);          // else ask RE2
 //
-// The two libraries agree on texts of ASCII and on expressions without `$`, `\s`, `\v`, flags that
-// change lines, and characters beyond ASCII; of others only the length of the shortest match is
-// used.
+// The two libraries agree on texts of ASCII and on expressions without `$`, `\s`, `\v`, and flags
+// that change lines; of others only the length of the shortest match is used. Expressions with
+// characters beyond ASCII, or with a zero byte, are RE2's.
 //
 // Bounds: an expression takes some 40 ms to compile at most; ones with `|`, which can take a
 // second, are RE2's alone.

@@ -28,6 +28,18 @@ TEST(RegexScan, ShortExpressionsAreRe2s) {
   EXPECT_EQ(RegexScan::Make(*Compile("[a-z]{100}")), nullptr);
 }
 
+// U+212B folds into a letter of fewer bytes; behind a zero byte there may be an alternative.
+TEST(RegexScan, ExpressionsWhoseShortestMatchIsNotKnownAreRe2s) {
+  const std::string angstrom = "(?i)(?:\xe2\x84\xab){300}";
+  std::string shorter;
+  for (int i = 0; i < 300; ++i) shorter += "\xc3\xa5";
+  EXPECT_TRUE(RE2::PartialMatch(shorter, *Compile(angstrom)));
+  EXPECT_EQ(RegexScan::Make(*Compile(angstrom)), nullptr);
+  const std::string zero = "[^x]{1000}" + std::string(1, '\0') + "|b";
+  EXPECT_TRUE(RE2::PartialMatch("b", *Compile(zero)));
+  EXPECT_EQ(RegexScan::Make(*Compile(zero)), nullptr);
+}
+
 TEST(RegexScan, AnswersWhereBothMeanTheSame) {
   const auto scan = RegexScan::Make(*Compile(".{1000,}"));
   ASSERT_NE(scan, nullptr);

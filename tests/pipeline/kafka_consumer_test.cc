@@ -11,13 +11,18 @@
 namespace bongsu {
 namespace {
 
-// Brokers do not fence offsets that come with a generation below zero (KIP-447: such a commit is
-// taken for one of a consumer without a group), so that ours must never be sent.
-TEST(KafkaConsumerTest, ANegativeGenerationIsNoMembership) {
+Config Unreachable() {
   Config config;
   config.application = "never-joined";
   config.instance = "one";
   config.kafka = {{"bootstrap.servers", "127.0.0.1:1"}};
+  return config;
+}
+
+// Brokers do not fence offsets that come with a generation below zero (KIP-447: such a commit is
+// taken for one of a consumer without a group), so that ours must never be sent.
+TEST(KafkaConsumerTest, ANegativeGenerationIsNoMembership) {
+  const Config config = Unreachable();
   auto handle = MakeConsumer(config, nullptr, nullptr);
   ASSERT_TRUE(handle.ok()) << handle.status();
   const auto membership = MembershipOf(handle->get());
@@ -27,10 +32,7 @@ TEST(KafkaConsumerTest, ANegativeGenerationIsNoMembership) {
 // The library says it once, to whoever polls then (while restoring, say); after that a fenced
 // consumer looks like one whose topics are quiet.
 TEST(KafkaConsumerTest, AFatalErrorIsThereForWhoeverAsksLater) {
-  Config config;
-  config.application = "fenced";
-  config.instance = "one";
-  config.kafka = {{"bootstrap.servers", "127.0.0.1:1"}};
+  const Config config = Unreachable();
   auto handle = MakeConsumer(config, nullptr, nullptr);
   ASSERT_TRUE(handle.ok()) << handle.status();
   EXPECT_TRUE(FatalError(handle->get()).ok());
