@@ -3,9 +3,15 @@
 #include <algorithm>
 
 #include "state/check.h"
+#include "state/key_encoding.h"
 #include "state/status_macros.h"
 
 namespace bongsu {
+namespace {
+
+constexpr char kCompleteFrom[] = "(complete_from)";
+
+}  // namespace
 
 absl::Status Operator::OnTimer(const DueTimer&, OperatorContext&) { return absl::OkStatus(); }
 absl::Status Operator::OnWatermark(OperatorContext&) { return absl::OkStatus(); }
@@ -30,7 +36,24 @@ class OperatorRunner::Impl : public OperatorContext {
 
   absl::Status Open() {
     BONGSU_ASSIGN_OR_RETURN(timers_, state_.OpenTimers(operator_id_));
-    return operator_->Open(*this);
+    BONGSU_RETURN_IF_ERROR(operator_->Open(*this));
+    // Behind the operator's own handles, whose numbers it must not change.
+    BONGSU_ASSIGN_OR_RETURN(own_, state_.OpenValueMap(operator_id_, kCompleteFrom));
+    std::string bytes;
+    bool found = false;
+    BONGSU_RETURN_IF_ERROR(own_->Get(kCompleteFrom, &bytes, &found));
+    if (!found) return absl::OkStatus();
+    BONGSU_CHECK_MSG(bytes.size() == sizeof(EventTimeNs), "an operator's begin does not parse");
+    complete_from_ = ReadTime(bytes);
+    return absl::OkStatus();
+  }
+
+  absl::Status Missed(EventTimeNs newest) {
+    if (newest < complete_from_) return absl::OkStatus();
+    complete_from_ = AddTime(newest, 1);
+    std::string bytes;
+    AppendTime(complete_from_, &bytes);
+    return own_->Put(kCompleteFrom, bytes);
   }
 
   absl::Status Process(std::span<const Input> batch) {
@@ -71,6 +94,7 @@ class OperatorRunner::Impl : public OperatorContext {
   ShardState& state() override { return state_; }
   uint16_t operator_id() const override { return operator_id_; }
   EventTimeNs watermark() const { return watermark_; }
+  EventTimeNs complete_from() const override { return complete_from_; }
   EventTimeNs closing_time() const override { return AddTime(watermark_, -lateness_max_); }
   EventTimeNs result_watermark() const { return AddTime(closing_time(), -spec_.result_delay()); }
   std::span<const EventTimeNs> ports() const { return ports_; }
@@ -96,6 +120,8 @@ class OperatorRunner::Impl : public OperatorContext {
   const bool has_readers_;
   std::unique_ptr<Operator> operator_;
   TimerSet* timers_ = nullptr;
+  ValueMap* own_ = nullptr;
+  EventTimeNs complete_from_ = kMinEventTime;
   std::vector<EventTimeNs> ports_;
   EventTimeNs watermark_ = kMinEventTime;
   std::vector<Input> on_time_;  // scratch
@@ -121,6 +147,7 @@ void OperatorRunner::RestoreWatermark(std::span<const EventTimeNs> port_watermar
   impl_->Restore(port_watermarks);
 }
 std::span<const EventTimeNs> OperatorRunner::port_watermarks() const { return impl_->ports(); }
+absl::Status OperatorRunner::Missed(EventTimeNs newest) { return impl_->Missed(newest); }
 uint16_t OperatorRunner::operator_id() const { return impl_->operator_id(); }
 
 }  // namespace bongsu

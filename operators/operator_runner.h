@@ -70,6 +70,10 @@ class OperatorRunner {
   // After a restart: the port watermarks as of the checkpoint, before any input; fires nothing.
   void RestoreWatermark(std::span<const EventTimeNs> port_watermarks);
   std::span<const EventTimeNs> port_watermarks() const;
+  // The operator is new to a pipeline that was running: events up to `newest` may have passed
+  // before it was there (OperatorContext::complete_from). Part of its state. After Open; never
+  // lowered.
+  [[nodiscard]] absl::Status Missed(EventTimeNs newest);
   uint16_t operator_id() const;
 
  private:

@@ -86,6 +86,8 @@ class Sliding : public Operator, private EpisodeSource {
       measure_->Add(events_.digests(i));
       const bool last_of_time = i + 1 == all.size() || all[i + 1].time != end;
       if (end < first || !last_of_time) continue;
+      // What was missed may have kept the measure below.
+      if (!spec_.grows() && AddTime(end, 1 - span_) < context.complete_from()) continue;
       const HeldWindow window{from, i + 1, measure_->value()};
       if (!spec_.comparisons().Hold(window.value)) continue;
       BONGSU_ASSIGN_OR_RETURN(const bool start_anew, held(window));

@@ -58,6 +58,7 @@ std::unique_ptr<Operator> MakeTiledCorrelation(const AggregateSpec& spec) {
   tiles.window = options.window;
   tiles.span = spec.timespan();
   tiles.session_max = options.max_episode;
+  tiles.more_can_break = !spec.grows() || !spec.comparisons().only_lower_bounds();
   tiles.empty_windows =
       options.window == CorrelationWindow::kSliding && spec.correlation().group_by.empty();
   return MakeTiledWindows(spec, tiles, spec.episodes(), std::make_unique<MeasuredWindow>(spec));

@@ -54,6 +54,7 @@ class TemporalSpec : public CorrelationSpec {
     tiles.window = options().window;
     tiles.span = timespan();
     tiles.session_max = options().max_episode;
+    tiles.more_can_break = settings_.condition.kind() != TemporalKind::kPositive;
     tiles.empty_windows =
         MayBeEmpty(correlation(), options()) && settings_.condition.HoldsWithoutEvents();
     return MakeTemporalWindows(*this, tiles, settings_);

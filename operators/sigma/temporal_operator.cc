@@ -158,7 +158,10 @@ absl::Status TemporalOperator::OnTimer(const DueTimer& timer, OperatorContext& c
     if (EndOf(*start) >= context.closing_time())
       return context.timers().Set(EndOf(*start), timer.key, timer.data);
     bool holds = false;
-    BONGSU_RETURN_IF_ERROR(WindowHolds(timer.key, *start, context, &holds));
+    if (*start < context.complete_from())
+      context.Count("windows_seen_in_part", 1);
+    else
+      BONGSU_RETURN_IF_ERROR(WindowHolds(timer.key, *start, context, &holds));
     if (holds) BONGSU_RETURN_IF_ERROR(Report(timer.key, *start, context));
     for (uint16_t rule = 0; holds && rule < condition_.rules(); ++rule) {
       if (condition_.AsksFor(rule))

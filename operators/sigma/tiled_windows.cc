@@ -141,6 +141,13 @@ absl::Status Tiled::OnTimer(const DueTimer& timer, OperatorContext& context) {
 }
 
 absl::Status Tiled::Judge(std::string_view key, const Tile& tile, OperatorContext& context) {
+  // A session may have begun with an event before, which came within the timespan.
+  const bool session = options_.window == CorrelationWindow::kSession;
+  const EventTimeNs from = session ? AddTime(tile.start, -options_.span) : tile.start;
+  if (options_.more_can_break && from < context.complete_from()) {
+    context.Count("windows_seen_in_part", 1);
+    return absl::OkStatus();
+  }
   BONGSU_RETURN_IF_ERROR(contents_->Load(key, tile.start, tile.end - 1, context));
   if (contents_->all().empty() && context.closing_time() == kMaxEventTime) {
     // The input has ended. Without an event behind it nothing says that time went through it.

@@ -67,6 +67,9 @@ struct TileOptions {
   DurationNs span = 0;
   DurationNs session_max = 0;
   bool empty_windows = false;
+  // More events can make the condition false. Then it is not judged of windows that the operator
+  // has not seen whole (OperatorContext::complete_from); counted as `windows_seen_in_part`.
+  bool more_can_break = false;
 };
 
 // `spec` outlives the operator.

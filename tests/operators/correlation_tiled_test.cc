@@ -109,6 +109,31 @@ TEST(CorrelationTiled, ASessionGoesOnAsLongAsEventsComeInTime) {
   EXPECT_EQ(incidents[0].last_time, 27 * kSecondNs);
 }
 
+// The operator came to a pipeline that had read up to second 12: of windows that begin before, it
+// may not have seen what would have kept them from firing.
+TEST(CorrelationTiled, WhatWasMissedIsNotTakenForAbsent) {
+  const auto found = [](const std::string& rules, std::vector<TestEvent> events, bool crash) {
+    OperatorHarness harness(rules, "c", {"fw"});
+    const auto incidents = harness.Run(
+        events, {.crash_between = crash, .lateness = kMinuteNs, .missed = 12 * kSecondNs});
+    const auto counted = harness.counters().find("windows_seen_in_part");
+    return fmt::format("{} found, {} not judged", incidents.size(),
+                       counted != harness.counters().end() ? counted->second : 0);
+  };
+  for (const bool crash : {false, true}) {
+    SCOPED_TRACE(crash);
+    // [12, 22) was seen in part, [23, 33) was not.
+    EXPECT_EQ(found(Rules("ip", "lt: 3"), {At(12), At(23)}, crash), "1 found, 1 not judged");
+    EXPECT_EQ(found(Rules("ip", "lt: 3"), {At(13), At(23)}, crash), "2 found, 0 not judged");
+    // As many as there must be are enough, whatever was missed.
+    const std::string tumbling = Rules("ip", "gte: 2", ", bongsu: {window: tumbling}");
+    EXPECT_EQ(found(tumbling, {At(12), At(13), At(40)}, crash), "1 found, 0 not judged");
+    // A session from second 15 on may have begun before.
+    const std::string session = Rules("ip", "lt: 3", ", bongsu: {window: session}");
+    EXPECT_EQ(found(session, {At(15), At(40)}, crash), "1 found, 1 not judged");
+  }
+}
+
 TEST(CorrelationTiled, KeepsTheRulesOfOperators) {
   std::vector<TestEvent> events;
   for (int i = 0; i < 60; ++i) events.push_back(At((i * 37) % 100, i % 3 == 0 ? "h" : "i"));

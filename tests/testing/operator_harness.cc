@@ -222,6 +222,10 @@ std::map<std::string, FinalIncident> OperatorHarness::Run(
   Output output(*this, incidents);
   const std::string path = NewStorePath();
   auto instance = std::make_unique<Instance>(*this, path, options, output);
+  // Part of the state from here on.
+  if (options.missed != kMinEventTime) {
+    EXPECT_TRUE(instance->runner->Missed(options.missed).ok());
+  }
   EpochId epoch = 0;
   EventTimeNs newest = kMinEventTime;
   const size_t ports = spec_->inputs().size();
