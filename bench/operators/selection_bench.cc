@@ -103,7 +103,8 @@ BENCHMARK(BM_Selection)
     ->ArgsProduct({{kUsual, kFirstField, kRegex}, {1}, {0, 1, 100}})
     ->ArgsProduct({{kList}, {1, 10, 100, 1000}, {0, 100}});
 
-// A count of characters, which RE2 writes out. Args: the count; bytes of each text.
+// A count of characters, which RE2 writes out. Args: the count; bytes of each text; whether some
+// are of characters beyond ASCII.
 void BM_LongRegex(benchmark::State& state) {
   Diagnostics diagnostics;
   FieldTable fields;
@@ -118,6 +119,8 @@ void BM_LongRegex(benchmark::State& state) {
   }
   std::string text;
   for (int64_t i = 0; i < state.range(1); ++i) text += "powershell -enc AAB "[i % 20];
+  for (int64_t i = 0; state.range(2) != 0 && i + 2 <= state.range(1); i += 50)
+    text.replace(static_cast<size_t>(i), 1, "\xc3\xa4");
   std::vector<Value> row(static_cast<size_t>(fields.size()));
   row[static_cast<size_t>(fields.Find("CommandLine"))] = Value::String(text);
   Event event;
@@ -130,7 +133,9 @@ void BM_LongRegex(benchmark::State& state) {
   if (chosen != (state.range(1) >= state.range(0))) state.SkipWithError("the wrong answer");
   state.SetItemsProcessed(state.iterations());
 }
-BENCHMARK(BM_LongRegex)->ArgNames({"count", "bytes"})->ArgsProduct({{200, 1000}, {100, 900, 3000}});
+BENCHMARK(BM_LongRegex)
+    ->ArgNames({"count", "bytes", "beyond"})
+    ->ArgsProduct({{200, 1000}, {100, 900, 3000}, {0, 1}});
 
 }  // namespace
 }  // namespace bongsu

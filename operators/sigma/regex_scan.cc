@@ -2,6 +2,7 @@
 
 #include <hs/hs.h>
 #include <re2/re2.h>
+#include <utf8proc.h>
 
 #include <cctype>
 #include <cstdlib>
@@ -17,6 +18,9 @@ bool IsAscii(std::string_view text) {
   for (const char c : text) bits |= static_cast<unsigned char>(c);
   return bits < 0x80;
 }
+
+constexpr int32_t kKelvin = 0x212a;
+constexpr int32_t kLongS = 0x17f;
 
 // Where RE2 and Vectorscan (which follows PCRE) may mean different things on a text of ASCII: `$`
 // before a last newline, the vertical tab in `\s`, `\v`, lines, Unicode's classes and letter case.
@@ -40,6 +44,7 @@ bool MeansTheSame(std::string_view pattern) {
 // Freed with its thread.
 struct Scratch {
   hs_scratch_t* scratch = nullptr;
+  std::string bytes;
   ~Scratch() { hs_free_scratch(scratch); }
 };
 thread_local Scratch thread_scratch;
@@ -67,6 +72,22 @@ std::unique_ptr<RegexScan> RegexScan::Make(const re2::RE2& regex) {
   std::free(info);
   if (scan->bytes_min() < kRegexLongBytes) return nullptr;
   if (!MeansTheSame(pattern) || pattern.find('|') != std::string::npos) return scan;
+  scan->letter_case_ =
+      regex.options().case_sensitive() ? LetterCase::kCounts : LetterCase::kDoesNot;
+  for (size_t at = pattern.find("(?"); at != std::string::npos; at = pattern.find("(?", at + 1)) {
+    const std::string_view flags_of =
+        std::string_view(pattern).substr(at + 2, pattern.find_first_of(":)", at) - at - 2);
+    if (flags_of.find('i') == std::string_view::npos) continue;
+    // In front of everything it is the whole expression's.
+    const bool whole = at == 0 && flags_of.find('-') == std::string_view::npos &&
+                       pattern[at + 2 + flags_of.size()] == ')';
+    scan->letter_case_ = whole ? LetterCase::kDoesNot : LetterCase::kMixed;
+    if (!whole) break;
+  }
+  // For the end of a word they are no letters all the same.
+  if (scan->letter_case_ == LetterCase::kDoesNot &&
+      (pattern.find("\\b") != std::string::npos || pattern.find("\\B") != std::string::npos))
+    scan->letter_case_ = LetterCase::kMixed;
   hs_database_t* database = nullptr;
   if (hs_compile(pattern.c_str(), flags, HS_MODE_BLOCK, nullptr, &database, &error) == HS_SUCCESS)
     scan->database_.reset(database);
@@ -75,11 +96,34 @@ std::unique_ptr<RegexScan> RegexScan::Make(const re2::RE2& regex) {
   return scan;
 }
 
-bool RegexScan::Answers(std::string_view text) const {
-  return database_ != nullptr && IsAscii(text);
+std::optional<bool> RegexScan::Finds(std::string_view text) const {
+  if (database_ == nullptr) return std::nullopt;
+  if (IsAscii(text)) return Scan(text);
+  constexpr char kBeyond = '\x80';
+  std::string& bytes = thread_scratch.bytes;
+  bytes.clear();
+  for (size_t at = 0; at < text.size();) {
+    if (static_cast<unsigned char>(text[at]) < 0x80) {
+      bytes.push_back(text[at++]);
+      continue;
+    }
+    utf8proc_int32_t point = 0;
+    const utf8proc_ssize_t size =
+        utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data() + at),
+                         static_cast<utf8proc_ssize_t>(text.size() - at), &point);
+    if (size <= 0) return std::nullopt;  // what no character is, RE2 knows
+    at += static_cast<size_t>(size);
+    char byte = kBeyond;
+    if (point == kKelvin || point == kLongS) {
+      if (letter_case_ == LetterCase::kMixed) return std::nullopt;
+      if (letter_case_ == LetterCase::kDoesNot) byte = point == kKelvin ? 'k' : 's';
+    }
+    bytes.push_back(byte);
+  }
+  return Scan(bytes);
 }
 
-bool RegexScan::Finds(std::string_view text) const {
+bool RegexScan::Scan(std::string_view text) const {
   // As it is where it is large enough.
   BONGSU_CHECK(hs_alloc_scratch(database_.get(), &thread_scratch.scratch) == HS_SUCCESS);
   bool found = false;

@@ -66,7 +66,7 @@ class RegexTest : public ValueTest {
     const std::string_view text = ComparedText(value, &scratch);
     if (scan_ != nullptr) {
       if (text.size() < scan_->bytes_min()) return false;
-      if (scan_->Answers(text)) return scan_->Finds(text);
+      if (const std::optional<bool> found = scan_->Finds(text)) return *found;
     }
     return RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), *regex_);
   }
