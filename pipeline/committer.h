@@ -57,6 +57,8 @@ struct EpochEnd {
   std::vector<Position> read_positions;
   // exchange: kafka: of the shards that are ours.
   std::vector<ShardPosition> shard_positions;
+  // exchange: kafka: where partitions stood that were gained since the epoch before.
+  std::map<PartitionId, PartitionClock> gained;
 };
 
 // What makes delivery: exactly_once on Kafka; all null otherwise. All of it outlives the committer.

@@ -41,6 +41,11 @@ absl::Status Committer::SendClocks(const EpochEnd& end, const std::vector<EpochS
   for (const Position& position : end.read_positions) {
     if (position.partition >= clocks.size()) continue;
     const PartitionClock& clock = clocks[position.partition];
+    // First where it stood: a shard must know what came before this plan (shard_clocks.h).
+    if (const auto gained = end.gained.find(position.partition); gained != end.gained.end()) {
+      sent_clocks_[position.partition] = gained->second;
+      writer.AddClock(position.partition, gained->second);
+    }
     const auto sent = sent_clocks_.find(position.partition);
     if (sent != sent_clocks_.end() && SameClock(sent->second, clock)) continue;
     sent_clocks_[position.partition] = clock;
@@ -73,15 +78,16 @@ std::vector<GroupOffset> Committer::Offsets(const EpochEnd& end, const EpochSeal
     const PartitionClock clock = position.partition < seal.partitions.size()
                                      ? seal.partitions[position.partition]
                                      : PartitionClock();
-    offsets.push_back({info.topic, info.partition, position.next_offset, ClockText(clock)});
+    offsets.push_back({info.topic, info.partition, position.next_offset,
+                       ClockText(clock, exactly_once_.plan_version)});
   }
   for (const ShardPosition& position : end.shard_positions) {
     uint64_t epoch = exactly_once_.changelog->position(position.shard).epoch;
     for (const ShardBundle& bundle : bundles) {
       if (bundle.shard == position.shard) epoch = bundle.epoch;
     }
-    offsets.push_back(
-        {config_.exchange_topic(), position.shard, position.next_offset, ShardEpochText(epoch)});
+    offsets.push_back({config_.exchange_topic(), position.shard, position.next_offset,
+                       ShardMarkText({epoch, exactly_once_.plan_version})});
   }
   return offsets;
 }

@@ -265,11 +265,6 @@ class Loader : public OperatorBuildContext {
     config_.rules_topic = top.String("rules_topic");
     if (config_.rules_topic.empty()) return;
     CheckTopic(config_.rules_topic, top.where("rules_topic"));
-    if (config_.exchange == ExchangeMode::kKafka) {
-      diagnostics_.Error(top.where("rules_topic"), "'rules_topic' does not go with exchange: kafka",
-                         "instances would take new rules at different points of the exchange: use "
-                         "files, and restart all of them");
-    }
     const auto used = [&](const std::string& by) {
       diagnostics_.Error(
           top.where("rules_topic"),

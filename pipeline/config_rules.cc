@@ -87,7 +87,9 @@ void LoadRules(const OptionReader& top, const std::function<std::string(const st
   std::vector<std::string> paths;
   for (const std::string& one : top.StringList("rules")) paths.push_back(path(one));
   sigma::RuleSetOptions options;
-  options.strict = top.Bool("rules_strict");
+  // A rule that one instance leaves out, all instances would have to: a set is taken whole.
+  options.strict = top.Bool("rules_strict") ||
+                   (config->exchange == ExchangeMode::kKafka && !config->rules_topic.empty());
   options.skip_status = top.has("rules_skip_status")
                             ? top.StringList("rules_skip_status")
                             : std::vector<std::string>{"deprecated", "unsupported"};

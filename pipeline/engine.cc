@@ -144,6 +144,8 @@ absl::Status Engine::OpenState() {
       worker->results = std::make_unique<BundleSet>(plan_, version, parts_.store->shards());
       options.results = worker->results.get();
       options.clocks_id = clocks_id_;
+      options.plan_version = version;
+      options.since = parts_.shared->since;
     }
     // Half of the budget is RocksDB's cache and write buffers, half the maps in front of it.
     options.memory_bytes =
@@ -200,6 +202,9 @@ absl::Status Engine::Recover(bool only_check) {
     restored_clocks_ = std::move(clocks);
     restored_alarms_ = decoded->alarms;
     restored_watermarks_ = std::move(port_watermarks);
+    for (size_t op = 0; op < plan_.operators.size(); ++op) {
+      if (restored_watermarks_[op].empty()) new_operators_.push_back(op);
+    }
     const auto names = SinkNames(config_);
     for (size_t i = 0; i < parts_.sinks.size(); ++i) {
       const bool same = names[i] == decoded->sink_names[i];
@@ -261,6 +266,16 @@ absl::Status Engine::RestoreTime(const std::vector<Position>& stored) {
       const PartitionInfo& info = parts_.partitions->Get(static_cast<PartitionId>(id));
       worker->shards->watermarks().AddPartition(info.id, info.source_index);
     }
+  }
+  for (const size_t op : new_operators_) {
+    EventTimeNs newest = kMinEventTime;
+    for (const PartitionClock& clock : restored_clocks_) {
+      if (clock.state != PartitionClock::State::kUnknown &&
+          plan_.operators[op].fed_by[clock.source])
+        newest = std::max(newest, clock.newest);
+    }
+    if (newest == kMinEventTime) continue;
+    for (auto& worker : workers_) BONGSU_RETURN_IF_ERROR(worker->shards->Missed(op, newest));
   }
   return absl::OkStatus();
 }
@@ -470,7 +485,7 @@ bool Engine::EpochDue(int64_t now) const {
   if (shared() && !(ownership_->assigned() && parts_.shared->source->member())) return false;
   if (EpochsInFlight() > kEpochsInFlight) return false;
   // An empty epoch costs nothing; but what was read before the quiet must reach a checkpoint too.
-  if (batches_in_epoch_ == 0)
+  if (batches_in_epoch_ == 0 && gained_.empty())
     return uncheckpointed_ && now - last_checkpoint_ >= config_.state.checkpoint_interval;
   return now - epoch_started_ >= config_.epoch ||
          (parts_.exactly_once.log != nullptr && StateFull());
@@ -507,6 +522,7 @@ void Engine::CloseEpoch(int64_t now, bool final) {
     end.positions = end.read_positions = SourcePositions();
     end.positions.insert(end.positions.end(), unread_positions_.begin(), unread_positions_.end());
     if (shared()) end.shard_positions = parts_.shared->source->shard_positions();
+    end.gained = std::exchange(gained_, {});
   }
   if (checkpoint) {
     checkpoint_in_flight_ = epoch_;

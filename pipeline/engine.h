@@ -59,6 +59,8 @@ struct SharedParts {
   SharedSource* source = nullptr;  // also the one of EngineParts::sources
   MakeLogRestorer make_restorer;
   uint64_t plan_version = 0;
+  // By operator: the plan that brought it (0: the first one); earlier events were not sent for it.
+  std::vector<uint64_t> since;
 };
 
 // What the engine is wired to; all of it outlives the engine, and is opened but not started.
@@ -215,6 +217,7 @@ class Engine : private OwnershipHost {
   std::vector<PartitionClock> restored_clocks_;
   std::vector<std::vector<EventTimeNs>> restored_watermarks_;  // by operator
   std::map<std::string, uint8_t> restored_alarms_;             // by source
+  std::vector<size_t> new_operators_;                          // since the state was written
   std::vector<Position> unread_positions_;  // of partitions that are no longer configured
   std::vector<PartitionClockOf> known_;     // exchange: kafka: partitions that feed the application
   uint16_t clocks_id_ = 0;
@@ -247,6 +250,10 @@ class Engine : private OwnershipHost {
   int64_t epoch_started_ = 0;
   int64_t last_checkpoint_ = 0;
   bool uncheckpointed_ = false;  // epochs since the last checkpoint held batches
+  // exchange: kafka: partitions gained since the last epoch's end, with the clocks that their
+  // former owners have committed. The shards are told of them though nothing may come: what was
+  // said under another plan does not count (unpack_task.h).
+  std::map<PartitionId, PartitionClock> gained_;
   EpochId checkpoint_in_flight_ = 0;
   int64_t last_tick_ = 0;
   std::array<uint64_t, kWaitReasons> waits_{};

@@ -17,9 +17,9 @@ void Engine::StartShared() {
   parts_.exactly_once.exchange_plan = &plan_;
   parts_.exactly_once.plan_version = parts_.shared->plan_version;
   OwnershipHost& host = *this;
-  ownership_ =
-      std::make_unique<Ownership>(config_, *parts_.shared->source, *parts_.exactly_once.changelog,
-                                  parts_.shared->make_restorer, *parts_.clock, host);
+  ownership_ = std::make_unique<Ownership>(
+      config_, *parts_.shared->source, *parts_.exactly_once.changelog, parts_.shared->make_restorer,
+      parts_.shared->plan_version, *parts_.clock, host);
 }
 
 absl::Status Engine::Drain() {
@@ -80,9 +80,11 @@ void Engine::AdoptPartition(PartitionId partition, const PartitionClock& clock) 
     worker->shards->watermarks().Restore(partition, known);
     worker->shards->watermarks().Refresh();
   }
+  gained_[partition] = known;
 }
 
 void Engine::DropPartition(PartitionId partition) {
+  gained_.erase(partition);
   for (auto& worker : workers_) {
     std::lock_guard lock(worker->published_mutex);
     worker->shards->watermarks().Restore(partition, PartitionClock());

@@ -29,15 +29,26 @@ absl::Status ForeignOffset(const std::string& application) {
       application));
 }
 
+absl::Status NewerPlan() {
+  return absl::AbortedError("another instance, from which this one takes over, runs newer rules");
+}
+
 }  // namespace
 
-std::string ShardEpochText(uint64_t epoch) { return fmt::format("{}{}", kShardPrefix, epoch); }
+std::string ShardMarkText(const ShardMark& mark) {
+  return fmt::format("{}{} {}", kShardPrefix, mark.epoch, mark.plan_version);
+}
 
-bool ShardEpochOfText(std::string_view text, uint64_t* epoch) {
+bool ShardMarkOfText(std::string_view text, ShardMark* mark) {
   if (text.substr(0, kShardPrefix.size()) != kShardPrefix) return false;
-  const char* end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data() + kShardPrefix.size(), end, *epoch);
-  return error == std::errc() && rest == end;
+  const char* const end = text.data() + text.size();
+  const auto [space, error] = std::from_chars(text.data() + kShardPrefix.size(), end, mark->epoch);
+  if (error != std::errc()) return false;
+  mark->plan_version = 0;
+  if (space == end) return true;  // of before plans stood here
+  if (*space != ' ') return false;
+  const auto [rest, wrong] = std::from_chars(space + 1, end, mark->plan_version);
+  return wrong == std::errc() && rest == end;
 }
 
 void Ownership::Counters::Merge(const Counters& other) {
@@ -65,11 +76,13 @@ struct Ownership::Restoring {
 };
 
 Ownership::Ownership(const Config& config, SharedSource& source, Changelog& changelog,
-                     MakeLogRestorer make_restorer, const Clock& clock, OwnershipHost& host)
+                     MakeLogRestorer make_restorer, uint64_t plan_version, const Clock& clock,
+                     OwnershipHost& host)
     : config_(config),
       source_(source),
       changelog_(changelog),
       make_restorer_(std::move(make_restorer)),
+      plan_version_(plan_version),
       clock_(clock),
       host_(host) {}
 
@@ -117,8 +130,8 @@ absl::StatusOr<Assignment> Ownership::Keep(const Assignment& assignment) {
       kept.partitions.push_back(place.id);
       continue;
     }
-    uint64_t epoch = 0;
-    if (ShardEpochOfText(place.metadata, &epoch) && epoch == changelog_.position(place.id).epoch)
+    ShardMark mark;
+    if (ShardMarkOfText(place.metadata, &mark) && mark.epoch == changelog_.position(place.id).epoch)
       kept.shards.push_back(place.id);
   }
   return kept;
@@ -216,8 +229,10 @@ std::vector<Place> Ownership::Reading() const {
 absl::Status Ownership::RestorePartition(Place place, Restoring& restoring) {
   Restoring::Ready ready;
   ready.clock.state = PartitionClock::State::kActive;
-  if (place.committed && !ClockOfText(place.metadata, &ready.clock))
+  uint64_t plan_version = 0;
+  if (place.committed && !ClockOfText(place.metadata, &ready.clock, &plan_version))
     return ForeignOffset(config_.application);
+  if (plan_version > plan_version_) return NewerPlan();
   BONGSU_RETURN_IF_ERROR(source_.Locate(&place));
   if (ready.clock.state == PartitionClock::State::kEnded) {
     if (place.end_offset < 0) {
@@ -235,9 +250,11 @@ absl::Status Ownership::RestorePartition(Place place, Restoring& restoring) {
 
 absl::Status Ownership::RestoreOne(LogRestorer& restorer, Place place, Restoring& restoring) {
   for (int tries = 1;; ++tries) {
-    uint64_t committed = 0;
-    if (place.committed && !ShardEpochOfText(place.metadata, &committed))
+    ShardMark mark;
+    if (place.committed && !ShardMarkOfText(place.metadata, &mark))
       return ForeignOffset(config_.application);
+    if (mark.plan_version > plan_version_) return NewerPlan();
+    const uint64_t committed = mark.epoch;
     BONGSU_ASSIGN_OR_RETURN(const uint64_t restored, restorer.Restore(place.id));
     if (restored == committed) break;
     if (tries == kRestoreTries) {

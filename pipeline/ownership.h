@@ -15,6 +15,9 @@
 //                      beside its offset. Meanwhile the others go on. Then all pause for one
 //                      commit, and the shard is taken in.
 //
+// What somebody with a newer plan has committed is not taken over: Aborted, and then ours is newer,
+// too (kafka/kafka_registry.h).
+//
 // Whatever does not go well is Aborted: the one way back (commit_machine.h) begins with everything
 // gained.
 //
@@ -41,10 +44,15 @@
 
 namespace bongsu {
 
-// What a shard's committed offset carries: its epoch in the changelog.
-std::string ShardEpochText(uint64_t epoch);
-// False: it is no shard epoch.
-bool ShardEpochOfText(std::string_view text, uint64_t* epoch);
+// What a shard's committed offset carries: its epoch in the changelog, and the plan of whoever has
+// committed it.
+struct ShardMark {
+  uint64_t epoch = 0;
+  uint64_t plan_version = 0;
+};
+std::string ShardMarkText(const ShardMark& mark);
+// False: it is none.
+bool ShardMarkOfText(std::string_view text, ShardMark* mark);
 
 // Brings the store to the end of a shard's changelog.
 class LogRestorer {
@@ -86,7 +94,8 @@ class Ownership {
 
   // Everything referred to outlives it.
   Ownership(const Config& config, SharedSource& source, Changelog& changelog,
-            MakeLogRestorer make_restorer, const Clock& clock, OwnershipHost& host);
+            MakeLogRestorer make_restorer, uint64_t plan_version, const Clock& clock,
+            OwnershipHost& host);
   ~Ownership();
 
   // Each round of the reader's loop.
@@ -118,6 +127,7 @@ class Ownership {
   SharedSource& source_;
   Changelog& changelog_;
   const MakeLogRestorer make_restorer_;
+  const uint64_t plan_version_;
   const Clock& clock_;
   OwnershipHost& host_;
   bool assigned_ = false;

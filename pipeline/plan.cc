@@ -71,6 +71,7 @@ Plan MakePlan(const Config& config) {
   for (size_t op : by_level) {
     OperatorPlan& operator_plan = plan.operators[op];
     const std::vector<InputSpec>& inputs = operator_plan.spec->inputs();
+    operator_plan.fed_by.assign(config.sources.size(), false);
     for (size_t port = 0; port < inputs.size(); ++port) {
       const InputSpec& input = inputs[port];
       const auto op16 = static_cast<uint16_t>(op);
@@ -82,6 +83,9 @@ Plan MakePlan(const Config& config) {
         OperatorPlan& from = plan.operators[static_cast<size_t>(source)];
         operator_plan.port_source.push_back(source);
         operator_plan.allowed_lateness.push_back(0);
+        for (size_t i = 0; i < from.fed_by.size(); ++i) {
+          if (from.fed_by[i]) operator_plan.fed_by[i] = true;
+        }
         if (port == 0) tenants[op] = tenants[static_cast<size_t>(source)];
         from.readers.push_back(
             MakeFeed(op16, port8, input, from.result_fields, tenants[static_cast<size_t>(source)]));
@@ -91,6 +95,7 @@ Plan MakePlan(const Config& config) {
         const SourceConfig& from = config.sources[static_cast<size_t>(source)];
         if (port == 0) tenants[op] = from.tenant;
         operator_plan.port_source.push_back(source);
+        operator_plan.fed_by[static_cast<size_t>(source)] = true;
         operator_plan.allowed_lateness.push_back(from.allowed_lateness);
         Feed feed = MakeFeed(op16, port8, input, from.fields, from.tenant);
         feed.rule = RuleIndex(config, static_cast<size_t>(source), feed.selection);

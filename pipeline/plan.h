@@ -39,6 +39,7 @@ struct OperatorPlan {
   std::vector<int> port_source;
   std::vector<bool> port_from_operator;
   std::vector<DurationNs> allowed_lateness;  // for each port; 0 for an operator's results
+  std::vector<bool> fed_by;  // for each source: by itself, or through an operator's results
   // The operators (always of higher levels) that read this one's results.
   std::vector<Feed> readers;
   FieldTable result_fields;  // what the readers' slots refer to

@@ -9,6 +9,7 @@
 
 #include "operators/sigma/rule_binding.h"
 #include "pipeline/logging.h"
+#include "pipeline/topic_rules.h"
 
 namespace bongsu {
 namespace {
@@ -107,6 +108,29 @@ std::string NewlyBroken(const Config& running, const Config& next) {
   return text;
 }
 
+namespace {
+
+// Detections are each instance's own. Operators are what instances share: they change over to one
+// version of a topic that all of them read, which no file of one of them is.
+std::string NotShared(const Config& running, const Config& next) {
+  if (running.exchange != ExchangeMode::kKafka) return "";
+  const auto version = [](const Config& config) {
+    return config.topic_rules != nullptr ? config.topic_rules->version : -1;
+  };
+  if (version(next) > version(running)) return "";
+  const Difference difference = Compare(OperatorHashes(running), OperatorHashes(next));
+  std::vector<std::string> names = difference.changed;
+  names.insert(names.end(), difference.added.begin(), difference.added.end());
+  names.insert(names.end(), difference.removed.begin(), difference.removed.end());
+  if (names.empty()) return "";
+  return fmt::format(
+      "with 'exchange: kafka' operators ({}) change by the rules topic (rules_topic), for all "
+      "instances at once; or stop them all, and start them with the new rules\n",
+      Names(names));
+}
+
+}  // namespace
+
 absl::Status CheckReload(const Config& running, const Config& next) {
   std::set<std::string> changed;
   for (const auto& [key, value] : running.fixed) {
@@ -117,12 +141,7 @@ absl::Status CheckReload(const Config& running, const Config& next) {
     if (!running.fixed.contains(key)) changed.insert(key);
   }
   std::string text;
-  // Instances must change over at one point of the exchange, which no reload of one of them is.
-  if (running.exchange == ExchangeMode::kKafka) {
-    text +=
-        "'exchange: kafka' shares the rules between instances: stop them all, and start them with "
-        "the new rules\n";
-  }
+  text += NotShared(running, next);
   for (const std::string& key : changed) {
     text += fmt::format(
         "'{}' has changed: a reload changes rules and operators only, this needs a "

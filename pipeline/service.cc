@@ -19,7 +19,6 @@
 #include "pipeline/kafka/kafka_group_source.h"
 #include "pipeline/kafka/kafka_lag.h"
 #include "pipeline/kafka/kafka_producer.h"
-#include "pipeline/kafka/kafka_registry.h"
 #include "pipeline/kafka/kafka_sink.h"
 #include "pipeline/logging.h"
 #include "state/failpoint.h"
@@ -40,6 +39,7 @@ constexpr DurationNs kHeartbeatNs = 3 * kSecondNs;  // librdkafka's heartbeat.in
 // and a process that must not go on has met no broker that was gone.
 constexpr DurationNs kForgottenNs = 5 * kMinuteNs;
 constexpr DurationNs kKeepAliveNs = 100 * kMillisecondNs;
+constexpr DurationNs kBehindPauseNs = 200 * kMillisecondNs;
 
 class RealClock : public Clock {
  public:
@@ -206,6 +206,45 @@ absl::Status Service::OpenFromLog(const std::atomic<bool>& stop) {
   return source.Bind(partitions_);
 }
 
+// Unavailable: the others run newer rules, and ours are on their way.
+absl::StatusOr<Registry> Service::Agree(const std::vector<PartitionInfo>& partitions,
+                                        const std::atomic<bool>& stop) {
+  PlanWish wish;
+  const auto name_of = [](const OperatorSpec& op) {
+    return op.rule().name + " " + op.semantic_hash();
+  };
+  for (const auto& op : current_->operators) wish.plan.push_back(name_of(*op));
+  std::sort(wish.plan.begin(), wish.plan.end());
+  wish.rules_topic = config_.rules_topic;
+  if (current_->topic_rules != nullptr) wish.rules_version = current_->topic_rules->version;
+  wish.may_change = !plan_agreed_;
+  wish.go_back = plan_goes_back_;
+  BONGSU_ASSIGN_OR_RETURN(Agreement agreed, AgreeOnRegistry(config_, partitions, wish, stop));
+  if (agreed.behind.empty()) {
+    const Registry& registry = agreed.registry;
+    plan_version_ = registry.plan_version;
+    operators_since_.clear();
+    for (const auto& op : current_->operators) {
+      const auto at = std::lower_bound(registry.plan.begin(), registry.plan.end(), name_of(*op));
+      operators_since_.push_back(registry.since[static_cast<size_t>(at - registry.plan.begin())]);
+    }
+    plan_agreed_ = true;
+    plan_goes_back_ = false;
+    plan_behind_since_ns_.reset();
+    plan_behind_said_ = false;
+    return std::move(agreed.registry);
+  }
+  const int64_t now = clock_.MonotonicNs();
+  if (!plan_behind_since_ns_.has_value()) plan_behind_since_ns_ = now;
+  // Files do not change by themselves.
+  if (!config_.rules_topic.empty() && now - *plan_behind_since_ns_ < kBehindNs)
+    return absl::UnavailableError(agreed.behind);
+  return absl::FailedPreconditionError(
+      fmt::format("{}. Give this instance the same configuration and start it again; nothing is "
+                  "lost meanwhile",
+                  agreed.behind));
+}
+
 absl::Status Service::OpenShared(const std::atomic<bool>& stop) {
   changelog_.reset();
   store_.reset();
@@ -215,12 +254,7 @@ absl::Status Service::OpenShared(const std::atomic<bool>& stop) {
   std::vector<PartitionInfo> wanted;
   for (size_t id = 0; id < here.size(); ++id)
     wanted.push_back(here.Get(static_cast<PartitionId>(id)));
-  std::vector<std::string> plan;
-  for (const auto& op : config_.operators)
-    plan.push_back(op->rule().name + " " + op->semantic_hash());
-  std::sort(plan.begin(), plan.end());
-  BONGSU_ASSIGN_OR_RETURN(const Registry registry, AgreeOnRegistry(config_, wanted, plan, stop));
-  plan_version_ = registry.plan_version;
+  BONGSU_ASSIGN_OR_RETURN(const Registry registry, Agree(wanted, stop));
   partitions_.Clear();
   PipelinePositions known;
   for (const PartitionInfo& info : registry.partitions) known.partitions.push_back({info, {}, {}});
@@ -409,6 +443,7 @@ std::unique_ptr<Engine> Service::MakeEngine() {
     parts.shared.emplace();
     parts.shared->source = shared_source_;
     parts.shared->plan_version = plan_version_;
+    parts.shared->since = operators_since_;
     parts.shared->make_restorer = [this](const std::atomic<bool>& cancel) {
       return MakeLogTopicRestorer(cancel);
     };
@@ -418,13 +453,13 @@ std::unique_ptr<Engine> Service::MakeEngine() {
 
 absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
   if (recoveries_ == 0 && !switching_) board_.SetPhase(Phase::kWaiting);
+  AdoptNewRules();
   // Where partitions are shared, joining comes last: others wait for a member that does not poll.
   if (shared()) BONGSU_RETURN_IF_ERROR(OpenShared(stop));
   for (auto& source : sources_) BONGSU_RETURN_IF_ERROR(source->Own(stop));
   if (!switching_) board_.SetPhase(Phase::kRestoring);
   if (transactional() && !shared()) BONGSU_RETURN_IF_ERROR(OpenFromLog(stop));
   if (transactional()) BONGSU_RETURN_IF_ERROR(OpenChangelog());
-  AdoptNewRules();
   engine_ = MakeEngine();
   last_records_ = 0;
   if (progress || http_ != nullptr) engine_->on_tick = [this, progress] { Tick(progress); };
@@ -491,6 +526,7 @@ void Service::AdoptNewRules() {
   if (!previous_.has_value()) previous_ = Previous{current_, earlier_};
   earlier_ = Remap(earlier_, *current_, *next);
   current_ = std::move(next);
+  plan_agreed_ = false;
   reloader_->SetRunning(current_);
 }
 
@@ -503,6 +539,7 @@ absl::Status Service::GoBackToOldRules(const absl::Status& failure) {
   current_ = std::move(previous_->config);
   earlier_ = std::move(previous_->earlier);
   previous_.reset();
+  plan_goes_back_ = true;
   reloader_->SetRunning(current_);
   if (!transactional()) {
     store_.reset();
@@ -604,6 +641,13 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
     if (!status.ok() && RulesAreToBlame(status) && !stop.load()) {
       status = GoBackToOldRules(status);
       if (!status.ok()) break;
+      continue;
+    }
+    if (plan_behind_since_ns_.has_value() && absl::IsUnavailable(status) && !stop.load()) {
+      if (!std::exchange(plan_behind_said_, true)) {
+        LogWarning(fmt::format("waiting for the others' rules: {}", std::string(status.message())));
+      }
+      clock_.Sleep(kBehindPauseNs);
       continue;
     }
     // Brokers may be away for hours: a recovery waits for them, and is not counted while it does.

@@ -28,6 +28,7 @@
 #include "pipeline/http_server.h"
 #include "pipeline/io.h"
 #include "pipeline/kafka/broker_failures.h"
+#include "pipeline/kafka/kafka_registry.h"
 #include "pipeline/metrics.h"
 #include "pipeline/positions.h"
 #include "pipeline/reload.h"
@@ -80,6 +81,8 @@ class Service {
   // exchange: kafka: what all instances agree on, and the store as it is; shards are restored when
   // the group gives them to us.
   absl::Status OpenShared(const std::atomic<bool>& stop);
+  absl::StatusOr<Registry> Agree(const std::vector<PartitionInfo>& partitions,
+                                 const std::atomic<bool>& stop);
   absl::Status OpenChangelog();
   absl::StatusOr<std::unique_ptr<LogRestorer>> MakeLogTopicRestorer(
       const std::atomic<bool>& cancel);
@@ -117,7 +120,13 @@ class Service {
   std::unique_ptr<Store> store_;
   std::vector<std::unique_ptr<RecordSource>> sources_;
   SharedSource* shared_source_ = nullptr;  // exchange: kafka; one of sources_
-  uint64_t plan_version_ = 0;              // exchange: kafka
+  // exchange: kafka: what was agreed on (kafka/kafka_registry.h).
+  uint64_t plan_version_ = 0;
+  std::vector<uint64_t> operators_since_;        // as SharedParts::since
+  bool plan_agreed_ = false;                     // ours has been the instances' once
+  bool plan_goes_back_ = false;                  // no engine has started with the agreed one
+  std::optional<int64_t> plan_behind_since_ns_;  // monotonic
+  bool plan_behind_said_ = false;
   std::array<std::unique_ptr<Sink>, kStreams> sinks_;
   std::unique_ptr<EpochLog> log_;  // exactly once on Kafka
   std::unique_ptr<LogTopic> changelog_topic_;
@@ -148,6 +157,10 @@ class Service {
   std::string outcome_;
   uint64_t last_records_ = 0;
 };
+
+// How long an instance waits for the rules that the others run already, before it ends and leaves
+// its part to them. Meanwhile no rebalance can end.
+inline constexpr DurationNs kBehindNs = 30 * kSecondNs;
 
 // The group, or a transaction's coordinator for it, says that another process has our identity.
 bool IsFenced(const absl::Status& status);

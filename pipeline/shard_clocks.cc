@@ -13,7 +13,7 @@
 namespace bongsu {
 namespace {
 
-constexpr uint8_t kVersion = 2;  // 1: without alarms
+constexpr uint8_t kVersion = 3;  // 1: without alarms; 2: without plans
 constexpr std::string_view kTextPrefix = "bongsu clock ";
 
 EventTimeNs TimeFrom(ByteReader& reader) {
@@ -29,8 +29,14 @@ std::vector<DurationNs> OutOfOrderness(const Config& config) {
   return result;
 }
 
-ShardClocks::ShardClocks(const Config& config, const Plan& plan, uint16_t shards)
-    : config_(config), plan_(plan), watermarks_(OutOfOrderness(config)) {
+ShardClocks::ShardClocks(const Config& config, const Plan& plan, uint64_t plan_version,
+                         uint16_t shards)
+    : config_(config),
+      plan_(plan),
+      plan_version_(plan_version),
+      watermarks_(OutOfOrderness(config)),
+      since_(plan.operators.size(), 0),
+      missed_(plan.operators.size(), kMinEventTime) {
   results_.resize(plan.operators.size());
   for (size_t op = 0; op < plan.operators.size(); ++op) {
     if (!plan.operators[op].readers.empty()) results_[op].assign(shards, kMinEventTime);
@@ -49,7 +55,15 @@ bool ShardClocks::Apply(PartitionId partition, uint16_t source, const PartitionC
   if (known != nullptr && known->state != PartitionClock::State::kUnknown) {
     next.newest = std::max(next.newest, known->newest);
     next.floor = std::max(next.floor, known->floor);
-    if (next.state == known->state && next.newest == known->newest && next.floor == known->floor)
+  }
+  if (told_.size() <= partition) told_.resize(size_t{partition} + 1, 0);
+  const uint64_t told = std::exchange(told_[partition], plan_version_);
+  for (size_t op = 0; op < since_.size(); ++op) {
+    if (since_[op] > told) Miss(op, source, next.newest);
+  }
+  if (known != nullptr && known->state != PartitionClock::State::kUnknown) {
+    if (told == plan_version_ && next.state == known->state && next.newest == known->newest &&
+        next.floor == known->floor)
       return false;
   }
   watermarks_.Heard(source, next.newest);
@@ -152,6 +166,7 @@ std::string ShardClocks::Encode() const {
     row.push_back(static_cast<char>(partitions[id].state));
     AppendTime(partitions[id].newest, &row);
     AppendTime(partitions[id].floor, &row);
+    AppendVarint(id < told_.size() ? told_[id] : 0, &row);
   }
   for (size_t i = 0; i < config_.sources.size(); ++i) {
     if (watermarks_.alarms()[i] == 0) continue;
@@ -172,7 +187,8 @@ std::string ShardClocks::Encode() const {
 
 absl::Status ShardClocks::Restore(std::string_view row) {
   ByteReader reader(row);
-  if (const uint8_t version = reader.U8(); version > kVersion) {
+  const uint8_t version = reader.U8();
+  if (version > kVersion) {
     return absl::FailedPreconditionError(
         fmt::format("the shard's clocks were written by a newer bongsu (version {}): run that "
                     "version",
@@ -202,10 +218,16 @@ absl::Status ShardClocks::Restore(std::string_view row) {
       clock.state = static_cast<PartitionClock::State>(reader.U8());
       clock.newest = TimeFrom(reader);
       clock.floor = TimeFrom(reader);
+      const uint64_t told = version >= 3 ? reader.Varint() : 0;
       // One that is no longer read must not hold its source back.
       const auto& known = watermarks_.partitions();
       if (id >= known.size() || known[id].state == PartitionClock::State::kUnknown) continue;
       clock.source = known[id].source;
+      if (told_.size() <= id) told_.resize(size_t{id} + 1, 0);
+      told_[id] = told;
+      // Its reader may have woken it and has told those of its own plan.
+      if (told < plan_version_ && clock.state == PartitionClock::State::kIdle)
+        clock.state = PartitionClock::State::kActive;
       watermarks_.Restore(id, clock);
       continue;
     }
@@ -227,30 +249,40 @@ absl::Status ShardClocks::Restore(std::string_view row) {
   return absl::OkStatus();
 }
 
-std::string ClockText(const PartitionClock& clock) {
-  return fmt::format("{}{} {} {}", kTextPrefix, static_cast<int>(clock.state), clock.newest,
-                     clock.floor);
+void ShardClocks::Begin(size_t op, uint64_t since) {
+  since_[op] = since;
+  const auto& partitions = watermarks_.partitions();
+  for (size_t id = 0; id < told_.size(); ++id) {
+    if (told_[id] < since) Miss(op, partitions[id].source, partitions[id].newest);
+  }
 }
 
-bool ClockOfText(std::string_view text, PartitionClock* clock) {
+std::string ClockText(const PartitionClock& clock, uint64_t plan_version) {
+  return fmt::format("{}{} {} {} {}", kTextPrefix, static_cast<int>(clock.state), clock.newest,
+                     clock.floor, plan_version);
+}
+
+bool ClockOfText(std::string_view text, PartitionClock* clock, uint64_t* plan_version) {
   if (text.substr(0, kTextPrefix.size()) != kTextPrefix) return false;
   const char* at = text.data() + kTextPrefix.size();
   const char* const end = text.data() + text.size();
-  int64_t numbers[3] = {};
-  for (int64_t& number : numbers) {
-    if (at != text.data() + kTextPrefix.size()) {
+  int64_t numbers[4] = {};  // the plan's is missing in what was written before there was one
+  for (int i = 0; i < 4 && (i < 3 || at != end); ++i) {
+    if (i > 0) {
       if (at == end || *at != ' ') return false;
       ++at;
     }
-    const auto [rest, error] = std::from_chars(at, end, number);
+    const auto [rest, error] = std::from_chars(at, end, numbers[i]);
     if (error != std::errc()) return false;
     at = rest;
   }
-  if (at != end || numbers[0] < 0 || numbers[0] > static_cast<int>(PartitionClock::State::kEnded))
+  if (at != end || numbers[0] < 0 || numbers[0] > static_cast<int>(PartitionClock::State::kEnded) ||
+      numbers[3] < 0)
     return false;
   clock->state = static_cast<PartitionClock::State>(numbers[0]);
   clock->newest = numbers[1];
   clock->floor = numbers[2];
+  *plan_version = static_cast<uint64_t>(numbers[3]);
   return true;
 }
 

@@ -184,6 +184,11 @@ void ShardTask::Restore(const std::vector<PartitionClock>& partitions,
   }
 }
 
+absl::Status ShardTask::Missed(size_t op, EventTimeNs newest) {
+  for (auto& shard : shards_) BONGSU_RETURN_IF_ERROR(shard->runners[op]->Missed(newest));
+  return absl::OkStatus();
+}
+
 absl::Status ShardTask::Apply(int level, uint64_t number, OutputChunk& outputs, LiveCounters& live,
                               EpochSeal* seal) {
   output_->Begin(&outputs, &live);

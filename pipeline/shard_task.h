@@ -66,6 +66,8 @@ struct ShardTaskOptions {
   // exchange: kafka; null otherwise. Where results go.
   InputSink* results = nullptr;
   uint16_t clocks_id = 0;  // the store's number for the shards' clocks
+  uint64_t plan_version = 0;
+  std::vector<uint64_t> since;  // by operator (SharedParts::since)
 };
 
 class ShardTask {
@@ -96,6 +98,8 @@ class ShardTask {
   // After a restart, before the first batch.
   void Restore(const std::vector<PartitionClock>& partitions,
                const std::vector<std::vector<EventTimeNs>>& port_watermarks);
+  // The operator was not there before the restart: OperatorRunner::Missed.
+  [[nodiscard]] absl::Status Missed(size_t op, EventTimeNs newest);
   Watermarks& watermarks() { return watermarks_; }
 
   // Applies batch `number` at `level`; its slot must be ready. Appends results to `outputs`. At the
@@ -116,6 +120,7 @@ class ShardTask {
   absl::Status Inputs(int level, ExchangeSlot& slot);
   absl::Status Advance(int level, uint64_t number);
   absl::Status AdvanceShared(const ExchangeSlot& slot);
+  static absl::Status NoteMissed(Shard& shard, size_t op);
   absl::Status SealShared(EpochId epoch, bool freeze, EpochSeal* seal);
   absl::StatusOr<std::shared_ptr<Shard>> MakeShard(ShardId id);
   void RaiseAlarms(const std::vector<RaisedAlarm>& raised);

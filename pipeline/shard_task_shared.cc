@@ -32,7 +32,8 @@ std::vector<PartitionClockOf> PartitionsOf(const Config& config, const Partition
 absl::StatusOr<std::shared_ptr<ShardTask::Shard>> ShardTask::OpenShard(
     ShardId id, const std::vector<PartitionClockOf>& known) {
   BONGSU_ASSIGN_OR_RETURN(std::shared_ptr<Shard> shard, MakeShard(id));
-  shard->clocks = std::make_unique<ShardClocks>(config_, plan_, store_.shards());
+  shard->clocks =
+      std::make_unique<ShardClocks>(config_, plan_, options_.plan_version, store_.shards());
   for (const PartitionClockOf& one : known) shard->clocks->Know(one.partition, one.source);
   BONGSU_ASSIGN_OR_RETURN(shard->clocks_row,
                           shard->state->OpenValueMap(options_.clocks_id, kClocksRow));
@@ -44,8 +45,15 @@ absl::StatusOr<std::shared_ptr<ShardTask::Shard>> ShardTask::OpenShard(
   for (size_t op = 0; op < plan_.operators.size(); ++op) {
     shard->clocks->Ports(op, &shard->ports[op]);
     shard->runners[op]->RestoreWatermark(shard->ports[op]);
+    shard->clocks->Begin(op, options_.since[op]);
+    BONGSU_RETURN_IF_ERROR(NoteMissed(*shard, op));
   }
   return shard;
+}
+
+absl::Status ShardTask::NoteMissed(Shard& shard, size_t op) {
+  const EventTimeNs missed = shard.clocks->missed(op);
+  return missed == kMinEventTime ? absl::OkStatus() : shard.runners[op]->Missed(missed);
 }
 
 void ShardTask::Adopt(std::shared_ptr<Shard> shard) {
@@ -123,6 +131,7 @@ absl::Status ShardTask::AdvanceShared(const ExchangeSlot& slot) {
     shard->clocks_changed = true;
     shard->clocks->Refresh();
     for (size_t op = 0; op < plan_.operators.size(); ++op) {
+      BONGSU_RETURN_IF_ERROR(NoteMissed(*shard, op));
       shard->clocks->Ports(op, &ports);
       if (ports == shard->ports[op]) continue;
       shard->ports[op] = ports;

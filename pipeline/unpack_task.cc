@@ -19,18 +19,6 @@ UnpackTask::UnpackTask(const Config& config, const Plan& plan, uint64_t plan_ver
   }
 }
 
-absl::StatusOr<int32_t> UnpackTask::Find(const ExchangeBundle::Operator& op,
-                                         uint64_t plan_version) const {
-  const auto it = operators_.find({op.name, op.hash});
-  if (it != operators_.end()) return it->second;
-  if (plan_version <= plan_version_) return -1;
-  return absl::FailedPreconditionError(
-      fmt::format("another instance has sent events for operator '{}', which this one does not "
-                  "have in that form: it runs a newer configuration. Give this instance the same "
-                  "configuration and start it again; nothing is lost meanwhile",
-                  op.name));
-}
-
 absl::Status UnpackTask::Run(const Batch& batch, ExchangeSlot& slot, RunCounters& counters) {
   SlotInputs inputs(slot, 0);
   for (const BundleRecord& record : batch.bundles) {
@@ -46,10 +34,12 @@ absl::Status UnpackTask::Run(const Batch& batch, ExchangeSlot& slot, RunCounters
 absl::Status UnpackTask::RunOne(const BundleRecord& record, SlotInputs& inputs, ExchangeSlot& slot,
                                 RunCounters& counters) {
   BONGSU_RETURN_IF_ERROR(ReadExchangeBundle(record.bytes, &bundle_));
+  if (bundle_.plan_version > plan_version_)
+    return absl::AbortedError("another instance runs newer rules than this one");
   numbers_.clear();
   for (const ExchangeBundle::Operator& op : bundle_.operators) {
-    BONGSU_ASSIGN_OR_RETURN(const int32_t number, Find(op, bundle_.plan_version));
-    numbers_.push_back(number);
+    const auto known = operators_.find({op.name, op.hash});
+    numbers_.push_back(known != operators_.end() ? known->second : -1);  // -1: it is gone
   }
   for (const ExchangeBundle::RoutedTo& row : bundle_.inputs) {
     if (numbers_[row.op] < 0) {
@@ -60,6 +50,7 @@ absl::Status UnpackTask::RunOne(const BundleRecord& record, SlotInputs& inputs, 
       return absl::AbortedError("a source partition that was registered since we looked");
     inputs.Put(static_cast<uint16_t>(numbers_[row.op]), record.shard, row.input);
   }
+  if (bundle_.plan_version < plan_version_) return absl::OkStatus();
   for (const ExchangeBundle::Clock& row : bundle_.clocks) {
     if (!partitions_.Knows(row.partition))
       return absl::AbortedError("a source partition that was registered since we looked");

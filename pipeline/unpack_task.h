@@ -3,9 +3,12 @@
 // The other end of the exchange topic (exchange: kafka): takes the bundles of a batch apart, into
 // the batch's exchange slot: inputs for the thread that owns the shard, and the news of clocks.
 //
-// An operator that this instance does not know: where the sender's plan is newer, this instance is
-// behind and must stop; where it is older, the operator was taken out of the configuration, and its
-// inputs are dropped, counted.
+// Instances change over to another plan (kafka/kafka_registry.h) each at an epoch of its own. Of a
+// newer plan than ours nothing is taken: its sender has no more events for operators that are gone
+// from it, and what its clocks say would close their windows without them. Of an older one inputs
+// count for the operators that we still have, and are dropped, counted, for others; its clocks do
+// not count, because its sender has none of the events for operators that are new. Each sends all
+// its clocks again under its new plan.
 //
 // Thread-safety: one thread; the slot is its own until it calls Complete on it.
 #pragma once
@@ -33,15 +36,13 @@ class UnpackTask {
   // the task.
   UnpackTask(const Config& config, const Plan& plan, uint64_t plan_version,
              const PartitionTable& partitions, const std::vector<PartitionClockOf>& known);
-  // FailedPrecondition: another instance runs a newer configuration; DataLoss: a bundle does not
-  // parse; Aborted: it names a partition that was registered since we looked.
+  // DataLoss: a bundle does not parse. Aborted: it is of a newer plan, or names a partition that
+  // was registered since we looked.
   [[nodiscard]] absl::Status Run(const Batch& batch, ExchangeSlot& slot, RunCounters& counters);
 
  private:
   absl::Status RunOne(const BundleRecord& record, SlotInputs& inputs, ExchangeSlot& slot,
                       RunCounters& counters);
-  // -1: it is gone.
-  absl::StatusOr<int32_t> Find(const ExchangeBundle::Operator& op, uint64_t plan_version) const;
 
   const Config& config_;
   const uint64_t plan_version_;

@@ -60,6 +60,11 @@ std::string EncodeRegistry(const Registry& registry) {
   json["hash_seed"] = registry.hash_seed;
   json["plan_version"] = registry.plan_version;
   json["plan"] = registry.plan;
+  json["since"] = registry.since;
+  if (!registry.rules_topic.empty()) {
+    json["rules_topic"] = registry.rules_topic;
+    json["rules_version"] = registry.rules_version;
+  }
   json["partitions"] = Json::array();
   for (const PartitionInfo& info : registry.partitions) {
     json["partitions"].push_back({{"id", info.id},
@@ -89,6 +94,10 @@ absl::StatusOr<Registry> DecodeRegistry(std::string_view record) {
     registry.hash_seed = json.at("hash_seed").get<uint64_t>();
     registry.plan_version = json.at("plan_version").get<uint64_t>();
     registry.plan = json.at("plan").get<std::vector<std::string>>();
+    registry.since = json.value("since", std::vector<uint64_t>());
+    registry.since.resize(registry.plan.size());
+    registry.rules_topic = json.value("rules_topic", std::string());
+    registry.rules_version = json.value("rules_version", int64_t{-1});
     for (const Json& one : json.at("partitions")) {
       PartitionInfo info;
       info.id = one.at("id").get<PartitionId>();
@@ -105,8 +114,34 @@ absl::StatusOr<Registry> DecodeRegistry(std::string_view record) {
   }
 }
 
-bool Extend(const std::vector<PartitionInfo>& partitions, const std::vector<std::string>& plan,
-            Registry* registry) {
+namespace {
+
+// Why the registry's plan, which is another than ours, must become ours; empty: ours takes its
+// place.
+std::string Behind(const Registry& registry, const PlanWish& wish) {
+  if (wish.go_back || registry.plan_version == 0) return "";
+  const bool same_topic = !wish.rules_topic.empty() && wish.rules_topic == registry.rules_topic;
+  if (same_topic && wish.rules_version < registry.rules_version) {
+    return fmt::format(
+        "the other instances run version {} of the rules topic '{}', and this one has version {}",
+        registry.rules_version, wish.rules_topic, wish.rules_version);
+  }
+  if (wish.may_change) return "";
+  return same_topic ? fmt::format(
+                          "another instance runs other operators at version {} of the "
+                          "rules topic '{}': the instances' own files differ",
+                          registry.rules_version, wish.rules_topic)
+                    : "another instance runs a newer configuration";
+}
+
+}  // namespace
+
+bool Extend(const std::vector<PartitionInfo>& partitions, const PlanWish& wish, Registry* registry,
+            std::string* behind) {
+  behind->clear();
+  const bool same_plan = registry->plan_version != 0 && registry->plan == wish.plan;
+  if (!same_plan) *behind = Behind(*registry, wish);
+  if (!behind->empty()) return false;
   bool changed = false;
   if (registry->plan_version == 0) {
     std::random_device random;
@@ -121,18 +156,33 @@ bool Extend(const std::vector<PartitionInfo>& partitions, const std::vector<std:
     registry->partitions.back().id = static_cast<PartitionId>(registry->partitions.size() - 1);
     changed = true;
   }
-  if (registry->plan_version == 0 || registry->plan != plan) {
-    registry->plan = plan;
-    ++registry->plan_version;
+  if (!same_plan) {
+    const uint64_t next = registry->plan_version + 1;
+    std::vector<uint64_t> since;
+    for (const std::string& one : wish.plan) {
+      const auto known = std::find(registry->plan.begin(), registry->plan.end(), one);
+      since.push_back(known != registry->plan.end()
+                          ? registry->since[static_cast<size_t>(known - registry->plan.begin())]
+                      : registry->plan_version == 0 ? 0
+                                                    : next);
+    }
+    registry->plan = wish.plan;
+    registry->since = std::move(since);
+    registry->plan_version = next;
+    changed = true;
+  }
+  const bool other_topic = registry->rules_topic != wish.rules_topic;
+  if (other_topic || wish.rules_version > registry->rules_version) {
+    registry->rules_topic = wish.rules_topic;
+    registry->rules_version = wish.rules_version;
     changed = true;
   }
   return changed;
 }
 
-absl::StatusOr<Registry> AgreeOnRegistry(const Config& config,
-                                         const std::vector<PartitionInfo>& partitions,
-                                         const std::vector<std::string>& plan,
-                                         const std::atomic<bool>& stop) {
+absl::StatusOr<Agreement> AgreeOnRegistry(const Config& config,
+                                          const std::vector<PartitionInfo>& partitions,
+                                          const PlanWish& wish, const std::atomic<bool>& stop) {
   const int at = config.state.shards;
   BONGSU_ASSIGN_OR_RETURN(const std::unique_ptr<KafkaLog> log, KafkaLog::Open(config, stop, {}));
   if (log->partitions() != at + 1) {
@@ -144,8 +194,10 @@ absl::StatusOr<Registry> AgreeOnRegistry(const Config& config,
   absl::Status last;
   for (int tries = 0; tries < kTriesMax && !stop.load(); ++tries) {
     BONGSU_ASSIGN_OR_RETURN(std::optional<Registry> found, ReadNewest(*log, at));
-    Registry registry = found.value_or(Registry());
-    if (!Extend(partitions, plan, &registry)) return registry;
+    Agreement agreed;
+    Registry& registry = agreed.registry;
+    registry = found.value_or(Registry());
+    if (!Extend(partitions, wish, &registry, &agreed.behind)) return agreed;
     if (registry.partitions.size() > kPartitionsMax)
       return absl::ResourceExhaustedError("more than 65536 source partitions");
     if (tries > 0) std::this_thread::sleep_for(std::chrono::milliseconds(100 + tries * 20));
@@ -158,7 +210,7 @@ absl::StatusOr<Registry> AgreeOnRegistry(const Config& config,
       // Now nobody else adds: what is there counts.
       BONGSU_ASSIGN_OR_RETURN(found, ReadNewest(*log, at));
       registry = found.value_or(Registry());
-      if (!Extend(partitions, plan, &registry)) return registry;
+      if (!Extend(partitions, wish, &registry, &agreed.behind)) return agreed;
       last = Call(rd_kafka_begin_transaction(producer->handle()), "the registry");
     }
     if (last.ok()) {
@@ -167,7 +219,7 @@ absl::StatusOr<Registry> AgreeOnRegistry(const Config& config,
       if (last.ok())
         last =
             Call(rd_kafka_commit_transaction(producer->handle(), kCallTimeoutMs), "the registry");
-      if (last.ok()) return registry;
+      if (last.ok()) return agreed;
     }
     // Fenced, or unknown: the partition tells. What no repetition changes ends it.
     if (absl::IsPermissionDenied(last) || absl::IsNotFound(last)) return last;

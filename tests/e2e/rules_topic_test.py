@@ -28,19 +28,6 @@ level: {level}
 """
 
 
-def publish(broker, key, value, topic=TOPIC):
-    """One record; no value: a tombstone."""
-    path = os.path.join(work, "record")
-    with open(path, "w") as out:
-        out.write(value or "")
-    arguments = ["kcat", "-b", broker.address, "-t", topic, "-P"]
-    if value is None:
-        result = subprocess.run([*arguments, "-Z", "-K", ":"], input=f"{key}:\n".encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    else:
-        result = subprocess.run([*arguments, "-k", key, path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    need(result.returncode == 0, result.stdout.decode())
-
-
 def event(broker, image, second):
     """A process start on logs.endpoint."""
     line = json.dumps({"UtcTime": f"2026-03-01 10:00:{second:02}.000", "EventID": 1, "Channel": "Microsoft-Windows-Sysmon/Operational",
@@ -117,9 +104,9 @@ def changes(broker):
     run([BONGSU, "topics", "create", "-c", live.config])
     said = run([BONGSU, "run", "-c", live.config], status=2)
     need("holds no rules" in said, f"an empty topic is not refused: {said}")
-    publish(broker, "win/one.yml", rule(1, "one.exe"))
-    publish(broker, "gone.yml", rule(9, "one.exe"))
-    publish(broker, "gone.yml", None)
+    broker.publish_rule(TOPIC, "win/one.yml", rule(1, "one.exe"))
+    broker.publish_rule(TOPIC, "gone.yml", rule(9, "one.exe"))
+    broker.publish_rule(TOPIC, "gone.yml", None)
     said = run([BONGSU, "check", "-c", live.config])
     need("1 rules from 1 files" in said, said)
     # The first event is there before the rules are read: it waits for them.
@@ -130,20 +117,20 @@ def changes(broker):
         live.expect(expected)
         need(live.metric('bongsu_rules_topic_version{set="in_force"}') == 2, "another version")
         # A change, a new rule, and a rule that goes.
-        publish(broker, "win/one.yml", rule(1, "two.exe"))
-        publish(broker, "win/three.yml", rule(3, "three.exe"))
+        broker.publish_rule(TOPIC, "win/one.yml", rule(1, "two.exe"))
+        broker.publish_rule(TOPIC, "win/three.yml", rule(3, "three.exe"))
         wait_for("the reload", lambda: live.metric('bongsu_rules_topic_version{set="in_force"}') == 4)
         need("reloaded: operators: 0 kept; rules: 0 kept, 1 changed" in live.text(), f"what changed is not said; see {live.log()}")
         for second, image in ((2, "one.exe"), (3, "two.exe"), (4, "three.exe")):
             event(broker, image, second)
         expected += [("Rule 1", "two.exe"), ("Rule 3", "three.exe")]
         live.expect(expected)
-        publish(broker, "win/one.yml", None)
+        broker.publish_rule(TOPIC, "win/one.yml", None)
         wait_for("the reload", lambda: live.metric('bongsu_rules_topic_version{set="in_force"}') == 5)
         need(live.metric('bongsu_rules{kind="detection"}') == 1, "the deleted rule is still there")
         # A broken set is refused whole, by name, and the old one stays.
-        publish(broker, "win/four.yml", rule(4, "two.exe"))
-        publish(broker, "win/broken.yml", rule(5, "five.exe").replace("detection:", "detections:"))
+        broker.publish_rule(TOPIC, "win/four.yml", rule(4, "two.exe"))
+        broker.publish_rule(TOPIC, "win/broken.yml", rule(5, "five.exe").replace("detection:", "detections:"))
         wait_for("the refusal", lambda: live.metric("bongsu_reload_refused") == 1)
         need("the reload is refused, the running rules stay" in live.text() and "soc.rules[win/broken.yml]:" in live.text(),
              f"the broken rule is not named; see {live.log()}")
@@ -165,7 +152,7 @@ def changes(broker):
              f"the restart does not say what it runs; see {live.log()}")
         wait_for("the metrics", lambda: live.metric("bongsu_reload_refused") == 1)
         # Mended, the whole set comes into force, with the rule that had waited for it.
-        publish(broker, "win/broken.yml", rule(5, "five.exe"))
+        broker.publish_rule(TOPIC, "win/broken.yml", rule(5, "five.exe"))
         wait_for("the reload", lambda: live.metric('bongsu_rules_topic_version{set="in_force"}') == 8)
         # Said once the engine has started with them: a snapshot may lie between.
         wait_for("it no longer counts as refused", lambda: live.metric("bongsu_reload_refused") == 0)
@@ -190,7 +177,7 @@ def wrong_topics(broker):
     for name, partitions, policy, says in (("two.partitions", 2, "compact", "2 partitions"), ("not.compacted", 1, "delete", "cleanup.policy")):
         broker.tool("org.apache.kafka.tools.TopicCommand", "--create", "--topic", name, "--partitions", str(partitions),
                     "--config", f"cleanup.policy={policy}")
-        publish(broker, "one", rule(1, "one.exe"), topic=name)
+        broker.publish_rule(name, "one", rule(1, "one.exe"))
         with open(live.config, "w") as out:
             out.write(CONFIG.format(name="wrong", address=broker.address, state=live.state).replace("soc.rules", name))
         said = run([BONGSU, "topics", "check", "-c", live.config], status=1)
@@ -211,14 +198,14 @@ def under_load(broker):
         broker.topic(topic, partitions)
     app = Application(work, broker, "load", "rules_topic: load.rules\n")
     app.create_topics()
-    publish(broker, "one.yml", rule(1, "no-such-program.exe"), topic="load.rules")
+    broker.publish_rule("load.rules", "one.yml", rule(1, "no-such-program.exe"))
     load = start([LOADGEN, "--kafka", broker.address, "--topics", "logs.firewall,logs.endpoint", "--truth", os.path.join(work, "truth.jsonl"),
                   "--events", "150000", "--limit-rate", "12000", "--stories", "60", "--seed", str(SEED % 1000)], os.path.join(work, "load.log"))
     process = app.start(config=app.config(until_end=False))
     published = 0
     while load.poll() is None:
         published += 1
-        publish(broker, "two.yml", rule(2, f"no-such-program-{published}.exe") if published % 3 else None, topic="load.rules")
+        broker.publish_rule("load.rules", "two.yml", rule(2, f"no-such-program-{published}.exe") if published % 3 else None)
         time.sleep(random.uniform(0, 1.5))   # some come together, some alone
     need(load.returncode == 0, "the load generator failed")
     process.terminate()

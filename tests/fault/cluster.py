@@ -95,6 +95,18 @@ class Broker:
     def topic(self, name, partitions):
         self._do("topic", name, str(partitions))
 
+    def publish_rule(self, topic, key, value):
+        """One record of a rules topic; no value: a tombstone."""
+        path = self.data + "-record"
+        with open(path, "w") as out:
+            out.write(value or "")
+        arguments = ["kcat", "-b", self.address, "-t", topic, "-P"]
+        if value is None:
+            result = subprocess.run([*arguments, "-Z", "-K", ":"], input=f"{key}:\n".encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        else:
+            result = subprocess.run([*arguments, "-k", key, path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        common.need(result.returncode == 0, result.stdout.decode())
+
     def read_committed(self, topic):
         """All committed records of a topic, in partition order."""
         return subprocess.run(["kcat", "-b", self.address, "-t", topic, "-C", "-e", "-q", "-X", "isolation.level=read_committed"],

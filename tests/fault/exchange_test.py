@@ -21,8 +21,8 @@ POINTS = ("bundle_sent", "offsets_sent", "end_txn_sent", "committed", "merged")
 class Shared(Application):
     """An application whose instances share the work."""
 
-    def __init__(self, name, logs="logs", **config):
-        super().__init__(work, broker, name, extra="exchange: kafka\nthreads: 1\n", logs=logs)
+    def __init__(self, name, logs="logs", more="", **config):
+        super().__init__(work, broker, name, extra=f"exchange: kafka\nthreads: 1\n{more}", logs=logs)
         self.config_of = config
         self.processes = {}
         RUNNING.append(self)
@@ -193,6 +193,71 @@ def different_rules():
     print(f"different rules: {len(found)} incidents equal", flush=True)
 
 
+RULES = """title: A process
+id: 6f7c1c88-0f7e-4d34-8a44-1d2f0a7a6c01
+name: process
+level: low
+logsource: {{category: process_creation, product: windows}}
+detection: {{sel: {{EventID: 1}}, condition: sel}}
+---
+title: Of the topic
+id: 6f7c1c88-0f7e-4d34-8a44-1d2f0a7a6c02
+level: low
+correlation: {{type: event_count, rules: [process], group-by: [Hostname], timespan: {span}s, condition: {{gte: {least}}}}}
+"""
+
+
+def rules_by_topic():
+    """The rules topic changes the operators of three instances under load, now and then with a broken set, while they
+    are killed: nobody ends by it, and what has not changed is found as if nothing had been."""
+    for topic, partitions in (("turn.firewall", 4), ("turn.endpoint", 3)):
+        broker.topic(topic, partitions)
+    application = Shared("turn", logs="turn", more="rules_topic: turn.rules\n", until_end=False, epoch="100ms")
+    application.create_topics()
+    # A broken rule would be left out of a set of files; all instances would have to leave out the same.
+    broker.publish_rule("turn.rules", "one", RULES.format(span=5, least=20).replace("detection:", "detections:"))
+    said = run([BONGSU, "check", "-c", application.config("a")], status=2)
+    need("turn.rules[one]:" in said, f"a broken set is taken: {said}")
+    broker.publish_rule("turn.rules", "one", RULES.format(span=5, least=20))
+    load = start([LOADGEN, "--kafka", broker.address, "--topics", "turn.firewall,turn.endpoint", "--truth",
+                  os.path.join(work, "turn-truth.jsonl"), "--events", "200000", "--limit-rate", "10000", "--stories", "30",
+                  "--seed", str(SEED % 1000 + 2)], os.path.join(work, "turn-load.log"))
+    application.begin("a", "b", "c")
+    wait_for("three instances share the work", lambda: owned(application, "a", "b", "c"))
+    published = 0
+    while load.poll() is None:
+        published += 1
+        rules = RULES.format(span=5 + published, least=20)
+        broker.publish_rule("turn.rules", "one", rules.replace("detection:", "detections:") if published % 4 == 0 else rules)
+        time.sleep(random.uniform(0.5, 4))
+        if published % 3 == 0:
+            killed = random.choice("abc")
+            application.kill(killed)
+            time.sleep(random.uniform(0, 2))
+            application.begin(killed)
+        for name, process in application.processes.items():
+            need(process.poll() is None, f"{name} ended with {process.poll()}; see {application.log(name)}")
+    need(load.returncode == 0, "the load generator failed")
+    broker.publish_rule("turn.rules", "one", RULES.format(span=900, least=3))   # a set that everybody takes
+    for name in "abc":
+        wait_for(f"{name} runs it", lambda: "turn.rules" not in application.text(name).split("reloaded: operators: 3 kept, ")[-1], seconds=30)
+        need(application.kill(name, signal.SIGTERM) == 0, f"{name} did not stop cleanly; see {application.log(name)}")
+    reloads = [application.text(name).count("reloaded: operators: 3 kept, ") for name in "abc"]
+    need(min(reloads) >= 2, f"{reloads} reloads")
+    application.config_of = {"epoch": "100ms"}
+    application.begin("a", "b", "c")
+    application.await_end()
+    base = Application(work, broker, "turn-base", logs="turn")
+    base.create_topics()
+    base.finish()
+    expected = base.incidents()
+    found = application.incidents()
+    of_topic = {uid for uid, alert in found.items() if alert["finding_info"]["title"] == "Of the topic"}
+    need(len(of_topic) > 0, "the topic's rules have found nothing")
+    application.incidents = lambda: {uid: alert for uid, alert in found.items() if uid not in of_topic}
+    print(f"rules by topic: {published} sets, {reloads} reloads, {len(same(application, expected))} incidents equal, {len(of_topic)} of the topic", flush=True)
+
+
 def killed_at_points(expected):
     """kill -9 at the points of an epoch, one of two instances, again and again."""
     for point in POINTS:
@@ -212,6 +277,7 @@ def main():
     broker.start()
     comes_and_goes()
     different_rules()
+    rules_by_topic()
     base = Application(work, broker, "base")
     base.create_topics()
     base.finish()

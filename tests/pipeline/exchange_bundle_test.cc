@@ -8,6 +8,7 @@
 #include <random>
 
 #include "pipeline/config.h"
+#include "pipeline/unpack_task.h"
 
 namespace bongsu {
 namespace {
@@ -167,6 +168,53 @@ TEST_F(ExchangeBundleTest, ASetEndsBundlesAtTheirBound) {
   records.clear();
   set.Finish(&records);
   EXPECT_TRUE(records.empty());
+}
+
+// Instances change over one by one: what of a bundle counts hangs on whose plan is newer.
+TEST_F(ExchangeBundleTest, AnOtherPlansBundles) {
+  PartitionTable partitions;
+  PartitionInfo info;
+  info.source = info.topic = "fw";
+  info.identity = "fw 0";
+  ASSERT_TRUE(partitions.Add(info).ok());
+  // One operator that we have, and one that we have not.
+  Plan theirs = plan_;
+  std::swap(theirs.operators[0].spec, theirs.operators[1].spec);
+  struct Gone : OperatorSpec {
+    Gone() { rule_.name = "gone"; }
+    std::string Why(const Incident&) const override { return ""; }
+    std::unique_ptr<Operator> NewInstance() const override { return nullptr; }
+  } gone;
+  theirs.operators[1].spec = &gone;
+  for (const uint64_t version : {6, 7, 8}) {
+    SCOPED_TRACE(version);
+    BundleWriter writer(theirs, version);
+    writer.AddInput(0, {5, PackSeq(0, 3), 1, "key", "payload"});
+    writer.AddInput(1, {5, PackSeq(0, 4), 1, "key", "payload"});
+    PartitionClock clock;
+    clock.state = PartitionClock::State::kActive;
+    writer.AddClock(0, clock);
+    writer.AddResult(0, 1, 77);
+    const std::string bytes = writer.Finish();
+    Batch batch;
+    batch.bundles.push_back({2, 0, bytes});
+    ExchangeSlot slot(1, 1);
+    RunCounters counters(2, {2, 2});
+    UnpackTask unpack(config_, plan_, 7, partitions, {{0, 0}});
+    const absl::Status status = unpack.Run(batch, slot, counters);
+    if (version > 7) {
+      // All of it waits for the change: its clocks would close windows whose events it does not
+      // send any more.
+      EXPECT_TRUE(absl::IsAborted(status)) << std::string(status.message());
+      EXPECT_TRUE(slot.block(0, 0).inputs.empty());
+      continue;
+    }
+    ASSERT_TRUE(status.ok()) << std::string(status.message());
+    EXPECT_FALSE(slot.block(0, 0).inputs.empty());
+    EXPECT_EQ(counters.removed_inputs, 1u);
+    EXPECT_EQ(slot.clock_news.size(), version == 7 ? 1u : 0u);
+    EXPECT_EQ(slot.result_news.size(), version == 7 ? 1u : 0u);
+  }
 }
 
 }  // namespace

@@ -16,15 +16,13 @@
 
 #include "pipeline/engine.h"
 #include "pipeline/logging.h"
-#include "state/changelog.h"
-#include "state/restore.h"
-#include "tests/pipeline/simulated_cluster.h"
+#include "tests/pipeline/simulated_process.h"
 
 namespace bongsu {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr uint16_t kShards = 4;
+constexpr int kShards = 4;
 constexpr char kYaml[] = R"(
 application: sim
 threads: 2
@@ -65,112 +63,6 @@ exchange: kafka
 epoch: 1ms
 state: {path: /nowhere, memory: 16MiB, shards: 4}
 )";
-
-// A restorer over the simulated changelog.
-class SimulatedRestorer : public LogRestorer {
- public:
-  SimulatedRestorer(SimulatedCluster& cluster, Store& store) : cluster_(cluster), store_(store) {}
-  absl::StatusOr<uint64_t> Restore(ShardId shard) override {
-    SimulatedReader reader(cluster_, shard);
-    const auto result = RestoreShard(store_, shard, reader);
-    if (!result.ok()) return result.status();
-    return result->position.epoch;
-  }
-
- private:
-  SimulatedCluster& cluster_;
-  Store& store_;
-};
-
-// A process: an engine, made anew after every Aborted.
-class Instance {
- public:
-  Instance(SimulatedCluster& cluster, const Config& config, std::string name, fs::path folder)
-      : cluster_(cluster), config_(config), name_(std::move(name)), folder_(std::move(folder)) {
-    thread_ = std::thread([this] { Run(); });
-  }
-  ~Instance() {
-    if (thread_.joinable()) thread_.join();
-  }
-  void Kill() {
-    killed_.store(true);
-    thread_.join();
-    cluster_.Leave(name_);
-  }
-  bool done() const { return done_.load(); }
-  const std::string& name() const { return name_; }
-  const absl::Status& status() const { return status_; }
-  uint64_t kept() const { return kept_; }
-
- private:
-  void Run() {
-    do {
-      status_ = RunOnce();
-    } while (absl::IsAborted(status_) && !killed_.load());
-    // A bounded run that has ended leaves; a killed one is found out by its Kill.
-    if (!killed_.load()) cluster_.Leave(name_);
-    done_.store(true);
-  }
-
-  absl::Status RunOnce() {
-    StoreOptions options;
-    options.path = folder_.string();
-    options.application = config_.application;
-    options.shards = kShards;
-    options.hash_seed = 42;
-    options.memory_bytes = size_t{8} << 20;
-    fs::create_directories(folder_);
-    auto store = Store::Open(options);
-    if (!store.ok()) return store.status();
-    auto changelog = Changelog::Open(**store, {});
-    if (!changelog.ok()) return changelog.status();
-    PartitionTable partitions;
-    SimulatedSource source(cluster_, config_, name_, killed_);
-    SimulatedLog log(cluster_, config_, name_, killed_);
-    absl::Status status = source.Bind(partitions);
-    if (!status.ok()) return status;
-    EngineParts parts;
-    parts.partitions = &partitions;
-    parts.store = store->get();
-    parts.sources = {&source};
-    std::array<std::unique_ptr<Sink>, kStreams> sinks;
-    const char* topics[] = {"alerts", "late", "dead"};
-    for (size_t i = 0; i < sinks.size(); ++i) {
-      sinks[i] = MakeEpochSink(log, topics[i]);
-      parts.sinks[i] = sinks[i].get();
-    }
-    parts.clock = &SystemClock();
-    parts.resume = (*store)->latest();
-    parts.exactly_once.log = &log;
-    parts.exactly_once.changelog = changelog->get();
-    parts.exactly_once.trim = [](const std::map<int, int64_t>&) { return absl::OkStatus(); };
-    parts.exactly_once.trim_exchange = parts.exactly_once.trim;
-    parts.shared.emplace();
-    parts.shared->source = &source;
-    parts.shared->plan_version = 1;
-    parts.shared->make_restorer =
-        [&](const std::atomic<bool>&) -> absl::StatusOr<std::unique_ptr<LogRestorer>> {
-      return std::unique_ptr<LogRestorer>(std::make_unique<SimulatedRestorer>(cluster_, **store));
-    };
-    Engine engine(config_, std::move(parts));
-    const std::atomic<bool> never{false};
-    status = source.Own(never);
-    if (status.ok()) status = engine.Start();
-    if (status.ok()) status = engine.Run(killed_);
-    kept_ += engine.Totals().ownership.shards_kept;
-    return status;
-  }
-
-  SimulatedCluster& cluster_;
-  const Config& config_;
-  const std::string name_;
-  const fs::path folder_;
-  std::atomic<bool> killed_{false};
-  std::atomic<bool> done_{false};
-  uint64_t kept_ = 0;
-  absl::Status status_;
-  std::thread thread_;
-};
 
 class ExchangeSimulationTest : public ::testing::Test {
  protected:
@@ -217,7 +109,8 @@ class ExchangeSimulationTest : public ::testing::Test {
   void Undisturbed(uint64_t seed, int events, std::multiset<std::string>* alerts) {
     SimulatedCluster cluster(seed);
     Fill(cluster, seed, events);
-    Instance one(cluster, *config_, "one", folder_ / fmt::format("base-{}", seed));
+    SimulatedPlans plans({&*config_});
+    SimulatedProcess one(cluster, plans, "one", folder_ / fmt::format("base-{}", seed));
     while (!one.done()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     ASSERT_TRUE(one.status().ok()) << std::string(one.status().message());
     EXPECT_TRUE((cluster.logs[{"late", 0}].empty()));
@@ -249,10 +142,11 @@ TEST_F(ExchangeSimulationTest, WhateverComesAndGoesTheAlertsAreThoseOfOneInstanc
     SimulatedCluster cluster(seed);
     Fill(cluster, seed, kEvents);
     std::mt19937_64 random(seed);
-    std::map<int, std::unique_ptr<Instance>> instances;
+    SimulatedPlans plans({&*config_});
+    std::map<int, std::unique_ptr<SimulatedProcess>> instances;
     const auto begin = [&](int number) {
-      instances[number] = std::make_unique<Instance>(cluster, *config_, fmt::format("i{}", number),
-                                                     folder_ / fmt::format("{}-{}", run, number));
+      instances[number] = std::make_unique<SimulatedProcess>(
+          cluster, plans, fmt::format("i{}", number), folder_ / fmt::format("{}-{}", run, number));
     };
     for (int i = 0; i < 2; ++i) begin(i);
     {
@@ -306,10 +200,11 @@ TEST_F(ExchangeSimulationTest, WhoStaysKeepsWhatItHas) {
   SimulatedCluster cluster(1);
   Fill(cluster, 1, 3000);
   cluster.readable = 1500;
-  Instance one(cluster, *config_, "a", folder_ / "a");
+  SimulatedPlans plans({&*config_});
+  SimulatedProcess one(cluster, plans, "a", folder_ / "a");
   // It has shards, and works; and is not at its end before the other has some, too.
   while (Alerts(cluster).empty()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  Instance two(cluster, *config_, "b", folder_ / "b");
+  SimulatedProcess two(cluster, plans, "b", folder_ / "b");
   while (!cluster.Shares("a", "b")) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   {
     std::lock_guard lock(cluster.mutex);

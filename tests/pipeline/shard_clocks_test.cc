@@ -60,7 +60,7 @@ class ShardClocksTest : public ::testing::Test {
   static constexpr PartitionId kPartitions = 5;
   static constexpr uint16_t kShards = 3;
   ShardClocks Make() {
-    ShardClocks clocks(config_, plan_, kShards);
+    ShardClocks clocks(config_, plan_, plan_version_, kShards);
     for (PartitionId id = 0; id < kPartitions; ++id) clocks.Know(id, SourceOf(id));
     return clocks;
   }
@@ -77,6 +77,7 @@ class ShardClocksTest : public ::testing::Test {
     return clock;
   }
 
+  uint64_t plan_version_ = 1;
   Config config_;
   Plan plan_;
 };
@@ -144,10 +145,13 @@ TEST_F(ShardClocksTest, EqualsTheMinimumOfWhatOwnersHaveSaid) {
           sent[id].push_back(clock);
           break;
         }
-        case 3:  // it dies; the next one begins at the committed clock, and says it again
-          ASSERT_TRUE(ClockOfText(ClockText(owner[id]), &owner[id]));
+        case 3: {  // it dies; the next one begins at the committed clock, and says it again
+          uint64_t plan = 0;
+          ASSERT_TRUE(ClockOfText(ClockText(owner[id], 3), &owner[id], &plan));
+          ASSERT_EQ(plan, 3u);
           sent[id].push_back(owner[id]);
           break;
+        }
         case 4: {  // results of a shard
           const auto from = static_cast<ShardId>(random() % kShards);
           results[from] = std::max<EventTimeNs>(results[from], step * kSecondNs);
@@ -257,15 +261,64 @@ TEST_F(ShardClocksTest, EndsWhenAllSourcesAndResultsHave) {
   EXPECT_TRUE(clocks.ended());
 }
 
+// Another plan: a reader that has not changed over may have woken an idle partition, and brought
+// events that a new operator has not got; its next clock says how many.
+TEST_F(ShardClocksTest, AfterAChangeOfPlanEachPartitionIsHeardAnew) {
+  ShardClocks before = Make();
+  for (PartitionId id = 0; id < kPartitions; ++id)
+    before.Apply(id, SourceOf(id),
+                 Clock(id == 2 ? State::kIdle : State::kActive, (50 - id) * kSecondNs));
+  before.Refresh();
+  EXPECT_EQ(before.source(0), 44 * kSecondNs);  // partition 1's; 2 is idle
+  EXPECT_EQ(before.missed(0), kMinEventTime);
+  const std::string row = before.Encode();
+
+  plan_version_ = 2;
+  ShardClocks after = Make();
+  ASSERT_TRUE(after.Restore(row).ok());
+  after.Begin(0, 2);  // new to the shard
+  after.Begin(1, 0);
+  EXPECT_EQ(after.missed(0), 50 * kSecondNs);
+  EXPECT_EQ(after.missed(1), kMinEventTime);
+  // The idle one counts until it is heard; what was said is not taken back.
+  EXPECT_EQ(after.source(0), 44 * kSecondNs);
+  after.Apply(0, 0, Clock(State::kActive, 90 * kSecondNs));
+  after.Apply(1, 0, Clock(State::kActive, 90 * kSecondNs));
+  after.Refresh();
+  EXPECT_EQ(after.missed(0), 90 * kSecondNs);
+  EXPECT_EQ(after.source(0), 44 * kSecondNs);
+  // Nothing new, and yet news: the reader has changed over, and nothing more can be missed of it.
+  EXPECT_TRUE(after.Apply(2, 0, Clock(State::kIdle, 48 * kSecondNs)));
+  after.Refresh();
+  EXPECT_FALSE(after.Apply(2, 0, Clock(State::kIdle, 48 * kSecondNs)));
+  after.Apply(0, 0, Clock(State::kActive, 95 * kSecondNs));
+  after.Refresh();
+  EXPECT_EQ(after.missed(0), 90 * kSecondNs);
+  EXPECT_EQ(after.source(0), 85 * kSecondNs);
+
+  // The next owner: partitions 3 and 4 have not been heard under this plan.
+  ShardClocks next = Make();
+  ASSERT_TRUE(next.Restore(after.Encode()).ok());
+  next.Begin(0, 2);
+  EXPECT_EQ(next.missed(0), 47 * kSecondNs);
+  next.Apply(0, 0, Clock(State::kActive, 99 * kSecondNs));
+  EXPECT_EQ(next.missed(0), 47 * kSecondNs);
+  next.Apply(4, 1, Clock(State::kActive, 70 * kSecondNs));
+  EXPECT_EQ(next.missed(0), 70 * kSecondNs);
+}
+
 TEST_F(ShardClocksTest, OldNewsAndForeignTextChangeNothing) {
   ShardClocks clocks = Make();
   clocks.Apply(0, 0, Clock(State::kActive, 100 * kSecondNs));
   EXPECT_FALSE(clocks.Apply(0, 0, Clock(State::kActive, 90 * kSecondNs)));
   PartitionClock clock;
+  uint64_t plan = 0;
   for (const char* text : {"", "bongsu epoch 5", "bongsu clock ", "bongsu clock 1 2", "x",
-                           "bongsu clock 9 1 1", "bongsu clock 1 2 3 4", "bongsu clock 1 2 3x"})
-    EXPECT_FALSE(ClockOfText(text, &clock)) << text;
-  EXPECT_TRUE(ClockOfText("bongsu clock 2 -5 7", &clock));
+                           "bongsu clock 9 1 1", "bongsu clock 1 2 3 4 5", "bongsu clock 1 2 3x",
+                           "bongsu clock 1 2 3 -1", "bongsu clock 1 2 3 "})
+    EXPECT_FALSE(ClockOfText(text, &clock, &plan)) << text;
+  EXPECT_TRUE(ClockOfText("bongsu clock 2 -5 7", &clock, &plan));
+  EXPECT_EQ(plan, 0u);
   EXPECT_EQ(clock.state, State::kIdle);
   EXPECT_EQ(clock.newest, -5);
   EXPECT_EQ(clock.floor, 7);

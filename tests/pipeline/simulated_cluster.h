@@ -283,7 +283,10 @@ class SimulatedSource : public SharedSource {
     batch->holder = std::move(holder);
     return absl::OkStatus();
   }
-  bool finished() const override { return false; }
+  // With exchange: kafka the shards say when there is nothing more to come.
+  bool finished() const override {
+    return config_.exchange != ExchangeMode::kKafka && reading_ && sources_ended();
+  }
   std::vector<Position> positions() const override {
     std::vector<Position> positions;
     for (const Partition& one : partitions_) {

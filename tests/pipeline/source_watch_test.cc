@@ -16,16 +16,12 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <random>
 #include <thread>
 
 #include "pipeline/engine.h"
 #include "pipeline/logging.h"
-#include "pipeline/positions.h"
-#include "state/changelog.h"
-#include "state/restore.h"
-#include "tests/pipeline/simulated_cluster.h"
+#include "tests/pipeline/simulated_process.h"
 
 namespace bongsu {
 namespace {
@@ -33,7 +29,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-constexpr uint16_t kShards = 4;
+constexpr int kShards = 4;
 constexpr int64_t kBegin = 1'800'000'000;  // seconds: the clock's first
 constexpr int64_t kHour = 3600;
 
@@ -98,163 +94,6 @@ class ManualClock : public Clock {
   mutable std::atomic<int64_t> fine_{0};  // epochs need time to pass, too
 };
 
-class SimulatedRestorer : public LogRestorer {
- public:
-  SimulatedRestorer(SimulatedCluster& cluster, Store& store) : cluster_(cluster), store_(store) {}
-  absl::StatusOr<uint64_t> Restore(ShardId shard) override {
-    SimulatedReader reader(cluster_, shard);
-    const auto result = RestoreShard(store_, shard, reader);
-    if (!result.ok()) return result.status();
-    return result->position.epoch;
-  }
-
- private:
-  SimulatedCluster& cluster_;
-  Store& store_;
-};
-
-// One process; made anew after every Aborted.
-class Process {
- public:
-  Process(SimulatedCluster& cluster, const Config& config, const ManualClock& clock,
-          std::string name, fs::path folder)
-      : cluster_(cluster),
-        config_(config),
-        clock_(clock),
-        name_(std::move(name)),
-        folder_(std::move(folder)) {
-    thread_ = std::thread([this] {
-      do {
-        status_ = RunOnce();
-      } while (absl::IsAborted(status_) && !killed_.load());
-      done_.store(true);
-    });
-  }
-  ~Process() { Kill(); }
-  void Kill() {
-    killed_.store(true);
-    if (thread_.joinable()) thread_.join();
-    cluster_.Leave(name_);
-  }
-  bool done() const { return done_.load(); }
-  const absl::Status& status() const { return status_; }
-  uint64_t polls() const { return polls_.load(); }
-  uint64_t holds() const { return holds_.load(); }
-  // The offset that is read next.
-  int64_t next(const std::string& topic) const { return topic == "ep" ? ep_.load() : fw_.load(); }
-
- private:
-  bool shared() const { return config_.exchange == ExchangeMode::kKafka; }
-
-  absl::Status RunOnce() {
-    StoreOptions options;
-    options.path = folder_.string();
-    options.application = config_.application;
-    options.shards = kShards;
-    options.hash_seed = 42;
-    options.memory_bytes = size_t{8} << 20;
-    fs::create_directories(folder_);
-    auto store = Store::Open(options);
-    if (!store.ok()) return store.status();
-    PartitionTable partitions;
-    EngineParts parts;
-    std::vector<ShardId> shards;
-    if (!shared()) {
-      shards.resize(kShards);
-      std::iota(shards.begin(), shards.end(), ShardId{0});
-      for (const ShardId shard : shards) {
-        SimulatedReader reader(cluster_, shard);
-        const auto restored = RestoreShard(**store, shard, reader);
-        if (!restored.ok()) return restored.status();
-      }
-      parts.resume = Committed(partitions);
-    }
-    auto changelog = Changelog::Open(**store, shards);
-    if (!changelog.ok()) return changelog.status();
-    SimulatedSource source(cluster_, config_, name_, killed_, &clock_);
-    SimulatedLog log(cluster_, config_, name_, killed_);
-    absl::Status status = source.Bind(partitions);
-    if (!status.ok()) return status;
-    parts.partitions = &partitions;
-    parts.store = store->get();
-    parts.sources = {&source};
-    std::array<std::unique_ptr<Sink>, kStreams> sinks;
-    const char* topics[] = {"alerts", "late", "dead"};
-    for (size_t i = 0; i < sinks.size(); ++i) {
-      sinks[i] = MakeEpochSink(log, topics[i]);
-      parts.sinks[i] = sinks[i].get();
-    }
-    parts.clock = &clock_;
-    parts.exactly_once.log = &log;
-    parts.exactly_once.changelog = changelog->get();
-    parts.exactly_once.trim = [](const std::map<int, int64_t>&) { return absl::OkStatus(); };
-    if (shared()) {
-      parts.resume = (*store)->latest();
-      parts.exactly_once.trim_exchange = parts.exactly_once.trim;
-      parts.shared.emplace();
-      parts.shared->source = &source;
-      parts.shared->plan_version = 1;
-      parts.shared->make_restorer =
-          [&](const std::atomic<bool>&) -> absl::StatusOr<std::unique_ptr<LogRestorer>> {
-        return std::unique_ptr<LogRestorer>(std::make_unique<SimulatedRestorer>(cluster_, **store));
-      };
-    }
-    Engine engine(config_, std::move(parts));
-    const std::atomic<bool> never{false};
-    status = source.Own(never);
-    if (status.ok()) status = engine.Start();
-    std::atomic<bool> over{false};
-    std::thread counting([&] {
-      while (!over.load()) {
-        polls_.store(source.polls.load());
-        for (const SourceProgress& one : source.Progress())
-          (partitions.Get(one.partition).topic == "ep" ? ep_ : fw_).store(one.next_offset);
-        std::this_thread::sleep_for(std::chrono::microseconds(200));
-      }
-    });
-    if (status.ok()) status = engine.Run(killed_);
-    over.store(true);
-    counting.join();
-    holds_ += engine.Totals().holds;
-    return status;
-  }
-
-  // Where the last epoch stands.
-  std::optional<CheckpointMeta> Committed(PartitionTable& partitions) {
-    std::string record;
-    {
-      std::lock_guard lock(cluster_.mutex);
-      const auto& log = cluster_.logs[{"changelog", kShards}];
-      if (log.empty()) return std::nullopt;
-      record = log.back();
-    }
-    const auto positions = DecodePositions(record);
-    if (!positions.ok()) return std::nullopt;
-    for (const auto& partition : positions->partitions) {
-      PartitionInfo info = partition.info;
-      info.source_index = info.source == "fw" ? 0 : 1;
-      partitions.Restore(info);
-    }
-    CheckpointMeta meta;
-    meta.epoch = positions->epoch;
-    meta.positions = record;
-    return meta;
-  }
-
-  SimulatedCluster& cluster_;
-  const Config& config_;
-  const ManualClock& clock_;
-  const std::string name_;
-  const fs::path folder_;
-  std::atomic<bool> killed_{false};
-  std::atomic<bool> done_{false};
-  std::atomic<uint64_t> polls_{0};
-  std::atomic<uint64_t> holds_{0};
-  std::atomic<int64_t> ep_{0}, fw_{0};
-  absl::Status status_;
-  std::thread thread_;
-};
-
 class SourceWatchTest : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
@@ -281,6 +120,7 @@ class SourceWatchTest : public ::testing::TestWithParam<const char*> {
     config_ = ParseConfig(fmt::format(kYaml, exchange(), endpoint, time, folder_.string()),
                           "sim.yaml", registry, diagnostics);
     ASSERT_TRUE(config_.has_value()) << diagnostics.Text();
+    plans_.emplace(std::vector<const Config*>{&*config_});
     cluster_.AddTopic("fw", fw_partitions);
     cluster_.AddTopic("ep", 1);
     cluster_.AddTopic(config_->exchange_topic(), kShards);
@@ -301,7 +141,7 @@ class SourceWatchTest : public ::testing::TestWithParam<const char*> {
     for (const char* name : {"one", "two"}) {
       if (processes_.empty() || two())
         processes_.push_back(
-            std::make_unique<Process>(cluster_, *config_, clock_, name, folder_ / name));
+            std::make_unique<SimulatedProcess>(cluster_, *plans_, name, folder_ / name, &clock_));
     }
   }
   void Kill() {
@@ -334,7 +174,7 @@ class SourceWatchTest : public ::testing::TestWithParam<const char*> {
     std::vector<uint64_t> polls;
     for (const auto& process : processes_) polls.push_back(process->polls());
     for (size_t i = 0; i < processes_.size(); ++i) {
-      const Process& process = *processes_[i];
+      const SimulatedProcess& process = *processes_[i];
       while (process.polls() < polls[i] + 8 && !process.done() &&
              std::chrono::steady_clock::now() < until) {
         if (process.polls() < polls[i]) break;  // made anew
@@ -376,7 +216,8 @@ class SourceWatchTest : public ::testing::TestWithParam<const char*> {
   fs::path folder_;
   std::vector<std::function<void()>> beats_;  // each second
   int64_t ahead_ = 0;  // how many records the endpoint was ahead of the firewall at most
-  std::vector<std::unique_ptr<Process>> processes_;
+  std::optional<SimulatedPlans> plans_;
+  std::vector<std::unique_ptr<SimulatedProcess>> processes_;
 };
 
 TEST_P(SourceWatchTest, AnOutageOfLogShipping) {

@@ -147,7 +147,6 @@ TEST(TopicRules, ConfigurationsThatCannotBe) {
   };
   refused("rules_topic: soc.rules\n", "bootstrap.servers");
   refused("rules_topic: a b\nkafka: {bootstrap.servers: x}\n", "cannot be a topic");
-  refused(std::string(kTopic) + "exchange: kafka\n", "does not go with exchange: kafka");
 }
 
 LoadWithRules Loads() {
