@@ -7,12 +7,6 @@
 #include "state/status_macros.h"
 
 namespace bongsu {
-namespace {
-
-constexpr char kCompleteFrom[] = "(complete_from)";
-
-}  // namespace
-
 absl::Status Operator::OnTimer(const DueTimer&, OperatorContext&) { return absl::OkStatus(); }
 absl::Status Operator::OnWatermark(OperatorContext&) { return absl::OkStatus(); }
 
@@ -38,10 +32,10 @@ class OperatorRunner::Impl : public OperatorContext {
     BONGSU_ASSIGN_OR_RETURN(timers_, state_.OpenTimers(operator_id_));
     BONGSU_RETURN_IF_ERROR(operator_->Open(*this));
     // Behind the operator's own handles, whose numbers it must not change.
-    BONGSU_ASSIGN_OR_RETURN(own_, state_.OpenValueMap(operator_id_, kCompleteFrom));
+    BONGSU_ASSIGN_OR_RETURN(own_, state_.OpenValueMap(operator_id_, kCompleteFromKey));
     std::string bytes;
     bool found = false;
-    BONGSU_RETURN_IF_ERROR(own_->Get(kCompleteFrom, &bytes, &found));
+    BONGSU_RETURN_IF_ERROR(own_->Get(kCompleteFromKey, &bytes, &found));
     if (!found) return absl::OkStatus();
     BONGSU_CHECK_MSG(bytes.size() == sizeof(EventTimeNs), "an operator's begin does not parse");
     complete_from_ = ReadTime(bytes);
@@ -53,7 +47,7 @@ class OperatorRunner::Impl : public OperatorContext {
     complete_from_ = AddTime(newest, 1);
     std::string bytes;
     AppendTime(complete_from_, &bytes);
-    return own_->Put(kCompleteFrom, bytes);
+    return own_->Put(kCompleteFromKey, bytes);
   }
 
   absl::Status Process(std::span<const Input> batch) {

@@ -48,6 +48,10 @@ class PartitionNames {
   virtual std::string_view Origin(PartitionId partition) const = 0;
 };
 
+// The key, and the name of its value map, by which an operator's state holds
+// OperatorContext::complete_from: a time (state/key_encoding.h).
+inline constexpr char kCompleteFromKey[] = "(complete_from)";
+
 class OperatorRunner {
  public:
   // Everything referred to outlives the runner. `allowed_lateness` has one entry for each port.

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "operators/key.h"
+#include "operators/operator_runner.h"
 #include "operators/sigma/correlation.h"
 #include "operators/sigma/correlation_aggregate.h"
 #include "operators/sigma/episode_state.h"
@@ -43,6 +44,8 @@ class Reader {
   void Row(const StateRow& row) {
     if (row.kind == "list") {
       List(row);
+    } else if (row.key == kCompleteFromKey && row.value.size() == sizeof(EventTimeNs)) {
+      complete_from_ = std::max(complete_from_, ReadTime(row.value));
     } else if (row.handle == groups_handle_ && layout_ != Layout::kJoin) {
       Group(row);
     }
@@ -53,6 +56,7 @@ class Reader {
     return std::move(evidence_);
   }
   size_t left_out() const { return left_out_; }
+  EventTimeNs complete_from() const { return complete_from_; }
   size_t malformed() const { return malformed_; }
 
  private:
@@ -153,6 +157,7 @@ class Reader {
   uint8_t groups_handle_ = kGroupsHandle;
   std::map<PartitionId, PartitionInfo> partitions_;
   StepsEvidence evidence_;
+  EventTimeNs complete_from_ = kMinEventTime;
   size_t left_out_ = 0;
   size_t malformed_ = 0;
 };
@@ -194,6 +199,13 @@ absl::StatusOr<StepsEvidence> ReadStateEvidence(const Config& config, size_t op,
                   "may not be in it yet",
                   config.state.path, head.checkpoint.has_value() ? head.checkpoint->epoch : 0));
   notes->push_back(WatermarkNote(positions, spec.rule().name));
+  if (reader.complete_from() != kMinEventTime) {
+    notes->push_back(
+        fmt::format("the rule came into force when events up to {} had been read: of windows that "
+                    "begin before, it "
+                    "does not judge what more events could break",
+                    Rfc3339(reader.complete_from() - 1)));
+  }
   if (config.exchange == ExchangeMode::kKafka)
     notes->push_back("only this instance's shards are up to date here");
   if (reader.left_out() > 0)

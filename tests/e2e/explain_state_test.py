@@ -104,6 +104,15 @@ def run_through(broker):
         process.terminate()
         need(process.wait(30) == 0, "no clean stop")
         says("three", "joe", 0, "fired for key 'joe': 3 events")
+        # A rule that has changed has not seen what was read before it.
+        with open(os.path.join(work, "rules.yml"), "w") as out:
+            out.write(RULES.replace("{lt: 2}", "{lt: 3}"))
+        process = start([BONGSU, "run", "-c", config], log)
+        event(broker, "one.exe", "joe", 6)
+        says("few", "joe", 1, "did not fire for key 'joe'", "seen, 1 events of the key",
+             "came into force when events up to 2026-03-01T10:00:05")
+        process.terminate()
+        need(process.wait(30) == 0, "no clean stop")
     finally:
         if process.poll() is None:
             process.kill()
