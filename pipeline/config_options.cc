@@ -47,7 +47,8 @@ OptionSection Top() {  // NOLINT(readability-function-size): a table
            .default_text = "false",
            .example = "true",
            .doc = "A rule that cannot be loaded is an error. Otherwise it is left out, with a "
-                  "warning."},
+                  "warning. With exchange: kafka and a rules_topic always true: what one instance "
+                  "leaves out, all would have to."},
           {.path = "rules_skip_status",
            .type = OptionType::kStringList,
            .default_text = "[deprecated, unsupported]",

@@ -7,6 +7,7 @@
 
 #include "operators/registry.h"
 #include "pipeline/control_socket.h"
+#include "pipeline/topic_rules.h"
 
 namespace bongsu {
 namespace {
@@ -42,6 +43,35 @@ TEST(Reload, OnlyRulesAndOperatorsMayChange) {
   EXPECT_NE(status.message().find("'epoch' has changed"), std::string::npos) << status;
   EXPECT_NE(status.message().find("'state.memory' has changed"), std::string::npos) << status;
   EXPECT_EQ(status.message().find("'operators"), std::string::npos) << status;
+}
+
+// Operators are what instances share: they change by the topic that all of them read.
+TEST(Reload, InstancesThatShareTheWorkChangeOperatorsByTheTopic) {
+  const auto make = [](const std::string& after, int64_t version) {
+    auto config = std::make_shared<Config>();
+    OperatorRegistry registry;
+    RegisterAllOperators(registry);
+    Diagnostics diagnostics;
+    auto parsed = ParseConfig(
+        "application: test\nsources: [{name: firewall, topics: [fw], format: suricata-eve}]\n"
+        "sinks: {alerts: {topic: a}, late: {topic: l}, dead_letter: {topic: d}}\n"
+        "kafka: {bootstrap.servers: nowhere}\nexchange: kafka\nstate: {path: "
+        "/nowhere}\noperators:\n" +
+            Operator("a", after) + Operator("b", "1s"),
+        "test.yaml", registry, diagnostics);
+    EXPECT_TRUE(parsed.has_value()) << diagnostics.Text();
+    *config = *std::move(parsed);
+    if (version >= 0) config->topic_rules = std::make_shared<TopicRules>(TopicRules{{}, version});
+    return config;
+  };
+  EXPECT_TRUE(CheckReload(*make("1s", -1), *make("1s", -1)).ok());
+  const absl::Status files = CheckReload(*make("1s", -1), *make("2s", -1));
+  EXPECT_TRUE(absl::IsInvalidArgument(files));
+  EXPECT_NE(files.message().find("operators (a) change by the rules topic"), std::string::npos)
+      << files;
+  EXPECT_TRUE(CheckReload(*make("1s", 4), *make("2s", 5)).ok());
+  EXPECT_TRUE(CheckReload(*make("1s", 4), *make("1s", 4)).ok());
+  EXPECT_FALSE(CheckReload(*make("1s", 4), *make("2s", 4)).ok());
 }
 
 TEST(Reload, SaysWhatBecomesOfTheState) {
