@@ -7,6 +7,7 @@
 #include "state/status_macros.h"
 
 namespace bongsu {
+
 absl::Status Operator::OnTimer(const DueTimer&, OperatorContext&) { return absl::OkStatus(); }
 absl::Status Operator::OnWatermark(OperatorContext&) { return absl::OkStatus(); }
 
