@@ -12,7 +12,7 @@
 //   RETURN_IF_ERROR(ReadExchangeBundle(bytes, &bundle)); // views into `bytes`
 //
 // A bundle names its operators by name and semantic hash: instances need not agree on numbers. Who
-// has a newer plan of operators than the reader is told by `plan_version` (plan_registry.h).
+// has a newer plan of operators than the reader is told by `plan_version` (kafka/kafka_registry.h).
 //
 // Bounds: BundleSet ends a bundle at kBundleBytesMax; one input that is larger is alone in its own.
 // Thread-safety: none; one thread each.
