@@ -26,6 +26,9 @@ constexpr uint64_t kDiskEveryTicks = 15;
 // of our own earlier membership. Nothing that it tells shows that; but whoever joins anew goes on,
 // and a process that must not go on has met no broker that was gone.
 constexpr DurationNs kForgottenNs = 5 * kMinuteNs;
+// TCP delivers what a process had sent before it was killed. Where that is a join, and the next
+// process of this name has joined meanwhile, the dead one fences it.
+constexpr DurationNs kOwnPastNs = kMinuteNs;
 constexpr DurationNs kBehindPauseNs = 200 * kMillisecondNs;
 
 class RealClock : public Clock {
@@ -153,18 +156,24 @@ absl::Status Service::SetAsideDamaged(const absl::Status& damage) {
   return absl::OkStatus();
 }
 
-// Once in the time in which a lost broker may be to blame: where another process does run under our
-// identity, the two must not take it from each other for ever.
+// Once in five minutes: where another process does run under our identity, the two must not take it
+// from each other for ever.
 bool Service::MayRejoin(const absl::Status& status) const {
-  return transactional() && IsFenced(status) && broker_failures().UnreachableWithin(kForgottenNs) &&
-         (!rejoined_ns_.has_value() || clock_.MonotonicNs() - *rejoined_ns_ > kForgottenNs);
+  const int64_t now = clock_.MonotonicNs();
+  return transactional() && IsFenced(status) &&
+         (broker_failures().UnreachableWithin(kForgottenNs) || now - joined_ns_ < kOwnPastNs) &&
+         (!rejoined_ns_.has_value() || now - *rejoined_ns_ > kForgottenNs);
 }
 
-// Whoever fenced us, if it was not the broker's loss of memory, is fenced by this in turn; what is
-// committed stays true either way (pipeline/DELIVERY.md).
+// Whoever fenced us, if it was not our own past, is fenced by this in turn; what is committed stays
+// true either way (pipeline/DELIVERY.md).
 absl::Status Service::Rejoin() {
-  LogWarning("a broker was lost shortly before, and may have forgotten us: joining the group anew");
-  rejoined_ns_ = clock_.MonotonicNs();
+  LogWarning(broker_failures().UnreachableWithin(kForgottenNs)
+                 ? "a broker was lost shortly before, and may have forgotten us: joining the group "
+                   "anew"
+                 : "what fenced us so soon may be a request of the process before us: joining the "
+                   "group anew");
+  rejoined_ns_ = joined_ns_ = clock_.MonotonicNs();
   return sources_.front()->Rejoin();
 }
 

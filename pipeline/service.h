@@ -153,6 +153,7 @@ class Service {
   std::function<RuleTopicStatus()> rule_topic_;
   EngineTotals earlier_;  // of engines that a recovery has replaced
   uint64_t recoveries_ = 0;
+  int64_t joined_ns_ = 0;               // monotonic; when the sources were opened, or joined anew
   std::optional<int64_t> rejoined_ns_;  // monotonic; the last time
   std::string outcome_;
   uint64_t last_records_ = 0;
@@ -167,7 +168,8 @@ bool IsFenced(const absl::Status& status);
 
 // 0 OK; 3 fenced by another instance of the same identity, not to be started again; 1 anything
 // else, also fenced where a broker was lost within five minutes before, which may have forgotten
-// us.
+// us. With exactly_once, Run joins anew first, once, where it may be that or a request of our own
+// past (pipeline/DELIVERY.md).
 int ExitStatus(const absl::Status& status, const BrokerFailures& failures = broker_failures());
 
 }  // namespace bongsu

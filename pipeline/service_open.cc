@@ -222,6 +222,7 @@ absl::Status Service::Doubt(absl::Status found) {
 }
 
 absl::Status Service::OpenSources() {
+  joined_ns_ = clock_.MonotonicNs();
   const bool files = std::any_of(config_.sources.begin(), config_.sources.end(),
                                  [](const SourceConfig& source) { return !source.files.empty(); });
   if (files) sources_.push_back(MakeFileSource(config_));

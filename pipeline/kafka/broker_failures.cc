@@ -19,7 +19,11 @@ void BrokerFailures::Note(std::string_view text) {
     text.remove_prefix(end + 3);
   const std::lock_guard<std::mutex> lock(mutex_);
   text_ = text;
-  if (text.find("Connect to ") == text.npos) return;
+  // Behind a load balancer a broker that is down accepts, and ends the connection before the first
+  // answer.
+  const size_t state = text.find("in state ");
+  const bool was_up = state == text.npos || text.substr(state).starts_with("in state UP");
+  if (text.find("Connect to ") == text.npos && was_up) return;
   unreachable_ = true;
   unreachable_ns_ = Now();
 }

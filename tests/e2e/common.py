@@ -3,6 +3,7 @@
 Every test is a program of its own: python3 tests/e2e/NAME_test.py BUILD_FOLDER. It prints what it saw and
 exits with 1 at the first thing that is not as it must be.
 """
+import atexit
 import json
 import os
 import random
@@ -44,9 +45,23 @@ def run(arguments, status=0, **environment):
     return result.stdout
 
 
+_started = []
+
+
 def start(arguments, log, **environment):
-    return subprocess.Popen(arguments, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
-                            stdout=open(log, "ab"), stderr=subprocess.STDOUT)
+    process = subprocess.Popen(arguments, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
+                               stdout=open(log, "ab"), stderr=subprocess.STDOUT)
+    _started.append(process)
+    return process
+
+
+@atexit.register
+def _end_what_was_started():
+    """A test that failed leaves nobody behind who would take part in the next run."""
+    for process in _started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def quickstart_config(path, extra=""):

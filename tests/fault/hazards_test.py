@@ -59,8 +59,22 @@ def zombie(expected):
     same(app, expected)
 
 
+def stopped(app, process, instance, reads="reading 7 partitions"):
+    """SIGTERM when it reads again, whatever it recovered from."""
+    def reading():
+        with open(app.log(instance), errors="replace") as log:
+            text = log.read()
+        return text.rfind(reads) > text.rfind("recovering: ")
+    wait_for(f"{instance} reads", lambda: reading() or process.poll() is not None)
+    need(process.poll() is None, f"{instance} has ended with {process.poll()}; see {app.log(instance)}")
+    process.terminate()
+    # Where the stop meets a transaction that is to be dropped, nothing is recovered any more: status 1.
+    need(process.wait(timeout=60) in (0, 1), f"{instance}: ended with {process.returncode}")
+
+
 def twins(expected):
-    """Another process of the same identity takes over at once; the first one wakes up, and ends with status 3."""
+    """Another process of the same identity takes over at once; the first one wakes up, and ends with status 3. (Both are
+    young, and each may take the other for its own past, once.)"""
     app = application("twins")
     first = begun(app, until_end=False)   # a quick one would be at the end, and gone, before the other comes
     first.send_signal(signal.SIGSTOP)
@@ -69,14 +83,13 @@ def twins(expected):
     first.send_signal(signal.SIGCONT)
     ends(first, 3, "the first of the twins")
     need(app.says("fenced"), "it does not say that it was fenced")
-    second.terminate()
-    ends(second, 0, "the twin")
+    stopped(app, second, "twin")
     app.finish()
     same(app, expected)
 
 
 def fenced_after_an_outage(expected, name, reads, extra=""):
-    """Fenced by the group, shortly after a broker could not be reached: joins anew, once, without ending."""
+    """Fenced by the group, shortly after a broker could not be reached: joins anew, once, and ends with status 1 then."""
     app = application(name, extra=extra)
     config = lambda name: app.config("one", until_end=False, name=name)
     app.address = f"127.0.0.1:1,{broker.address}"   # one that nobody listens on
@@ -88,14 +101,10 @@ def fenced_after_an_outage(expected, name, reads, extra=""):
     second = app.start("twin", config=config("twin"))
     wait_for("the twin reads", lambda: app.says(reads, "twin"))
     first.send_signal(signal.SIGCONT)
-    wait_for("the first joins anew", lambda: app.says("joining the group anew") or first.poll() is not None)
-    ends(second, 3, "the twin, which has met no broker that was gone")
-    need(first.poll() is None, "the first has ended, and was to join anew")
-    third = app.start("third", config=config("third"))
+    wait_for("the first joins anew", lambda: app.says("may have forgotten us") or first.poll() is not None)
+    wait_for("the twin joins anew", lambda: app.says("the process before us", "twin") or second.poll() is not None)
     ends(first, 1, "the first, fenced once more within the five minutes")
-    wait_for("the third reads", lambda: app.says(reads, "third"))
-    third.terminate()
-    ends(third, 0, "the third")
+    stopped(app, second, "twin", reads)
     app.finish()
     same(app, expected)
 
@@ -106,6 +115,27 @@ def forgotten(expected):
 
 def forgotten_shared(expected):
     fenced_after_an_outage(expected, "forgotten-shared", "reading 7 source partitions and 16 shards", "exchange: kafka\n")
+
+
+def own_past(expected):
+    """Killed while its join was under way, and started again: the old join arrives behind the new one, as TCP delivers what a
+    dead process has sent. It fences the new process, which is nobody's twin, and joins anew."""
+    app = application("own-past", address=f"127.0.0.1:{PROXY}")
+    before = proxy.done["JoinGroup delay"]
+    proxy.rules = [Rule("JoinGroup", "delay", seconds=8)]
+    first = app.start()
+    wait_for("a join is under way", lambda: proxy.done["JoinGroup delay"] > before or first.poll() is not None)
+    proxy.rules = []
+    first.kill()
+    first.wait()
+    second = app.start(config=app.config(until_end=False))
+    wait_for("the second reads", lambda: app.says("reading 7 partitions"))
+    wait_for("it joins anew", lambda: app.says("joining the group anew") or second.poll() is not None)
+    need(second.poll() is None, f"it has ended with {second.poll()}; see {app.log()}")
+    second.terminate()
+    ends(second, 0, "an instance fenced by its own past")
+    app.finish()
+    same(app, expected)
 
 
 def broker_killed(expected):
@@ -297,7 +327,7 @@ def internal_timestamps(_):
     need(all(abs(int(stamp) / 1000 - time.time()) < 3600 for stamp in out), f"timestamps of another time: {sorted(out)[:2]}")
 
 
-HAZARDS = [internal_timestamps, zombie, twins, forgotten, forgotten_shared, broker_killed, unreachable, link_cut, resent, damaged_store, damaged_block, lost_disk, log_cut, log_deleted,
+HAZARDS = [internal_timestamps, zombie, twins, forgotten, forgotten_shared, own_past, broker_killed, unreachable, link_cut, resent, damaged_store, damaged_block, lost_disk, log_cut, log_deleted,
            full_disk]
 
 

@@ -52,6 +52,11 @@ TEST(KafkaConsumerTest, FencedAfterALostBrokerIsNoReasonToStayDown) {
   EXPECT_EQ(failures.Last(), "127.0.0.1:1/1: 2 request(s) timed out: disconnect");
   EXPECT_EQ(ExitStatus(fenced, failures), 3)
       << "a process that was stopped breaks its own connections";
+  failures.Note("[thrd:main]: 127.0.0.1:1/1: Disconnected (after 8000ms in state UP)");
+  EXPECT_FALSE(failures.UnreachableWithin(kMinuteNs));
+  BrokerFailures balanced;
+  balanced.Note("[thrd:main]: 127.0.0.1:1/1: Disconnected (after 0ms in state APIVERSION_QUERY)");
+  EXPECT_TRUE(balanced.UnreachableWithin(kMinuteNs)) << "accepted, and never answered";
   failures.Note("[thrd:main]: 127.0.0.1:1/1: Connect to ipv4#127.0.0.1:1 failed: refused");
   EXPECT_TRUE(failures.UnreachableWithin(kMinuteNs));
   EXPECT_FALSE(failures.UnreachableWithin(-1));

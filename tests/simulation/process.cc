@@ -70,6 +70,11 @@ class SimSource : public RecordSource {
     return positions;
   }
   absl::Status Committed(const std::vector<Position>&) override { return absl::OkStatus(); }
+  absl::Status Rejoin() override {
+    member_ = {};
+    owning_ = expelled_ = false;
+    return absl::OkStatus();
+  }
   absl::Status SetBackpressure(bool on) override {
     paused_ = on;
     return absl::OkStatus();
