@@ -29,7 +29,7 @@
 // only the coordinator lost patience (SIGSTOP, a long pause): the consumer group tells. Recovery
 // keeps the consumer, and its static membership decides: FENCED_INSTANCE_ID ends the process with
 // exit status 3, membership lets it go on. (Where a broker was lost shortly before, or we have only
-// just joined, it may be our own past: the service joins anew instead, once: service.cc, MayRejoin.)
+// just joined, it may be our own past: the service joins anew instead, once: Service::MayRejoin.)
 //
 // Thread-safety: values and pure functions; a CommitMachine belongs to one thread.
 #pragma once
