@@ -167,8 +167,8 @@ class OperatorContext {
   virtual EventTimeNs closing_time() const = 0;
 
   // Older events may never have been handed over: the operator was added to a pipeline that was
-  // running. What more events could make false must not be said of a window that begins before.
-  // kMinEventTime: nothing is missing.
+  // running, or reading did not begin with the first record. What more events could make false must
+  // not be said of a window that begins before. kMinEventTime: nothing is missing.
   virtual EventTimeNs complete_from() const = 0;
 
   // What the source partition of `seq` is called in identities (IncidentAnchor::origin).

@@ -77,6 +77,10 @@ struct PartitionClock {
   State state = State::kUnknown;
   EventTimeNs newest = kMinEventTime;
   EventTimeNs floor = kMinEventTime;
+  // Where reading did not begin with the partition's first record (a start at `latest`, or with
+  // what retention has left): no event older than this need have been read. kMaxEventTime: that is
+  // so, and none has come yet to tell it by; kMinEventTime: nothing is missing.
+  EventTimeNs missed = kMinEventTime;
   uint16_t source = 0;
 };
 

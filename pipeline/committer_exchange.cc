@@ -15,7 +15,7 @@ namespace {
 constexpr DurationNs kTrimExchangeEveryNs = 30 * kSecondNs;
 
 bool SameClock(const PartitionClock& a, const PartitionClock& b) {
-  return a.state == b.state && a.newest == b.newest && a.floor == b.floor;
+  return a.state == b.state && a.newest == b.newest && a.floor == b.floor && a.missed == b.missed;
 }
 
 }  // namespace

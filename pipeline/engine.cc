@@ -224,13 +224,18 @@ absl::Status Engine::Recover(bool only_check) {
 // its name and position are kept, for the evidence that refers to it and in case it returns.
 absl::Status Engine::RestoreTime(const std::vector<Position>& stored) {
   std::vector<bool> read(parts_.partitions->size(), false);
+  std::vector<bool> begins_late(read.size(), false);
   std::vector<bool> unfinished(config_.sources.size(), false);
   for (const Position& position : SourcePositions()) {
     read[position.partition] = true;
+    // A topic's first record has offset 0; a file is all that there is.
+    begins_late[position.partition] =
+        !parts_.partitions->Get(position.partition).topic.empty() && position.next_offset > 0;
     if (!position.ended) unfinished[parts_.partitions->Get(position.partition).source_index] = true;
   }
   for (const Position& position : stored) {
     if (!read[position.partition]) unread_positions_.push_back(position);
+    begins_late[position.partition] = false;  // or its clock says so
   }
   for (size_t op = 0; op < restored_watermarks_.size(); ++op) {
     for (size_t port = 0; port < restored_watermarks_[op].size(); ++port) {
@@ -265,6 +270,7 @@ absl::Status Engine::RestoreTime(const std::vector<Position>& stored) {
       if (!read[id]) continue;
       const PartitionInfo& info = parts_.partitions->Get(static_cast<PartitionId>(id));
       worker->shards->watermarks().AddPartition(info.id, info.source_index);
+      if (begins_late[id]) worker->shards->watermarks().BeginsLate(info.id);
     }
   }
   for (const size_t op : new_operators_) {

@@ -11,7 +11,7 @@
 namespace bongsu {
 namespace {
 
-constexpr uint8_t kVersion = 1;
+constexpr uint8_t kVersion = 2;  // 1: clocks without what is missing before them
 constexpr size_t kChecksumBytes = 8;
 enum RowType : uint8_t { kOperatorRow = 1, kInputRow = 2, kClockRow = 3, kResultRow = 4 };
 
@@ -69,6 +69,7 @@ void BundleWriter::AddClock(PartitionId partition, const PartitionClock& clock) 
   bytes_.push_back(static_cast<char>(clock.state));
   AppendTime(clock.newest, &bytes_);
   AppendTime(clock.floor, &bytes_);
+  AppendTime(clock.missed, &bytes_);
   ++rows_;
 }
 
@@ -104,7 +105,7 @@ absl::Status ReadExchangeBundle(std::string_view bytes, ExchangeBundle* bundle) 
   if (ReadU64(bytes.substr(content.size())) != XXH3_64bits(content.data(), content.size()))
     return Malformed("its checksum does not hold");
   ByteReader reader(content);
-  reader.U8();
+  const uint8_t version = reader.U8();
   bundle->plan_version = reader.Varint();
   while (reader.ok() && !reader.empty()) {
     switch (reader.U8()) {
@@ -130,6 +131,7 @@ absl::Status ReadExchangeBundle(std::string_view bytes, ExchangeBundle* bundle) 
         row.clock.state = static_cast<PartitionClock::State>(reader.U8());
         row.clock.newest = ReadTimeFrom(reader);
         row.clock.floor = ReadTimeFrom(reader);
+        if (version >= 2) row.clock.missed = ReadTimeFrom(reader);
         if (row.clock.state > PartitionClock::State::kEnded) return Malformed("an unknown state");
         break;
       }

@@ -201,9 +201,9 @@ absl::StatusOr<StepsEvidence> ReadStateEvidence(const Config& config, size_t op,
   notes->push_back(WatermarkNote(positions, spec.rule().name));
   if (reader.complete_from() != kMinEventTime) {
     notes->push_back(
-        fmt::format("the rule came into force when events up to {} had been read: of windows that "
-                    "begin before, it "
-                    "does not judge what more events could break",
+        fmt::format("events up to {} may have passed before the rule came into force, or reading "
+                    "began: of windows that begin before, it does not judge what more events could "
+                    "break",
                     Rfc3339(reader.complete_from() - 1)));
   }
   if (config.exchange == ExchangeMode::kKafka)

@@ -234,6 +234,7 @@ absl::Status Ownership::RestorePartition(Place place, Restoring& restoring) {
     return ForeignOffset(config_.application);
   if (plan_version > plan_version_) return NewerPlan();
   BONGSU_RETURN_IF_ERROR(source_.Locate(&place));
+  if (!place.committed && place.next_offset > 0) ready.clock.missed = kMaxEventTime;
   if (ready.clock.state == PartitionClock::State::kEnded) {
     if (place.end_offset < 0) {
       return absl::FailedPreconditionError(

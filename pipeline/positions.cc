@@ -25,6 +25,7 @@ Json PartitionJson(const PipelinePositions::Partition& partition) {
   json["state"] = static_cast<int>(partition.clock.state);
   json["newest"] = partition.clock.newest;
   json["floor"] = partition.clock.floor;
+  if (partition.clock.missed != kMinEventTime) json["missed"] = partition.clock.missed;
   return json;
 }
 
@@ -51,6 +52,7 @@ PipelinePositions::Partition ReadPartition(const Json& json) {
   partition.clock.state = static_cast<PartitionClock::State>(json.at("state").get<int>());
   partition.clock.newest = json.at("newest").get<EventTimeNs>();
   partition.clock.floor = json.at("floor").get<EventTimeNs>();
+  partition.clock.missed = json.value("missed", kMinEventTime);
   return partition;
 }
 

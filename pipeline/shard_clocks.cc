@@ -60,6 +60,7 @@ bool ShardClocks::Apply(PartitionId partition, uint16_t source, const PartitionC
   const uint64_t told = std::exchange(told_[partition], plan_version_);
   for (size_t op = 0; op < since_.size(); ++op) {
     if (since_[op] > told) Miss(op, source, next.newest);
+    if (next.missed != kMaxEventTime) Miss(op, source, next.missed);
   }
   if (known != nullptr && known->state != PartitionClock::State::kUnknown) {
     if (told == plan_version_ && next.state == known->state && next.newest == known->newest &&
@@ -258,16 +259,17 @@ void ShardClocks::Begin(size_t op, uint64_t since) {
 }
 
 std::string ClockText(const PartitionClock& clock, uint64_t plan_version) {
-  return fmt::format("{}{} {} {} {}", kTextPrefix, static_cast<int>(clock.state), clock.newest,
-                     clock.floor, plan_version);
+  return fmt::format("{}{} {} {} {} {}", kTextPrefix, static_cast<int>(clock.state), clock.newest,
+                     clock.floor, plan_version, clock.missed);
 }
 
 bool ClockOfText(std::string_view text, PartitionClock* clock, uint64_t* plan_version) {
   if (text.substr(0, kTextPrefix.size()) != kTextPrefix) return false;
   const char* at = text.data() + kTextPrefix.size();
   const char* const end = text.data() + text.size();
-  int64_t numbers[4] = {};  // the plan's is missing in what was written before there was one
-  for (int i = 0; i < 4 && (i < 3 || at != end); ++i) {
+  // What was written earlier has no plan, or nothing behind it.
+  int64_t numbers[5] = {0, 0, 0, 0, kMinEventTime};
+  for (int i = 0; i < 5 && (i < 3 || at != end); ++i) {
     if (i > 0) {
       if (at == end || *at != ' ') return false;
       ++at;
@@ -282,6 +284,7 @@ bool ClockOfText(std::string_view text, PartitionClock* clock, uint64_t* plan_ve
   clock->state = static_cast<PartitionClock::State>(numbers[0]);
   clock->newest = numbers[1];
   clock->floor = numbers[2];
+  clock->missed = numbers[4];
   *plan_version = static_cast<uint64_t>(numbers[3]);
   return true;
 }

@@ -189,6 +189,17 @@ absl::Status ShardTask::Missed(size_t op, EventTimeNs newest) {
   return absl::OkStatus();
 }
 
+absl::Status ShardTask::NoteBegun() {
+  for (const PartitionId partition : watermarks_.begun()) {
+    const PartitionClock& clock = watermarks_.partitions()[partition];
+    for (size_t op = 0; op < plan_.operators.size(); ++op) {
+      if (plan_.operators[op].fed_by[clock.source])
+        BONGSU_RETURN_IF_ERROR(Missed(op, clock.missed));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ShardTask::Apply(int level, uint64_t number, OutputChunk& outputs, LiveCounters& live,
                               EpochSeal* seal) {
   output_->Begin(&outputs, &live);
@@ -209,6 +220,7 @@ absl::Status ShardTask::Apply(int level, uint64_t number, OutputChunk& outputs, 
                       options_.results == nullptr ? MarkSide::kAll : MarkSide::kSource);
     if (options_.results == nullptr)
       source_watermarks_[number % kBatchesInFlight] = watermarks_.sources();
+    if (options_.results == nullptr) BONGSU_RETURN_IF_ERROR(NoteBegun());
     // All threads know of an alarm; one of them says it.
     if (options_.thread == 0) RaiseAlarms(watermarks_.raised());
   }

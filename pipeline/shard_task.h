@@ -121,6 +121,8 @@ class ShardTask {
   absl::Status Advance(int level, uint64_t number);
   absl::Status AdvanceShared(const ExchangeSlot& slot);
   static absl::Status NoteMissed(Shard& shard, size_t op);
+  // What partitions held before the first event that was read of them, no operator has seen.
+  absl::Status NoteBegun();
   absl::Status SealShared(EpochId epoch, bool freeze, EpochSeal* seal);
   absl::StatusOr<std::shared_ptr<Shard>> MakeShard(ShardId id);
   void RaiseAlarms(const std::vector<RaisedAlarm>& raised);

@@ -86,6 +86,7 @@ bool Watermarks::Apply(std::span<const PartitionTime> times, std::span<const Par
                        MarkSide side) {
   bool moved = false;
   raised_.clear();
+  begun_.clear();
   for (const PartitionTime& time : times) {
     PartitionClock& clock = At(time.partition);
     Heard(clock.source, time.newest);
@@ -93,6 +94,11 @@ bool Watermarks::Apply(std::span<const PartitionTime> times, std::span<const Par
     if (clock.state == PartitionClock::State::kIdle) {
       clock.state = PartitionClock::State::kActive;
       moved = true;
+    }
+    // What was before it in the partition is at most so much newer.
+    if (clock.missed == kMaxEventTime) {
+      clock.missed = AddTime(time.newest, out_of_orderness_[clock.source]);
+      begun_.push_back(time.partition);
     }
     if (time.newest <= clock.newest) continue;
     clock.newest = time.newest;

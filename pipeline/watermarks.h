@@ -42,6 +42,8 @@ class Watermarks {
   explicit Watermarks(std::vector<DurationNs> out_of_orderness);
   // A partition that the process reads; until it has a record or a mark it holds its source back.
   void AddPartition(PartitionId partition, uint16_t source);
+  // It is not read from its first record on (PartitionClock::missed).
+  void BeginsLate(PartitionId partition) { At(partition).missed = kMaxEventTime; }
   void Restore(PartitionId partition, const PartitionClock& clock);
   // What the source's watermark was: it does not go back to what the partitions say by themselves.
   void RestoreSource(size_t source, EventTimeNs watermark) { source_[source] = watermark; }
@@ -54,6 +56,8 @@ class Watermarks {
   // An event of the source: where it is newer than all before, the source is silent no longer
   // (older ones do not count: the same silence must not be raised twice). True when it was.
   bool Heard(size_t source, EventTimeNs time);
+  // Partitions whose first events the last Apply has brought, and what was before is missing.
+  const std::vector<PartitionId>& begun() const { return begun_; }
   // Those that the last Apply has raised.
   const std::vector<RaisedAlarm>& raised() const { return raised_; }
   // Of all sources.
@@ -73,6 +77,7 @@ class Watermarks {
   std::vector<EventTimeNs> source_;
   std::vector<uint8_t> alarms_;  // by source
   std::vector<RaisedAlarm> raised_;
+  std::vector<PartitionId> begun_;
 };
 
 }  // namespace bongsu

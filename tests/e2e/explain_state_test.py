@@ -110,7 +110,7 @@ def run_through(broker):
         process = start([BONGSU, "run", "-c", config], log)
         event(broker, "one.exe", "joe", 6)
         says("few", "joe", 1, "did not fire for key 'joe'", "seen, 1 events of the key",
-             "came into force when events up to 2026-03-01T10:00:05")
+             "events up to 2026-03-01T10:00:05")
         process.terminate()
         need(process.wait(30) == 0, "no clean stop")
     finally:

@@ -292,6 +292,70 @@ TEST_P(PlanSwitchTest, NothingIsLostAndNothingInvented) {
   }
 }
 
+// A first start with `latest`, the partitions' ends far apart: what was before is unknown, and not
+// absent.
+TEST_P(PlanSwitchTest, AStartInTheMiddleInventsNothing) {
+  const char* text = std::getenv("BONGSU_SEED");
+  const uint64_t first =
+      text != nullptr ? std::strtoull(text, nullptr, 10) : std::random_device()();
+  const char* more = std::getenv("BONGSU_RUNS");
+  const int runs = more != nullptr ? std::atoi(more) : kSanitized ? 1 : 4;
+  for (int run = 0; run < runs; ++run) {
+    const uint64_t seed = first + static_cast<uint64_t>(run);
+    SCOPED_TRACE(fmt::format("seed {}", seed));
+    const auto whole = Undisturbed(seed, 0);
+    SimulatedCluster cluster(seed);
+    Fill(cluster, seed);
+    std::mt19937_64 random(seed);
+    int64_t last = 0;
+    for (const auto& [topic, count] : {std::pair<std::string, int>{"fw", 3}, {"ep", 2}}) {
+      for (int partition = 0; partition < count; ++partition) {
+        const auto begin = static_cast<int64_t>(random() % 500);
+        cluster.begins_at[{topic, partition}] = begin;
+        last = std::max(last, begin);
+      }
+    }
+    SimulatedPlans plans({&*configs_[0]});
+    std::vector<std::unique_ptr<SimulatedProcess>> processes;
+    const int count = shared() ? 2 : 1;
+    {
+      std::lock_guard lock(cluster.mutex);
+      cluster.readable = 600;
+      cluster.failures = 30;
+    }
+    const auto begin = [&](int number) {
+      return std::make_unique<SimulatedProcess>(cluster, plans, fmt::format("p{}", number),
+                                                folder_ / fmt::format("middle-{}-{}", run, number));
+    };
+    for (int i = 0; i < count; ++i) processes.push_back(begin(i));
+    for (int step = 0; step < 4; ++step) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(random() % 40));
+      const auto number = random() % processes.size();
+      processes[number]->Kill();
+      processes[number] = begin(static_cast<int>(number));
+    }
+    {
+      std::lock_guard lock(cluster.mutex);
+      cluster.readable = std::numeric_limits<int64_t>::max();
+      cluster.failures = 0;
+    }
+    for (auto& process : processes) {
+      while (!process->done()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      ASSERT_TRUE(process->status().ok()) << std::string(process->status().message());
+    }
+    const auto got = Alerts(cluster);
+    // Four events a second, at most 5 s behind; an epoch's worth; and the windows that are open
+    // then.
+    const EventTimeNs all_seen = (kBegin + (last + 200) / 4 + 10 + 2 * 12) * kSecondNs;
+    for (const char* title : kTitles) {
+      SCOPED_TRACE(title);
+      EXPECT_EQ(Difference(Of(got, title), Of(whole, title)), "") << "invented";
+      EXPECT_EQ(Difference(From(Of(whole, title), all_seen), Of(got, title)), "") << "lost";
+    }
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
 class SharedPlanTest : public PlanSwitchTest {};
 
 // Readers without shards get nothing from anybody, and their sources are quiet: they must tell that

@@ -314,7 +314,7 @@ TEST_F(ShardClocksTest, OldNewsAndForeignTextChangeNothing) {
   PartitionClock clock;
   uint64_t plan = 0;
   for (const char* text : {"", "bongsu epoch 5", "bongsu clock ", "bongsu clock 1 2", "x",
-                           "bongsu clock 9 1 1", "bongsu clock 1 2 3 4 5", "bongsu clock 1 2 3x",
+                           "bongsu clock 9 1 1", "bongsu clock 1 2 3 4 5 6", "bongsu clock 1 2 3x",
                            "bongsu clock 1 2 3 -1", "bongsu clock 1 2 3 "})
     EXPECT_FALSE(ClockOfText(text, &clock, &plan)) << text;
   EXPECT_TRUE(ClockOfText("bongsu clock 2 -5 7", &clock, &plan));

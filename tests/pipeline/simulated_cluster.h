@@ -129,6 +129,8 @@ class SimulatedCluster {
   int64_t readable = std::numeric_limits<int64_t>::max();
   // Of one partition.
   std::map<Where, int64_t> readable_of;
+  // Where a first start begins with a source's partition; 0 where it is not here.
+  std::map<Where, int64_t> begins_at;
   uint64_t went_back = 0;  // offsets that an epoch has moved back: never
 
  private:
@@ -370,7 +372,10 @@ class SimulatedSource : public SharedSource {
   }
   absl::Status Locate(Place* place) override {
     std::lock_guard lock(cluster_.mutex);
-    if (!place->committed) place->next_offset = 0;
+    if (!place->committed) {
+      const auto it = cluster_.begins_at.find(Find(place->of_shard, place->id).where);
+      place->next_offset = it != cluster_.begins_at.end() ? it->second : 0;
+    }
     const bool endless = clock_ != nullptr && !place->of_shard &&
                          config_.sources[Find(false, place->id).source].until == Until::kForever;
     if (!place->of_shard && !endless) {
