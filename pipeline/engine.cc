@@ -497,6 +497,11 @@ bool Engine::EpochDue(int64_t now) const {
          (parts_.exactly_once.log != nullptr && StateFull());
 }
 
+bool Engine::Grown() const {
+  return std::any_of(parts_.sources.begin(), parts_.sources.end(),
+                     [](const RecordSource* source) { return source->grown(); });
+}
+
 std::vector<Position> Engine::SourcePositions() const {
   std::vector<Position> positions;
   for (RecordSource* source : parts_.sources) {
@@ -584,7 +589,7 @@ absl::Status Engine::PollSources(bool* got, bool* finished) {
 }
 
 absl::Status Engine::ReadLoop(const std::atomic<bool>& stop) {
-  const auto paused = [&] { return parts_.pause != nullptr && parts_.pause->load(); };
+  const auto paused = [&] { return (parts_.pause != nullptr && parts_.pause->load()) || Grown(); };
   while (!stop.load() && !paused() && !failed_.load(std::memory_order_acquire)) {
     BONGSU_RETURN_IF_ERROR(WaitForRoom(stop));
     bool got = false;

@@ -206,6 +206,7 @@ class Engine : private OwnershipHost {
   absl::Status Housekeeping();
   absl::Status Finish();
   std::vector<Position> SourcePositions() const;
+  bool Grown() const;  // RecordSource::grown
 
   const Config& config_;
   EngineParts parts_;

@@ -39,6 +39,9 @@ struct PartitionInfo {
   std::string topic;      // Kafka topic; empty for files
   int32_t partition = 0;  // Kafka partition number; 0 for files
   std::string path;       // file path as configured (glob result); empty for Kafka
+  // The topic got it while the application was reading it: all of its records are new, whatever
+  // auto.offset.reset says.
+  bool grown = false;
   // "source\0topic\0partition" or "source\0path": what incident ids are made of.
   std::string identity;
 };
@@ -105,8 +108,9 @@ class RecordSource {
   // Registers its partitions in the table and checks that they can be read (broker, topics,
   // permissions, files). Used by `check` and, as the first step, by `run`.
   [[nodiscard]] virtual absl::Status Open(PartitionTable& partitions) = 0;
-  // Registers its partitions again, after the table was restored to other numbers: with
-  // delivery: exactly_once they are known only when the changelog has been read. Before Start.
+  // Registers its partitions again, and those that its topics have got since, after the table was
+  // restored to other numbers: with delivery: exactly_once they are known only when the changelog
+  // has been read. Before Start.
   [[nodiscard]] virtual absl::Status Bind(PartitionTable& /*partitions*/) {
     return absl::OkStatus();
   }
@@ -138,6 +142,9 @@ class RecordSource {
   // Appends to `batch` until it is full or `wait` is over; returns with what there is. Batches may
   // mix partitions; a partition's records are in offset order. `batch->holder` keeps their memory.
   [[nodiscard]] virtual absl::Status Poll(DurationNs wait, Batch* batch) = 0;
+  // A topic has partitions that are not read yet: the engine ends its epoch, and a new one begins
+  // after Bind.
+  virtual bool grown() const { return false; }
   // Bounded input that was read to its end.
   virtual bool finished() const = 0;
   // Where reading stands behind everything that Poll has returned.

@@ -182,7 +182,7 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
   uint64_t in_a_row = 0;
   while (true) {
     status = RunOnce(stop, progress);
-    if (status.ok() && GoOnWithNewRules(stop)) {
+    if (status.ok() && GoesOn(stop)) {
       status = Reopen();
       if (status.ok()) continue;
     }

@@ -95,8 +95,8 @@ class Service {
   // A state that turned out to be damaged while it was read is put aside: the log has it all.
   absl::Status SetAsideDamaged(const absl::Status& damage);
   absl::Status Close();
-  // Rules that wait to come into force: whether the run is to go on with them.
-  bool GoOnWithNewRules(const std::atomic<bool>& stop) const;
+  // Rules that wait to come into force, or new partitions: whether the run is to go on with them.
+  bool GoesOn(const std::atomic<bool>& stop) const;
   // After an engine that has committed everything: what the next one goes on with.
   absl::Status Reopen();
   void AdoptNewRules();

@@ -23,8 +23,12 @@ void Service::AllowReload(ReloadWiring wiring) {
   rule_topic_ = std::move(wiring.topic);
 }
 
-bool Service::GoOnWithNewRules(const std::atomic<bool>& stop) const {
-  if (reloader_ == nullptr || !reloader_->wanted().load() || stop.load()) return false;
+bool Service::GoesOn(const std::atomic<bool>& stop) const {
+  if (stop.load()) return false;
+  const bool grown = std::any_of(sources_.begin(), sources_.end(),
+                                 [](const auto& source) { return source->grown(); });
+  if (grown) return true;
+  if (reloader_ == nullptr || !reloader_->wanted().load()) return false;
   // Input that has ended has closed its windows: there is nothing to go on with.
   return std::any_of(sources_.begin(), sources_.end(),
                      [](const auto& source) { return !source->finished(); });
@@ -43,6 +47,7 @@ absl::Status Service::Reopen() {
   engine_.reset();
   if (transactional()) return absl::OkStatus();  // RunOnce opens everything from the log
   resume_ = store_->latest();
+  for (auto& source : sources_) BONGSU_RETURN_IF_ERROR(source->Bind(partitions_));
   for (auto& sink : sinks_) BONGSU_RETURN_IF_ERROR(sink->Close());
   BONGSU_RETURN_IF_ERROR(OpenSinks());
   const bool files = sources_.size() > 1 || !config_.uses_kafka_sources();

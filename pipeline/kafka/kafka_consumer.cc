@@ -7,6 +7,9 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <set>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -21,6 +24,7 @@ constexpr DurationNs kCloseDeadlineNs = 10 * kSecondNs;
 constexpr size_t kQueueLow = 4 * kBatchRecordsMax;  // records fetched ahead: time for the next
 constexpr DurationNs kWakeFetcherNs = 5 * kMillisecondNs;  // between two wakes
 constexpr int kWakeTimeoutMs = 1;
+constexpr int kDescribeTimeoutMs = 2'000;
 constexpr uintptr_t kPageBytes = 4096;
 
 // The generation in the metadata: librdkafka 2.0.2 has no getter, but its written form, which is
@@ -125,6 +129,41 @@ absl::Status ConsumerError(rd_kafka_t* handle, const rd_kafka_message_t& message
           fmt::format("kafka: {}", text));  // a lost broker and the like: the library tries again
       return absl::OkStatus();
   }
+}
+
+std::optional<bool> AnyUnassigned(rd_kafka_t* handle, const std::string& group,
+                                  const rd_kafka_topic_partition_list_t* partitions) {
+  rd_kafka_queue_t* queue = rd_kafka_queue_new(handle);
+  const char* name = group.c_str();
+  rd_kafka_DescribeConsumerGroups(handle, &name, 1, nullptr, queue);
+  rd_kafka_event_t* event = rd_kafka_queue_poll(queue, kDescribeTimeoutMs);
+  const rd_kafka_DescribeConsumerGroups_result_t* result =
+      event == nullptr ? nullptr : rd_kafka_event_DescribeConsumerGroups_result(event);
+  size_t groups = 0;
+  const rd_kafka_ConsumerGroupDescription_t** described =
+      result == nullptr ? nullptr : rd_kafka_DescribeConsumerGroups_result_groups(result, &groups);
+  std::optional<bool> any;
+  if (groups == 1 && rd_kafka_ConsumerGroupDescription_state(described[0]) ==
+                         RD_KAFKA_CONSUMER_GROUP_STATE_STABLE) {
+    std::set<std::pair<std::string_view, int32_t>> given;
+    const size_t members = rd_kafka_ConsumerGroupDescription_member_count(described[0]);
+    for (size_t i = 0; i < members; ++i) {
+      const rd_kafka_MemberAssignment_t* assignment = rd_kafka_MemberDescription_assignment(
+          rd_kafka_ConsumerGroupDescription_member(described[0], i));
+      const rd_kafka_topic_partition_list_t* list =
+          assignment == nullptr ? nullptr : rd_kafka_MemberAssignment_partitions(assignment);
+      for (int j = 0; list != nullptr && j < list->cnt; ++j)
+        given.insert({list->elems[j].topic, list->elems[j].partition});
+    }
+    any = false;
+    for (int i = 0; i < partitions->cnt; ++i) {
+      if (given.count({partitions->elems[i].topic, partitions->elems[i].partition}) == 0)
+        any = true;
+    }
+  }
+  if (event != nullptr) rd_kafka_event_destroy(event);
+  rd_kafka_queue_destroy(queue);
+  return any;
 }
 
 absl::StatusOr<std::shared_ptr<const Membership>> MembershipOf(rd_kafka_t* handle) {

@@ -54,6 +54,13 @@ absl::StatusOr<std::shared_ptr<const Membership>> MembershipOf(rd_kafka_t* handl
 absl::Status FetchStableOffsets(rd_kafka_t* handle, const Clock& clock,
                                 rd_kafka_topic_partition_list_t* list);
 
+// Whether the group gives one of these partitions to nobody; none: it is at work on that, or does
+// not answer. A member of the same static identity comes back without a rebalance (KIP-345): where
+// it was the leader, and a topic has got partitions while it was away, nobody would read them until
+// the leader joins once more.
+std::optional<bool> AnyUnassigned(rd_kafka_t* handle, const std::string& group,
+                                  const rd_kafka_topic_partition_list_t* partitions);
+
 // A partition that is to be paused or not, and how the library has it.
 struct PauseWish {
   const char* topic = nullptr;

@@ -17,6 +17,8 @@ namespace {
 
 constexpr int kCommittedTimeoutMs = 2'000;  // of one try
 constexpr DurationNs kRemindNs = 10 * kSecondNs;
+constexpr DurationNs kLookAfterNs = kSecondNs;
+constexpr DurationNs kLookAgainMaxNs = 5 * kMinuteNs;
 
 class KafkaGroupSource : public SharedSource {
  public:
@@ -75,6 +77,9 @@ class KafkaGroupSource : public SharedSource {
   void Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t* list);
   absl::Status Connect();
   absl::Status AssignRead();
+  absl::Status Subscribe();
+  // After each assignment, once the group is stable: whether everything is given to somebody.
+  absl::Status LookForUnassigned();
   KafkaPartition* PartitionOf(bool of_shard, uint16_t id);
 
   const Config& config_;
@@ -85,8 +90,11 @@ class KafkaGroupSource : public SharedSource {
   KafkaPartitions partitions_;
   State state_ = State::kOutside;
   bool new_assignment_ = false;  // not taken yet
-  bool unknown_ = false;         // a partition that was not there when we opened
-  bool lost_ = false;            // the group dropped us: what was read belongs to others
+  // Given by the group, and not there when we last looked.
+  std::set<std::pair<std::string, int32_t>> unknown_;
+  int64_t look_ns_ = 0;  // LookForUnassigned, monotonic; 0: it has been seen
+  DurationNs look_again_ = kLookAfterNs;
+  bool lost_ = false;  // the group dropped us: what was read belongs to others
   bool closed_ = false;
 };
 
@@ -116,6 +124,12 @@ absl::Status KafkaGroupSource::Open(PartitionTable& partitions) {
 // Also after a recovery, which may be because a topic has more partitions now.
 absl::Status KafkaGroupSource::Bind(PartitionTable& partitions) {
   BONGSU_RETURN_IF_ERROR(partitions_.AddNew(handle_.get()));
+  // The group does not give them again.
+  std::erase_if(unknown_, [this](const auto& one) {
+    KafkaPartition* partition = partitions_.Find(one.first.c_str(), one.second);
+    if (partition != nullptr) partition->assigned = true;
+    return partition != nullptr;
+  });
   return partitions_.Bind(partitions);
 }
 
@@ -126,21 +140,45 @@ absl::Status KafkaGroupSource::Own(const std::atomic<bool>&) {
   partitions_.set_reading(false);
   if (state_ == State::kRevoking) BONGSU_RETURN_IF_ERROR(Release());
   lost_ = false;
-  unknown_ = false;
   partitions_.ForgetBackpressure();
   if (state_ == State::kAssigned) {
     new_assignment_ = true;
     return AssignRead();  // nothing
   }
   if (state_ == State::kJoining) return absl::OkStatus();
+  BONGSU_RETURN_IF_ERROR(Subscribe());
+  state_ = State::kJoining;
+  return absl::OkStatus();
+}
+
+// Also while we are a member: that joins once more.
+absl::Status KafkaGroupSource::Subscribe() {
   const KafkaList list(
       rd_kafka_topic_partition_list_new(static_cast<int>(partitions_.topics().size())));
   for (const std::string& topic : partitions_.topics())
     rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
-  BONGSU_RETURN_IF_ERROR(
-      KafkaError(rd_kafka_subscribe(handle_.get(), list.get()), "cannot join the group"));
-  state_ = State::kJoining;
-  return absl::OkStatus();
+  return KafkaError(rd_kafka_subscribe(handle_.get(), list.get()), "cannot join the group");
+}
+
+absl::Status KafkaGroupSource::LookForUnassigned() {
+  const int64_t now = clock_.MonotonicNs();
+  if (look_ns_ == 0 || now < look_ns_ || state_ != State::kAssigned || new_assignment_)
+    return absl::OkStatus();
+  const KafkaList all(
+      rd_kafka_topic_partition_list_new(static_cast<int>(partitions_.all().size())));
+  for (const KafkaPartition& one : partitions_.all())
+    rd_kafka_topic_partition_list_add(all.get(), one.topic.c_str(), one.number);
+  const std::optional<bool> any = AnyUnassigned(handle_.get(), config_.application, all.get());
+  if (any.has_value() && !*any) {
+    look_ns_ = 0;
+    look_again_ = kLookAfterNs;
+    return absl::OkStatus();
+  }
+  look_ns_ = now + look_again_;
+  look_again_ = std::min(2 * look_again_, kLookAgainMaxNs);
+  if (!any.has_value()) return absl::OkStatus();
+  LogInfo("the group gives a partition to nobody: joining it once more");
+  return Subscribe();
 }
 
 // Within rd_kafka_consumer_poll, on our thread.
@@ -159,10 +197,11 @@ void KafkaGroupSource::Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_parti
     return;
   }
   for (KafkaPartition& partition : partitions_.all()) partition.assigned = false;
+  unknown_.clear();
   for (int i = 0; i < list->cnt; ++i) {
     KafkaPartition* partition = partitions_.Find(list->elems[i].topic, list->elems[i].partition);
     if (partition == nullptr)
-      unknown_ = true;
+      unknown_.insert({list->elems[i].topic, list->elems[i].partition});
     else
       partition->assigned = true;
   }
@@ -172,6 +211,7 @@ void KafkaGroupSource::Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_parti
   rd_kafka_assign(handle_.get(), none.get());
   state_ = State::kAssigned;
   new_assignment_ = true;
+  look_ns_ = clock_.MonotonicNs() + look_again_;
 }
 
 absl::Status KafkaGroupSource::Release() {
@@ -257,7 +297,7 @@ absl::Status KafkaGroupSource::Locate(Place* place) {
   if (!place->committed) {
     const auto reset = config_.kafka.find("auto.offset.reset");
     const bool latest =
-        !place->of_shard && reset != config_.kafka.end() &&
+        !place->of_shard && !partition.grown && reset != config_.kafka.end() &&
         (reset->second == "latest" || reset->second == "largest" || reset->second == "end");
     place->next_offset = latest ? high : low;
     if (place->of_shard && low > 0) {
@@ -329,10 +369,11 @@ absl::Status KafkaGroupSource::Poll(DurationNs wait, Batch* batch) {
     return absl::AbortedError(
         "the group has dropped us: others may have read on, so that memory counts for nothing");
   }
-  if (unknown_) {
+  if (!unknown_.empty()) {
     return absl::AbortedError("a topic has partitions that it did not have before");
   }
   if (state_ == State::kRevoking) return absl::OkStatus();
+  BONGSU_RETURN_IF_ERROR(LookForUnassigned());
   // What came before a revocation is good: it is handed out, and committed before the release.
   const absl::Status status = partitions_.Poll(
       handle_.get(), queue_.get(), wait, [this] { return state_ == State::kRevoking; }, batch);

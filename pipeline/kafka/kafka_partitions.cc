@@ -71,6 +71,7 @@ absl::Status KafkaPartitions::Bind(PartitionTable& table) {
     info.identity = info.source + std::string(1, '\0') + info.topic + std::string(1, '\0') +
                     std::to_string(info.partition);
     BONGSU_ASSIGN_OR_RETURN(partition.id, table.Add(std::move(info)));
+    partition.grown = table.Get(partition.id).grown;
   }
   return absl::OkStatus();
 }

@@ -38,6 +38,7 @@ struct KafkaPartition {
   size_t source = 0;
   std::string topic;
   int32_t number = 0;
+  bool grown = false;        // PartitionInfo::grown
   bool assigned = false;     // by the group; only of KafkaGroupSource
   bool read = false;         // records of it are taken, while reading()
   int64_t next_offset = -1;  // of the next record to hand out; -1: not placed yet

@@ -71,6 +71,7 @@ std::string EncodeRegistry(const Registry& registry) {
                                   {"source", info.source},
                                   {"topic", info.topic},
                                   {"partition", info.partition}});
+    if (info.grown) json["partitions"].back()["grown"] = true;
   }
   return json.dump();
 }
@@ -104,6 +105,7 @@ absl::StatusOr<Registry> DecodeRegistry(std::string_view record) {
       info.source = one.at("source").get<std::string>();
       info.topic = one.at("topic").get<std::string>();
       info.partition = one.at("partition").get<int32_t>();
+      info.grown = one.value("grown", false);
       info.identity = info.source + std::string(1, '\0') + info.topic + std::string(1, '\0') +
                       std::to_string(info.partition);
       registry.partitions.push_back(std::move(info));
@@ -147,12 +149,22 @@ bool Extend(const std::vector<PartitionInfo>& partitions, const PlanWish& wish, 
     std::random_device random;
     registry->hash_seed = uint64_t{random()} << 32 | random();
   }
+  const size_t before = registry->partitions.size();
+  const auto grows = [&](const PartitionInfo& wanted) {
+    return std::any_of(registry->partitions.begin(),
+                       registry->partitions.begin() + static_cast<ptrdiff_t>(before),
+                       [&](const PartitionInfo& info) {
+                         return info.source == wanted.source && info.topic == wanted.topic;
+                       });
+  };
   for (const PartitionInfo& wanted : partitions) {
     const bool known =
         std::any_of(registry->partitions.begin(), registry->partitions.end(),
                     [&](const PartitionInfo& info) { return info.identity == wanted.identity; });
     if (known) continue;
+    const bool grown = grows(wanted);
     registry->partitions.push_back(wanted);
+    registry->partitions.back().grown = grown;
     registry->partitions.back().id = static_cast<PartitionId>(registry->partitions.size() - 1);
     changed = true;
   }

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
 
 #include "pipeline/kafka/kafka_consumer.h"
 #include "pipeline/kafka/kafka_partitions.h"
@@ -16,6 +19,7 @@ namespace {
 
 constexpr DurationNs kAskAgainNs = kSecondNs;     // for the group's other member
 constexpr DurationNs kRemindNs = 30 * kSecondNs;  // that we are waiting
+constexpr DurationNs kInsistNs = 3 * kSecondNs;   // on all partitions
 
 class KafkaSource : public RecordSource {
  public:
@@ -24,7 +28,8 @@ class KafkaSource : public RecordSource {
   ~KafkaSource() override { (void)Close(); }
 
   absl::Status Open(PartitionTable& partitions) override;
-  absl::Status Bind(PartitionTable& partitions) override { return partitions_.Bind(partitions); }
+  absl::Status Bind(PartitionTable& partitions) override;
+  bool grown() const override { return started_ && !unread_.empty(); }
   absl::Status Own(const std::atomic<bool>& stop) override;
   absl::Status Rejoin() override;
   absl::Status KeepAlive() override;
@@ -64,6 +69,8 @@ class KafkaSource : public RecordSource {
   absl::Status CheckCommitted();
   absl::StatusOr<KafkaList> StableOffsets();
   absl::Status Join();
+  absl::Status Subscribe();
+  absl::Status Insist();
   bool OthersInGroup(std::string* who);
   void LeaveToTheOther();
   absl::Status AssignAll();
@@ -75,12 +82,14 @@ class KafkaSource : public RecordSource {
   KafkaHandle handle_;
   KafkaQueue queue_;  // fetched and not yet polled
   KafkaPartitions partitions_;
+  std::set<std::pair<std::string, int32_t>> unread_;  // given by the group, and not known yet
   State state_ = State::kWaiting;
   bool contended_ = false;  // assigned a part only, and not the one that decides
   bool started_ = false;    // reading has begun; before that, owning means an empty assignment
   bool lost_ = false;       // a partition was taken from us since Start
   bool closed_ = false;
   int64_t ask_again_ns_ = 0;
+  int64_t insist_ns_ = 0;  // monotonic; 0: nothing is missing
   int64_t remind_ns_ = 0;
 };
 
@@ -106,8 +115,16 @@ absl::Status KafkaSource::Rejoin() {
 absl::Status KafkaSource::Open(PartitionTable& partitions) {
   BONGSU_RETURN_IF_ERROR(Connect());
   BONGSU_RETURN_IF_ERROR(partitions_.AddTopics(handle_.get(), /*exchange=*/nullptr));
-  for (KafkaPartition& partition : partitions_.all()) partition.read = true;
   return Bind(partitions);
+}
+
+absl::Status KafkaSource::Bind(PartitionTable& partitions) {
+  BONGSU_RETURN_IF_ERROR(partitions_.AddNew(handle_.get()));
+  std::erase_if(unread_, [this](const auto& one) {
+    return partitions_.Find(one.first.c_str(), one.second) != nullptr;
+  });
+  for (KafkaPartition& partition : partitions_.all()) partition.read = true;
+  return partitions_.Bind(partitions);
 }
 
 bool KafkaSource::finished() const {
@@ -125,7 +142,7 @@ absl::Status KafkaSource::Place(KafkaPartition& partition) {
   if (partition.next_offset < 0) {
     const auto reset = config_.kafka.find("auto.offset.reset");
     const bool latest =
-        reset != config_.kafka.end() &&
+        !partition.grown && reset != config_.kafka.end() &&
         (reset->second == "latest" || reset->second == "largest" || reset->second == "end");
     partition.next_offset = latest ? high : low;
   } else {
@@ -181,16 +198,20 @@ absl::Status KafkaSource::CheckCommitted() {
 
 // Where reading begins, checked against the logs, which nobody else changes the meaning of now.
 absl::Status KafkaSource::Start(const std::vector<Position>& positions) {
+  std::set<std::string> begun;  // topics
   for (KafkaPartition& partition : partitions_.all()) {
     partition.next_offset = -1;
     partition.idle = partition.ended = false;
     for (const Position& position : positions) {
       if (position.partition != partition.id) continue;
       partition.next_offset = position.next_offset;
+      begun.insert(partition.topic);
       // A bounded run that had ended stays ended, whatever came to the topic since.
       partition.ended = position.ended && config_.sources[partition.source].until == Until::kEnd;
     }
   }
+  for (KafkaPartition& partition : partitions_.all())
+    partition.grown = partition.next_offset < 0 && begun.count(partition.topic) > 0;
   BONGSU_RETURN_IF_ERROR(PlaceAll());
   started_ = true;
   lost_ = state_ != State::kOwning;
@@ -252,13 +273,28 @@ absl::Status KafkaSource::Join() {
     }
     return absl::OkStatus();
   }
+  BONGSU_RETURN_IF_ERROR(Subscribe());
+  state_ = State::kJoining;
+  return absl::OkStatus();
+}
+
+// Also while we are a member: that joins once more.
+absl::Status KafkaSource::Subscribe() {
+  insist_ns_ = 0;
   KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(partitions_.topics().size())));
   for (const std::string& topic : partitions_.topics())
     rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
-  BONGSU_RETURN_IF_ERROR(
-      KafkaError(rd_kafka_subscribe(handle_.get(), list.get()), "cannot join the group"));
-  state_ = State::kJoining;
-  return absl::OkStatus();
+  return KafkaError(rd_kafka_subscribe(handle_.get(), list.get()), "cannot join the group");
+}
+
+// The partition that decides is ours, and others are missing. Another member would leave them to us
+// soon; but the group may have given us what it gave our process before us, when a topic had fewer
+// partitions (AnyUnassigned): then it has to look once more.
+absl::Status KafkaSource::Insist() {
+  if (insist_ns_ == 0 || clock_.MonotonicNs() < insist_ns_ || state_ != State::kJoining)
+    return absl::OkStatus();
+  LogInfo("the group does not give us all partitions: joining it once more");
+  return Subscribe();
 }
 
 KafkaList KafkaSource::AllPartitions(bool with_offsets) const {
@@ -284,14 +320,23 @@ void KafkaSource::Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_partition_
   }
   size_t ours = 0;
   bool first = false;
+  insist_ns_ = 0;
+  unread_.clear();
   for (int i = 0; i < list->cnt; ++i) {
     const rd_kafka_topic_partition_t& one = list->elems[i];
-    if (partitions_.Find(one.topic, one.partition) != nullptr) ++ours;
+    if (partitions_.Find(one.topic, one.partition) != nullptr)
+      ++ours;
+    else
+      unread_.insert({one.topic, one.partition});
     first = first || (one.topic == partitions_.topics().front() && one.partition == 0);
   }
+  for (const auto& [topic, number] : unread_)
+    LogInfo(fmt::format("topic '{}' has a new partition, {}: it is read too", topic, number));
   if (ours < partitions_.all().size()) {
     contended_ = !first;
-    rd_kafka_assign(handle_.get(), nullptr);
+    if (first) insist_ns_ = clock_.MonotonicNs() + kInsistNs;
+    const KafkaList none(rd_kafka_topic_partition_list_new(0));
+    rd_kafka_assign(handle_.get(), none.get());
     return;
   }
   state_ = State::kOwning;
@@ -345,6 +390,7 @@ absl::Status KafkaSource::Own(const std::atomic<bool>& stop) {
     if (state_ == State::kWaiting) BONGSU_RETURN_IF_ERROR(Join());
     BONGSU_RETURN_IF_ERROR(Serve(kKafkaPollMs));
     LeaveToTheOther();
+    BONGSU_RETURN_IF_ERROR(Insist());
   }
   return absl::OkStatus();
 }
@@ -379,6 +425,7 @@ absl::Status KafkaSource::Poll(DurationNs wait, Batch* batch) {
         "on, so that memory counts for nothing");
   }
   if (state_ == State::kWaiting) BONGSU_RETURN_IF_ERROR(Join());
+  BONGSU_RETURN_IF_ERROR(Insist());
   const absl::Status status = partitions_.Poll(
       handle_.get(), queue_.get(), wait, [] { return false; }, batch);
   LeaveToTheOther();

@@ -62,6 +62,18 @@ TEST(RegistryTest, NumbersStayAndThePlanHasAVersion) {
   EXPECT_EQ(read->partitions[2].topic, "b");
 }
 
+// With auto.offset.reset: latest, what came to a new partition before we saw it would be lost.
+TEST(RegistryTest, APartitionThatATopicGetsLaterIsReadFromItsBeginning) {
+  Registry registry;
+  Extended({Info("a", 0), Info("a", 1)}, Wish({"op 1"}), &registry);
+  Extended({Info("a", 2), Info("b", 0), Info("b", 1)}, Wish({"op 1"}), &registry);
+  const auto read = DecodeRegistry(EncodeRegistry(registry));
+  ASSERT_TRUE(read.ok()) << std::string(read.status().message());
+  std::vector<bool> grown;
+  for (const PartitionInfo& info : read->partitions) grown.push_back(info.grown);
+  EXPECT_EQ(grown, (std::vector<bool>{false, false, true, false, false}));
+}
+
 TEST(RegistryTest, AnOperatorThatComesBackIsNew) {
   Registry registry;
   Extended({}, Wish({"a 1", "b 1"}), &registry);
