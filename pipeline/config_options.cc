@@ -444,10 +444,11 @@ const std::vector<ReservedProperty>& ReservedKafkaProperties() {
       {"group.instance.id", "it is `instance`"},
       {"enable.auto.commit", "positions are committed with the state"},
       {"enable.auto.offset.store", "positions are committed with the state"},
+      {"isolation.level", "read_committed: what was never committed is no log, and no offset"},
       {"enable.partition.eof", "the end of partitions is always watched"},
       {"partition.assignment.strategy", "range, with a static member"},
       {"enable.idempotence", "the producer is always idempotent"},
-      {"transactional.id", "transactions are not used with at_least_once"},
+      {"transactional.id", "it is made of `application` and `instance`"},
   };
   return reserved;
 }

@@ -63,10 +63,8 @@ absl::StatusOr<KafkaHandle> MakeConsumer(const Config& config, void* opaque,
       {"session.timeout.ms", "10000"},
       // A rebalance waits until its last member has heard of it, with a heartbeat.
       {"heartbeat.interval.ms", "500"},
-      {"isolation.level", "read_committed"},
       {"queued.max.messages.kbytes", "16384"},
       {"allow.auto.create.topics", "false"},
-      {"auto.offset.reset", "error"},
       {"fetch.wait.max.ms", "100"},
       {"client.id", config.application + "-" + config.instance}};
   // See FetchWaker, which does it for older versions.
@@ -78,6 +76,10 @@ absl::StatusOr<KafkaHandle> MakeConsumer(const Config& config, void* opaque,
                                       {"enable.auto.commit", "false"},
                                       {"enable.auto.offset.store", "false"},
                                       {"enable.partition.eof", "true"},
+                                      {"isolation.level", "read_committed"},
+                                      // The first start is placed by us. Where retention has
+                                      // overtaken the reader, the library would skip in silence.
+                                      {"auto.offset.reset", "error"},
                                       {"partition.assignment.strategy", "range"}},
                                      callbacks));
   rd_kafka_poll_set_consumer(handle.get());
@@ -116,6 +118,16 @@ absl::Status ConsumerError(rd_kafka_t* handle, const rd_kafka_message_t& message
       return absl::FailedPreconditionError(
           fmt::format("{}: the offset is not in the topic any more: {}",
                       message.rkt != nullptr ? rd_kafka_topic_name(message.rkt) : "", text));
+    // The library goes on behind these: what they held would be skipped in silence.
+    case RD_KAFKA_RESP_ERR__BAD_MSG:
+    case RD_KAFKA_RESP_ERR__BAD_COMPRESSION:
+    case RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED:  // a codec, or a format of messages
+    case RD_KAFKA_RESP_ERR_INVALID_MSG:
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+      return absl::FailedPreconditionError(
+          fmt::format("{}[{}] cannot be read at offset {}: {}",
+                      message.rkt != nullptr ? rd_kafka_topic_name(message.rkt) : "",
+                      message.partition, message.offset, text));
     case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:

@@ -42,6 +42,24 @@ TEST(KafkaConsumerTest, AFatalErrorIsThereForWhoeverAsksLater) {
   EXPECT_TRUE(IsFenced(FatalError(handle->get()))) << FatalError(handle->get());
 }
 
+// The library hands these out once, and goes on with the records behind.
+TEST(KafkaConsumerTest, WhatCannotBeReadIsNotSkipped) {
+  for (const rd_kafka_resp_err_t error :
+       {RD_KAFKA_RESP_ERR__BAD_MSG, RD_KAFKA_RESP_ERR__BAD_COMPRESSION,
+        RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED, RD_KAFKA_RESP_ERR_INVALID_MSG,
+        RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE}) {
+    rd_kafka_message_t message = {};
+    message.err = error;
+    message.partition = 3;
+    message.offset = 17;
+    EXPECT_TRUE(absl::IsFailedPrecondition(ConsumerError(nullptr, message)))
+        << rd_kafka_err2name(error);
+  }
+  rd_kafka_message_t lost = {};
+  lost.err = RD_KAFKA_RESP_ERR__TRANSPORT;
+  EXPECT_TRUE(ConsumerError(nullptr, lost).ok());
+}
+
 // A supervisor must not start a process again whose identity another one has; it must where only a
 // broker has forgotten us, for nobody else would go on.
 TEST(KafkaConsumerTest, FencedAfterALostBrokerIsNoReasonToStayDown) {

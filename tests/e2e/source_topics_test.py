@@ -1,8 +1,12 @@
-"""A topic gets more partitions while it is read, by an application that began at its end (auto.offset.reset: latest):
+"""What happens to source topics while they are read. Retention that overtakes a reader ends it, with either setting of
+auto.offset.reset: nothing is skipped in silence.
+
+A topic gets more partitions while it is read, by an application that began at its end (auto.offset.reset: latest):
 what comes to the new ones is read from their first record on, with either exchange and either delivery, every alert
 once; also by a process that was down when the topic grew."""
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -54,6 +58,33 @@ def put(partition, *numbers):
 
 def grow(count):
     broker.tool("org.apache.kafka.tools.TopicCommand", "--alter", "--topic", "growth", "--partitions", str(count))
+
+
+def overtaken(reset):
+    """Stopped for a moment, while all that it has not read is removed."""
+    name = f"gone-{reset}"
+    topic = name
+    broker.tool("org.apache.kafka.tools.TopicCommand", "--create", "--topic", topic, "--partitions", "1")
+    path = os.path.join(work, name + ".yaml")
+    with open(config("one")) as one, open(path, "w") as out:
+        out.write(one.read().replace("growth-one", name).replace("[growth]", f"[{topic}]").replace("growth.one", name)
+                  .replace("state-one", "state-" + name)
+                  .replace("auto.offset.reset: latest", f'auto.offset.reset: {reset}, fetch.message.max.bytes: "4096", '
+                           'queued.max.messages.kbytes: "16"'))
+    run([BONGSU, "topics", "create", "-c", path])
+    lines = "".join(json.dumps({"t": 1_700_000_000_000, "a": "2", "text": "x" * 900}) + "\n" for _ in range(60_000))
+    if reset == "earliest":
+        subprocess.run(["kcat", "-P", "-b", broker.address, "-t", topic], input=lines, text=True, check=True)
+    process = start([BONGSU, "run", "-c", path], log(name))
+    wait_for(f"{name} reads", lambda: process.poll() is not None or (os.path.exists(log(name)) and reading(name) > 0))
+    process.send_signal(signal.SIGSTOP)
+    if reset == "latest":
+        subprocess.run(["kcat", "-P", "-b", broker.address, "-t", topic], input=lines, text=True, check=True)
+    broker.delete_records(topic, {0: 59_990})
+    process.send_signal(signal.SIGCONT)
+    need(process.wait(timeout=60) == 1, f"it ended with {process.returncode}, not 1; see {log(name)}")
+    with open(log(name), errors="replace") as text:
+        need("not in the topic any more" in text.read(), f"it does not say why; see {log(name)}")
 
 
 def log(mode):
@@ -116,6 +147,8 @@ try:
         process.terminate()
     for mode, process in processes.items():
         need(process.wait(timeout=60) == 0, f"no clean stop; see {log(mode)}")
+    for reset in ("earliest", "latest"):
+        overtaken(reset)
     print("passed: three new partitions, 6 alerts each, with either exchange and either delivery")
 finally:
     broker.stop()
