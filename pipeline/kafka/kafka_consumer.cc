@@ -66,6 +66,7 @@ absl::StatusOr<KafkaHandle> MakeConsumer(const Config& config, void* opaque,
       {"queued.max.messages.kbytes", "16384"},
       {"allow.auto.create.topics", "false"},
       {"fetch.wait.max.ms", "100"},
+      {"check.crcs", "true"},  // as the Java client does
       {"client.id", config.application + "-" + config.instance}};
   // See FetchWaker, which does it for older versions.
   if (rd_kafka_version() >= 0x02020000) defaults["fetch.queue.backoff.ms"] = "10";
