@@ -389,8 +389,20 @@ TEST_P(SourceWatchTest, ABacklogIsReadInStep) {
     Put("ep", i - 1000 * kHour, "9.9.9.9", false);
   }
   int64_t second = 0;
+  const auto commits = [&] {
+    std::lock_guard lock(cluster_.mutex);
+    return cluster_.commits;
+  };
   beats_.push_back([&] {
     ++second;
+    // What another instance has read is known by what it commits, which takes no second of this
+    // clock; but threads may be slower than the clock.
+    const uint64_t from = commits();
+    readable(30 * second, Next("ep"));
+    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
+    while (two() && 30 * second < kRecords && commits() < from + 4 &&
+           std::chrono::steady_clock::now() < until)
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
     readable(30 * second, Next("ep") + 50);
   });
   EXPECT_TRUE(Within(200, [&] { return !Missing().empty(); }));
