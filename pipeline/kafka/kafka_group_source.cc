@@ -77,7 +77,6 @@ class KafkaGroupSource : public SharedSource {
   void Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t* list);
   absl::Status Connect();
   absl::Status AssignRead();
-  absl::Status Subscribe();
   // After each assignment, once the group is stable: whether everything is given to somebody.
   absl::Status LookForUnassigned();
   KafkaPartition* PartitionOf(bool of_shard, uint16_t id);
@@ -146,18 +145,9 @@ absl::Status KafkaGroupSource::Own(const std::atomic<bool>&) {
     return AssignRead();  // nothing
   }
   if (state_ == State::kJoining) return absl::OkStatus();
-  BONGSU_RETURN_IF_ERROR(Subscribe());
+  BONGSU_RETURN_IF_ERROR(partitions_.Subscribe(handle_.get()));
   state_ = State::kJoining;
   return absl::OkStatus();
-}
-
-// Also while we are a member: that joins once more.
-absl::Status KafkaGroupSource::Subscribe() {
-  const KafkaList list(
-      rd_kafka_topic_partition_list_new(static_cast<int>(partitions_.topics().size())));
-  for (const std::string& topic : partitions_.topics())
-    rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
-  return KafkaError(rd_kafka_subscribe(handle_.get(), list.get()), "cannot join the group");
 }
 
 absl::Status KafkaGroupSource::LookForUnassigned() {
@@ -178,7 +168,7 @@ absl::Status KafkaGroupSource::LookForUnassigned() {
   look_again_ = std::min(2 * look_again_, kLookAgainMaxNs);
   if (!any.has_value()) return absl::OkStatus();
   LogInfo("the group gives a partition to nobody: joining it once more");
-  return Subscribe();
+  return partitions_.Subscribe(handle_.get());
 }
 
 // Within rd_kafka_consumer_poll, on our thread.

@@ -76,6 +76,13 @@ absl::Status KafkaPartitions::Bind(PartitionTable& table) {
   return absl::OkStatus();
 }
 
+absl::Status KafkaPartitions::Subscribe(rd_kafka_t* handle) const {
+  const KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(topics_.size())));
+  for (const std::string& topic : topics_)
+    rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
+  return KafkaError(rd_kafka_subscribe(handle, list.get()), "cannot join the group");
+}
+
 KafkaPartition* KafkaPartitions::Find(const char* topic, int32_t number) {
   // Messages come in runs of one partition.
   if (last_found_ != nullptr && last_found_->number == number && last_found_->topic == topic)

@@ -67,6 +67,9 @@ class KafkaPartitions {
   // Gives the sources' partitions their numbers.
   [[nodiscard]] absl::Status Bind(PartitionTable& table);
 
+  // To all topics, as a member of the group; for one that is a member already, it joins once more.
+  [[nodiscard]] absl::Status Subscribe(rd_kafka_t* handle) const;
+
   const std::vector<std::string>& topics() const { return topics_; }
   std::vector<KafkaPartition>& all() { return all_; }
   const std::vector<KafkaPartition>& all() const { return all_; }

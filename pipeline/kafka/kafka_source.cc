@@ -278,13 +278,9 @@ absl::Status KafkaSource::Join() {
   return absl::OkStatus();
 }
 
-// Also while we are a member: that joins once more.
 absl::Status KafkaSource::Subscribe() {
   insist_ns_ = 0;
-  KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(partitions_.topics().size())));
-  for (const std::string& topic : partitions_.topics())
-    rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
-  return KafkaError(rd_kafka_subscribe(handle_.get(), list.get()), "cannot join the group");
+  return partitions_.Subscribe(handle_.get());
 }
 
 // The partition that decides is ours, and others are missing. Another member would leave them to us
