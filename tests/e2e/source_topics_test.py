@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 from cluster import Broker, wait_for  # noqa: E402
 from common import *  # noqa: E402,F403
 
-work = work_folder("growth")
+work = work_folder("source_topics")
 broker = Broker(work, 21792)
 MODES = {"one": ("in_process", "exactly_once"), "shared": ("kafka", "exactly_once"), "repeats": ("in_process", "at_least_once")}
 RULE = """
