@@ -449,11 +449,14 @@ bool Engine::StateWaits() const {
 }
 
 absl::Status Engine::WaitForRoom(const std::atomic<bool>& stop) {
-  const std::optional<WaitReason> reason = Waiting();
+  std::optional<WaitReason> reason = Waiting();
   if (!reason.has_value()) return absl::OkStatus();
   ++waits_[static_cast<size_t>(*reason)];
   const int64_t since = parts_.clock->MonotonicNs();
-  while (!HasRoom() && !failed_.load(std::memory_order_acquire) && !stop.load()) {
+  // The reason is asked for each time: AwaitRoom waits for batches only, and would turn for nothing
+  // where by now it is the outputs.
+  for (; reason.has_value() && !failed_.load(std::memory_order_acquire) && !stop.load();
+       reason = Waiting()) {
     *reason == WaitReason::kBatches ? AwaitRoom() : Await();
     BONGSU_RETURN_IF_ERROR(Housekeeping());
     if (parts_.clock->MonotonicNs() - since < kBackpressureAfterNs) continue;
