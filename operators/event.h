@@ -118,6 +118,11 @@ class FieldReader {
   [[nodiscard]] virtual bool Read(std::span<const int> slots) = 0;
   // All fields. False as above.
   [[nodiscard]] virtual bool ReadAll() = 0;
+  // How the record writes the fields that are still to be read: JSON, into `written`, which has a
+  // place for each of `slots`; empty for the others. Equal JSON is equal when read, or wrong.
+  virtual void Written(std::span<const int> slots, std::string_view* written) const = 0;
+  // Whether something of what was read so far had to be repaired.
+  virtual bool repaired() const = 0;
   // The field kAllValuesField (nothing, where the table does not have it).
   virtual void ReadAllValues() = 0;
   // The record as it is read: UTF-8, repaired where it had to be.

@@ -99,6 +99,8 @@ class Decoder::Impl : public FieldReader {
 
   bool Read(std::span<const int> slots) override;
   bool ReadAll() override;
+  void Written(std::span<const int> slots, std::string_view* written) const override;
+  bool repaired() const override { return repaired_; }
   void ReadAllValues() override;
   std::string_view json() const override { return {bytes_, size_}; }
 
@@ -275,6 +277,14 @@ bool Decoder::Impl::ReadAll() {
   }
   ReadAllValues();
   return true;
+}
+
+void Decoder::Impl::Written(std::span<const int> slots, std::string_view* written) const {
+  for (const int slot : slots) {
+    const uint32_t i = unread_[static_cast<size_t>(slot)];
+    *written++ =
+        i == 0 ? std::string_view() : std::string_view(bytes_ + at_[i], at_[i + 1] - at_[i]);
+  }
 }
 
 void Decoder::Impl::ReadAllValues() {

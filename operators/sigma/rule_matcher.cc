@@ -20,7 +20,9 @@ RuleMatcher::Scratch::Scratch(const RuleMatcher& matcher)
       active_(matcher.groups_.size()),
       folded_(static_cast<size_t>(matcher.slots_)),
       cache_(kGuardCacheSize),
-      keywords_(matcher.groups_.size()) {
+      keywords_(matcher.groups_.size()),
+      unit_trials_(static_cast<size_t>(matcher.unit_memos_)),
+      written_(static_cast<size_t>(matcher.slots_)) {
   unguarded_.chosen = matcher.unguarded_;
   for (const Group& group : matcher.groups_) {
     for (const Unit& unit : group.units) {
@@ -52,22 +54,32 @@ bool RuleMatcher::Match(const Event& event, Scratch& scratch, std::vector<uint32
   const Chosen& chosen = cached.chosen;
   scratch.chosen_ = &chosen;
   for (const uint32_t node : chosen.holds) scratch.memo_[node] = scratch.event_ * 2 + 1;
-  if (event.reader != nullptr && !event.reader->Read(chosen.slots)) return false;
   const bool by_slots = !MayHoldKeywords(chosen, event, scratch) && chosen.by_slots;
-  if (!by_slots || chosen.rules < kMemoRules || !Scratch::WorthAsking(&cached)) {
+  if (!by_slots || chosen.rules < kMemoRules || !cached.trial.Worth()) {
+    if (event.reader != nullptr && !event.reader->Read(chosen.slots)) return false;
     Judge(chosen, event, scratch, fired);
     return true;
   }
+  // By how the record writes what is not read yet: of an event that is known nothing need be.
   scratch.answers_.Begin();
   scratch.answers_.Add(cached.key);
-  for (const int slot : chosen.slots) scratch.answers_.Add(event.field(slot));
+  std::string_view* const written = scratch.written_.data();
+  if (event.reader != nullptr) event.reader->Written(chosen.slots, written);
+  for (size_t i = 0; i < chosen.slots.size(); ++i) {
+    if (event.reader != nullptr && !written[i].empty())
+      scratch.answers_.AddWritten(written[i]);
+    else
+      scratch.answers_.Add(event.field(chosen.slots[i]));
+  }
   if (const std::vector<uint32_t>* known = scratch.answers_.Find(); known != nullptr) {
-    ++cached.known;
+    cached.trial.Known();
     *fired = *known;
     return true;
   }
+  if (event.reader != nullptr && !event.reader->Read(chosen.slots)) return false;
   Judge(chosen, event, scratch, fired);
-  scratch.answers_.Keep(*fired);
+  // What is repaired is counted, each time that it is read.
+  if (event.reader == nullptr || !event.reader->repaired()) scratch.answers_.Keep(*fired);
   return true;
 }
 
@@ -147,22 +159,10 @@ RuleMatcher::Scratch::Cached& RuleMatcher::Scratch::Groups(const RuleMatcher& ma
   if (!cached.used || cached.key != key_) {
     cached.used = true;
     cached.key = key_;
-    cached.asked = cached.known = cached.pause = 0;
+    cached.trial = MemoTrial();
     matcher.EvaluateGuards(event, *this, &cached.chosen);
   }
   return cached;
-}
-
-bool RuleMatcher::Scratch::WorthAsking(Cached* cached) {
-  if (cached->pause > 0) {
-    --cached->pause;
-    return false;
-  }
-  if (cached->asked++ == kMemoTrial) {
-    if (cached->known * kMemoWorth < kMemoTrial) cached->pause = kMemoPause;
-    cached->asked = cached->known = 0;
-  }
-  return true;
 }
 
 void RuleMatcher::EvaluateGuards(const Event& event, Scratch& scratch, Chosen* chosen) const {
@@ -195,7 +195,26 @@ void RuleMatcher::Scan(const Unit& unit, const Event& event, Scratch& scratch) c
     if (MayBeInMembers(unit, value, scratch)) ScanMembers(unit, value, event, scratch);
     return;
   }
+  MemoTrial* const trial =
+      unit.memo < 0 ? nullptr : &scratch.unit_trials_[static_cast<size_t>(unit.memo)];
+  if (trial == nullptr || !trial->Worth()) {
+    ScanText(unit, value, FoldedText(unit.slot, value, scratch), event, scratch);
+    return;
+  }
+  scratch.scans_.Begin();
+  scratch.scans_.Add(static_cast<uint32_t>(unit.memo));
+  scratch.scans_.Add(value);
+  if (const std::vector<uint32_t>* known = scratch.scans_.Find(); known != nullptr) {
+    trial->Known();
+    for (const uint32_t target : *known) Held(unit.targets[target], scratch);
+    return;
+  }
+  const size_t before = scratch.candidates_.size();
   ScanText(unit, value, FoldedText(unit.slot, value, scratch), event, scratch);
+  scratch.held_.clear();
+  for (size_t i = before; i < scratch.candidates_.size(); ++i)
+    scratch.held_.push_back(static_cast<uint32_t>(scratch.candidates_[i] - unit.targets.data()));
+  scratch.scans_.Keep(scratch.held_);
 }
 
 // The text of a field that is no array, folded once an event.
@@ -300,11 +319,15 @@ void RuleMatcher::Found(const Unit& unit, const Literal& literal, const Value& v
         continue;
       }
     }
-    memo = held;
-    if (scratch.found_[target.index] == scratch.event_) continue;  // in another member of an array
-    scratch.found_[target.index] = scratch.event_;
-    scratch.candidates_.push_back(&target);  // never more than there are targets
+    Held(target, scratch);
   }
+}
+
+void RuleMatcher::Held(const Target& target, Scratch& scratch) const {
+  scratch.memo_[leaf_nodes_[target.leaf]] = scratch.event_ * 2 + 1;
+  if (scratch.found_[target.index] == scratch.event_) return;  // in another member of an array
+  scratch.found_[target.index] = scratch.event_;
+  scratch.candidates_.push_back(&target);  // never more than there are targets
 }
 
 bool RuleMatcher::HoldsLeaf(uint32_t index, const Event& event, Scratch& scratch) const {

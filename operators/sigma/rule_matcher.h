@@ -19,8 +19,9 @@
 // kGuardCacheSize combinations are kept. Of an event whose fields are not all read (Event::reader),
 // only those are that rules of its groups read; keywords are looked for in the record as it is
 // written first (operators/sigma/record_filter.h). An event that says the same as one before in all
-// that its rules read is not judged again (operators/sigma/match_memo.h); where fewer than one in
-// kMemoWorth do, that is not tried for a while.
+// that its rules read is not judged again, and a value not searched again that a field had before
+// (operators/sigma/match_memo.h); where fewer than one in kMemoWorth do, that is not tried for a
+// while.
 //
 // Thread-safety: immutable; a Scratch belongs to one thread. Match does not allocate once a thread
 // has seen its largest event and the memo is full. The detections are kept alive.
@@ -47,10 +48,7 @@ namespace bongsu::sigma {
 
 inline constexpr size_t kGuardCacheSize = 1024;      // a power of two
 inline constexpr size_t kGuardCacheBytesMax = 1024;  // longer combinations are not kept
-inline constexpr size_t kMemoRules = 8;       // of an event's groups: fewer are judged as fast
-inline constexpr uint32_t kMemoTrial = 256;   // events, and then it is known whether
-inline constexpr uint32_t kMemoWorth = 4;     // one in so many repeats another
-inline constexpr uint32_t kMemoPause = 1024;  // events, where too few do
+inline constexpr size_t kMemoRules = 8;  // of an event's groups: fewer are judged as fast
 
 class RuleMatcher {
  public:
@@ -111,6 +109,8 @@ class RuleMatcher {
     uint32_t contains_first = 0;
     Literal present;
     std::unique_ptr<const RecordFilter> filter;  // of all values; null: ask them
+    int memo =
+        -1;  // its number, where what is found is worth keeping and depends on the text alone
   };
   struct Group {
     int64_t guard = -1;  // a node; -1: every event
@@ -148,6 +148,7 @@ class RuleMatcher {
                 Scratch& scratch) const;
   void Found(const Unit& unit, const Literal& literal, const Value& value, std::string_view folded,
              const Event& event, Scratch& scratch) const;
+  void Held(const Target& target, Scratch& scratch) const;
   bool Holds(uint32_t node, const Event& event, Scratch& scratch) const;
   bool HoldsLeaf(uint32_t leaf, const Event& event, Scratch& scratch) const;
 
@@ -164,6 +165,7 @@ class RuleMatcher {
   bool guards_kept_ = true;  // guard_slots_ say all
   int slots_ = 0;
   uint32_t targets_ = 0;
+  int unit_memos_ = 0;
   Size size_;
 };
 
@@ -208,13 +210,9 @@ class RuleMatcher::Scratch {
     std::string key;
     Chosen chosen;
     bool used = false;
-    uint32_t asked = 0;
-    uint32_t known = 0;
-    uint32_t pause = 0;  // events
+    MemoTrial trial;
   };
 
-  // Whether an event of these is looked for among the latest ones.
-  static bool WorthAsking(Cached* cached);
   Cached& Groups(const RuleMatcher& matcher, const Event& event);
 
   uint32_t event_ = 0;            // counts events; 0: never
@@ -233,7 +231,11 @@ class RuleMatcher::Scratch {
   Cached unkept_;                   // of the event at hand
   const Chosen* chosen_ = nullptr;  // of the last event
   std::vector<uint8_t> keywords_;   // by group: the event may hold some
-  MatchMemo answers_;
+  MatchMemo answers_{kMemoEvents};
+  MatchMemo scans_{kMemoValues};  // targets of a unit, by its value
+  std::vector<MemoTrial> unit_trials_;
+  std::vector<uint32_t> held_;             // of a scan
+  std::vector<std::string_view> written_;  // by the event's slots
   LiteralScratch literals_;
 };
 

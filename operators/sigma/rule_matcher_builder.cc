@@ -206,6 +206,14 @@ void RuleMatcher::Builder::BuildUnit(const Wanted& wanted, Unit* unit) {
     contains.push_back(text);
   }
   if (!contains.empty()) unit->contains = std::make_unique<LiteralScan>(std::move(contains));
+  // To look a text up costs as much as to ask for a few exact ones.
+  const bool by_text =
+      std::none_of(unit->targets.begin(), unit->targets.end(), [this](const Target& target) {
+        const FormulaLeaf& leaf = matcher_->graph_.leaves()[target.leaf];
+        return leaf.test != nullptr && leaf.test->other_slot() >= 0;
+      });
+  if (by_text && (unit->contains != nullptr || !unit->starts.empty() || !unit->ends.empty()))
+    unit->memo = matcher_->unit_memos_++;
   if (exact.empty()) return;
   size_t size = 4;
   while (size < exact.size() * 2) size *= 2;

@@ -227,7 +227,7 @@ TEST(RuleMatcher, EventsThatDifferAreNotTakenForOneAnother) {
 }
 
 TEST(MatchMemo, AnswersForTheSameValuesOnly) {
-  MatchMemo memo;
+  MatchMemo memo(kMemoEvents);
   const auto find = [&](const std::vector<Value>& values) {
     memo.Begin();
     for (const Value& value : values) memo.Add(value);
@@ -259,6 +259,52 @@ TEST(MatchMemo, AnswersForTheSameValuesOnly) {
     memo.Keep({i});
     ASSERT_NE(find({S(text)}), nullptr);
     EXPECT_EQ(*find({S(text)}), Fired{i});
+  }
+}
+
+// Of a JSON text and of the value that it may stand for.
+TEST(MatchMemo, WhatIsWrittenIsNotWhatIsRead) {
+  MatchMemo memo(4);
+  memo.Begin();
+  memo.AddWritten("1");
+  EXPECT_EQ(memo.Find(), nullptr);
+  memo.Keep({1});
+  memo.Begin();
+  memo.AddWritten("1");
+  ASSERT_NE(memo.Find(), nullptr);
+  memo.Begin();
+  memo.Add(N("1"));
+  EXPECT_EQ(memo.Find(), nullptr);
+}
+
+// The events differ, and their fields repeat the same few values, which mean different things in
+// each of them.
+TEST(RuleMatcher, AValueThatWasSearchedBeforeIsFoundAgain) {
+  Rules rules;
+  rules.Add("{s: {f|endswith: '.exe'}, condition: s}");
+  rules.Add("{s: {g|endswith: ['.exe', '.dll']}, condition: s}");
+  rules.Add("{s: {f|contains: ['a.', 'b.', 'c.']}, t: {h: 7}, condition: s and t}");
+  rules.Add("{s: {g|contains|all: ['x', '.e']}, condition: s}");
+  rules.Add("{s: {h|contains: '7'}, t: {f|fieldref: g}, condition: s and t}");
+  rules.Add("{s: {h|startswith: '1', h|gt: 50}, condition: s}");
+  rules.AddIdle();
+  const std::vector<std::string> values = {"a.exe", "B.dll", "c.", "x.exe", "", "xy.dll.e"};
+  const auto ends = [](const std::string& text, const char* end) { return text.ends_with(end); };
+  for (size_t i = 0; i < 5'000; ++i) {
+    const std::string& f = values[i % values.size()];
+    const std::string& g = values[i / 7 % values.size()];
+    const std::string h = std::to_string(i % 400);
+    const bool number = i % 2 == 0;
+    Fired expected;
+    if (ends(f, ".exe")) expected.push_back(0);
+    if (ends(g, ".exe") || ends(g, ".dll")) expected.push_back(1);
+    if (h == "7" && number && (f == "a.exe" || f == "B.dll" || f == "c.")) expected.push_back(2);
+    if (g == "a.exe" || g == "x.exe" || g == "xy.dll.e") expected.push_back(3);
+    if (h.find('7') != std::string::npos && f == g) expected.push_back(4);
+    if (h.starts_with('1') && i % 400 > 50 && number) expected.push_back(5);
+    // As a text it is no number that could be greater.
+    ASSERT_EQ(rules.Match({{"f", S(f)}, {"g", S(g)}, {"h", number ? N(h) : S(h + "s")}}), expected)
+        << i;
   }
 }
 

@@ -488,8 +488,15 @@ TEST(Decoder, LeavesFieldsForLater) {
   EXPECT_EQ(Show(event.field(1)), "-");
   EXPECT_EQ(Show(event.field(2)), "-");
   EXPECT_EQ(Show(event.field(all)), "-");
+  const std::vector<int> three_slots = {0, 1, 2};
+  std::vector<std::string_view> written(3, "before");
+  event.reader->Written(three_slots, written.data());
+  EXPECT_EQ(written, (std::vector<std::string_view>{"", R"("c\u0064")", "1e3"}));
+  EXPECT_FALSE(event.reader->repaired());
   const std::vector<int> slots = {1};
   ASSERT_TRUE(event.reader->Read(slots));
+  event.reader->Written(three_slots, written.data());
+  EXPECT_EQ(written, (std::vector<std::string_view>{"", "", "1e3"}));
   EXPECT_EQ(Show(event.field(1)), "s:cd");
   EXPECT_EQ(Show(event.field(2)), "-");
   event.reader->ReadAllValues();
@@ -506,6 +513,11 @@ TEST(Decoder, LeavesFieldsForLater) {
   const std::vector<int> number = {2};
   EXPECT_FALSE(event.reader->Read(number));
   EXPECT_EQ(decode(R"({"now": "\x"})", &event), DecodeResult::kInvalidJson);
+  const std::string half = R"({"later": "\ud800"})";
+  ASSERT_EQ(decode(half, &event), DecodeResult::kNoTime);
+  EXPECT_FALSE(event.reader->repaired());
+  ASSERT_TRUE(event.reader->Read(slots));
+  EXPECT_TRUE(event.reader->repaired());
   // A better path's value comes after a worse one's was left, and a null does not.
   format.fields["later"] = {"x", "y"};
   Decoder ranked(format, fields, options);
