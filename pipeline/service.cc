@@ -160,7 +160,7 @@ absl::Status Service::SetAsideDamaged(const absl::Status& damage) {
 // from each other for ever.
 bool Service::MayRejoin(const absl::Status& status) const {
   const int64_t now = clock_.MonotonicNs();
-  return transactional() && IsFenced(status) &&
+  return config_.uses_kafka_sources() && IsFenced(status) &&
          (broker_failures().UnreachableWithin(kForgottenNs) || now - joined_ns_ < kOwnPastNs) &&
          (!rejoined_ns_.has_value() || now - *rejoined_ns_ > kForgottenNs);
 }
@@ -174,7 +174,8 @@ absl::Status Service::Rejoin() {
                  : "what fenced us so soon may be a request of the process before us: joining the "
                    "group anew");
   rejoined_ns_ = joined_ns_ = clock_.MonotonicNs();
-  return sources_.front()->Rejoin();
+  BONGSU_RETURN_IF_ERROR(sources_.back()->Rejoin());  // all Kafka sources are one; files come first
+  return transactional() ? absl::OkStatus() : ReopenFromDisk();
 }
 
 absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {

@@ -79,10 +79,12 @@ absl::Status Service::GoBackToOldRules(const absl::Status& failure) {
   previous_.reset();
   plan_goes_back_ = true;
   reloader_->SetRunning(current_);
-  if (!transactional()) {
-    store_.reset();
-    BONGSU_ASSIGN_OR_RETURN(store_, Store::Open(StateOptions()));
-  }
+  return transactional() ? Reopen() : ReopenFromDisk();
+}
+
+absl::Status Service::ReopenFromDisk() {
+  store_.reset();
+  BONGSU_ASSIGN_OR_RETURN(store_, Store::Open(StateOptions()));
   return Reopen();
 }
 

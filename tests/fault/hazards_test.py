@@ -130,22 +130,24 @@ def forgotten_shared(expected):
 def own_past(expected):
     """Killed while its join was under way, and started again: the old join arrives behind the new one, as TCP delivers what a
     dead process has sent. It fences the new process, which is nobody's twin, and joins anew."""
-    app = application("own-past", address=f"127.0.0.1:{PROXY}")
-    before = proxy.done["JoinGroup delay"]
-    proxy.rules = [Rule("JoinGroup", "delay", seconds=8)]
-    first = app.start()
-    wait_for("a join is under way", lambda: proxy.done["JoinGroup delay"] > before or first.poll() is not None)
-    proxy.rules = []
-    first.kill()
-    first.wait()
-    second = app.start(config=app.config(until_end=False))
-    wait_for("the second reads", lambda: app.says("reading 7 partitions"))
-    wait_for("it joins anew", lambda: app.says("joining the group anew") or second.poll() is not None)
-    need(second.poll() is None, f"it has ended with {second.poll()}; see {app.log()}")
-    second.terminate()
-    ends(second, 0, "an instance fenced by its own past")
-    app.finish()
-    same(app, expected)
+    for delivery in ("exactly_once", "at_least_once"):
+        app = application("own-past-" + delivery.replace("_", "-"), address=f"127.0.0.1:{PROXY}", delivery=delivery)
+        before = proxy.done["JoinGroup delay"]
+        proxy.rules = [Rule("JoinGroup", "delay", seconds=8)]
+        first = app.start()
+        wait_for("a join is under way", lambda: proxy.done["JoinGroup delay"] > before or first.poll() is not None)
+        proxy.rules = []
+        first.kill()
+        first.wait()
+        second = app.start(config=app.config(until_end=False))
+        wait_for("the second reads", lambda: app.says("reading 7 partitions"))
+        wait_for("it joins anew", lambda: app.says("joining the group anew") or second.poll() is not None)
+        need(second.poll() is None, f"{delivery}: it has ended with {second.poll()}; see {app.log()}")
+        wait_for("it reads again", lambda: "reading 7 partitions" in app.text_after("joining the group anew") or second.poll() is not None)
+        second.terminate()
+        ends(second, 0, "an instance fenced by its own past")
+        app.finish()
+        same(app, expected)
 
 
 def broker_killed(expected):
