@@ -57,9 +57,9 @@ class OperatorRunner::Impl : public OperatorContext {
       BONGSU_CHECK(input.port < ports_.size());
       const EventTimeNs oldest = AddTime(watermark_, -allowed_lateness_[input.port]);
       if (input.time < oldest) {
-        output_.Late(
-            spec_, input,
-            watermark_ == kMaxEventTime ? kMaxEventTime - input.time : watermark_ - input.time);
+        DurationNs behind = 0;  // an event of 1700 is too far behind for a number
+        if (__builtin_sub_overflow(watermark_, input.time, &behind)) behind = kMaxEventTime;
+        output_.Late(spec_, input, behind);
       } else {
         on_time_.push_back(input);
       }

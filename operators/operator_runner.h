@@ -35,7 +35,8 @@ class OperatorOutput {
   // For the operators of the next level (see OperatorContext::Forward).
   virtual void Forward(const OperatorSpec& spec, const Incident& incident, EventTimeNs time) = 0;
   virtual bool HasReaders(const OperatorSpec& spec) const = 0;
-  // `behind`: how far the input's time lies behind the watermark.
+  // `behind`: how far the input's time lies behind the watermark; kMaxEventTime: more than can be
+  // said, or for ever.
   virtual void Late(const OperatorSpec& spec, const Input& input, DurationNs behind) = 0;
   virtual void Count(const OperatorSpec& spec, const char* name, uint64_t n) = 0;
 };

@@ -467,7 +467,8 @@ absl::Status Engine::WaitForRoom(const std::atomic<bool>& stop) {
     }
     Batch none;  // keeps the membership alive; a paused source hands out no records
     for (RecordSource* source : parts_.sources) BONGSU_RETURN_IF_ERROR(source->Poll(0, &none));
-    BONGSU_CHECK_MSG(none.records.empty(), "a paused source handed out records");
+    BONGSU_CHECK_MSG(none.records.empty() && none.marks.empty() && none.bundles.empty(),
+                     "a paused source handed something out");
   }
   if (backpressure_) {
     for (RecordSource* source : parts_.sources)
@@ -478,6 +479,7 @@ absl::Status Engine::WaitForRoom(const std::atomic<bool>& stop) {
 }
 
 void Engine::Issue(std::unique_ptr<Batch> batch) {
+  BONGSU_CHECK_MSG(issued_ - LowestApplied() < kBatchesInFlight, "a batch without a slot");
   batch->number = ++issued_;
   batch->epoch = epoch_;
   if (++batches_in_epoch_ == 1) uncommitted_.emplace_back(epoch_, parts_.clock->MonotonicNs());
@@ -595,11 +597,12 @@ absl::Status Engine::ReadLoop(const std::atomic<bool>& stop) {
   const auto paused = [&] { return (parts_.pause != nullptr && parts_.pause->load()) || Grown(); };
   while (!stop.load() && !paused() && !failed_.load(std::memory_order_acquire)) {
     BONGSU_RETURN_IF_ERROR(WaitForRoom(stop));
+    if (!HasRoom()) continue;  // it was told to stop
     bool got = false;
     bool finished = false;
     BONGSU_RETURN_IF_ERROR(PollSources(&got, &finished));
     if (shared()) {
-      BONGSU_RETURN_IF_ERROR(ownership_->Serve());
+      BONGSU_RETURN_IF_ERROR(ownership_->Serve(stop));
       finished = SharedEnded();
     }
     const int64_t now = parts_.clock->MonotonicNs();
@@ -617,6 +620,7 @@ absl::Status Engine::Finish() {
   if (shared() && !(ownership_->assigned() && parts_.shared->source->member()))
     return absl::OkStatus();
   while (issued_ - LowestApplied() >= kBatchesInFlight && !failed_.load()) Await();
+  if (failed_.load(std::memory_order_acquire)) return Failure();
   const EpochId last = epoch_;
   CloseEpoch(parts_.clock->MonotonicNs(), /*final=*/true);
   while (committer_->committed() < last && !failed_.load()) {

@@ -21,7 +21,8 @@ EventTimeNs ReadTimeFrom(ByteReader& reader) {
 }
 
 absl::Status Malformed(const char* what) {
-  return absl::DataLossError(fmt::format("a bundle of the exchange is damaged: {}", what));
+  return absl::FailedPreconditionError(
+      fmt::format("a bundle of the exchange is damaged: {}", what));
 }
 
 }  // namespace

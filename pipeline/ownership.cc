@@ -95,7 +95,7 @@ void Ownership::CancelRestoring() {
   restoring_ = nullptr;
 }
 
-absl::Status Ownership::Serve() {
+absl::Status Ownership::Serve(const std::atomic<bool>& stop) {
   if (source_.revoking()) {
     revoked_ns_ = clock_.MonotonicNs();
     BONGSU_RETURN_IF_ERROR(host_.Settle(kRevokeDeadlineNs));
@@ -104,14 +104,15 @@ absl::Status Ownership::Serve() {
     ++counters_.rebalances;
   }
   if (const auto assignment = source_.TakeAssignment(); assignment.has_value())
-    BONGSU_RETURN_IF_ERROR(Take(*assignment));
+    BONGSU_RETURN_IF_ERROR(Take(*assignment, stop));
   // Between two assignments nobody may commit, and what was restored may not be ours.
   return restoring_ != nullptr && assigned_ ? AdoptReady() : absl::OkStatus();
 }
 
 // Of what was ours: what is ours again, and stands where we left it. Another member may have had it
 // in between, unseen by us.
-absl::StatusOr<Assignment> Ownership::Keep(const Assignment& assignment) {
+absl::StatusOr<Assignment> Ownership::Keep(const Assignment& assignment,
+                                           const std::atomic<bool>& stop) {
   Assignment same;
   for (const PartitionId id : assignment.partitions) {
     if (partitions_.count(id) > 0) same.partitions.push_back(id);
@@ -119,8 +120,7 @@ absl::StatusOr<Assignment> Ownership::Keep(const Assignment& assignment) {
   for (const ShardId id : assignment.shards) {
     if (shards_.count(id) > 0) same.shards.push_back(id);
   }
-  static const std::atomic<bool> kNever{false};
-  BONGSU_ASSIGN_OR_RETURN(const std::vector<Place> places, source_.CommittedPlaces(same, kNever));
+  BONGSU_ASSIGN_OR_RETURN(const std::vector<Place> places, source_.CommittedPlaces(same, stop));
   std::map<std::pair<bool, uint16_t>, int64_t> ours;
   for (const Place& place : Reading()) ours[{place.of_shard, place.id}] = place.next_offset;
   Assignment kept;
@@ -137,10 +137,10 @@ absl::StatusOr<Assignment> Ownership::Keep(const Assignment& assignment) {
   return kept;
 }
 
-absl::Status Ownership::Take(const Assignment& assignment) {
+absl::Status Ownership::Take(const Assignment& assignment, const std::atomic<bool>& stop) {
   CancelRestoring();
   BONGSU_RETURN_IF_ERROR(host_.Drain());
-  const absl::StatusOr<Assignment> still = Keep(assignment);
+  const absl::StatusOr<Assignment> still = Keep(assignment, stop);
   BONGSU_RETURN_IF_ERROR(OrRecover(still.status()));
   const Assignment& kept = *still;
   const std::set<PartitionId> kept_partitions(kept.partitions.begin(), kept.partitions.end());
@@ -259,7 +259,7 @@ absl::Status Ownership::RestoreOne(LogRestorer& restorer, Place place, Restoring
     BONGSU_ASSIGN_OR_RETURN(const uint64_t restored, restorer.Restore(place.id));
     if (restored == committed) break;
     if (tries == kRestoreTries) {
-      return absl::DataLossError(fmt::format(
+      return absl::FailedPreconditionError(fmt::format(
           "shard {} was committed at epoch {}, but its changelog ends at epoch {}: the topic or "
           "the "
           "group's offsets were changed from outside, or have expired. Restore them, or start anew "

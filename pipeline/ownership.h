@@ -98,8 +98,8 @@ class Ownership {
             OwnershipHost& host);
   ~Ownership();
 
-  // Each round of the reader's loop.
-  [[nodiscard]] absl::Status Serve();
+  // Each round of the reader's loop. `stop` ends its waiting for brokers.
+  [[nodiscard]] absl::Status Serve(const std::atomic<bool>& stop);
   // Ends the restoring thread, which uses the source.
   void Stop() { CancelRestoring(); }
   // Between an assignment and the next revocation.
@@ -114,8 +114,8 @@ class Ownership {
   struct Restoring;
 
   static absl::Status OrRecover(const absl::Status& status);
-  absl::Status Take(const Assignment& assignment);
-  absl::StatusOr<Assignment> Keep(const Assignment& assignment);
+  absl::Status Take(const Assignment& assignment, const std::atomic<bool>& stop);
+  absl::StatusOr<Assignment> Keep(const Assignment& assignment, const std::atomic<bool>& stop);
   absl::Status AdoptReady();
   void Restore(Restoring& restoring);
   absl::Status RestorePartition(Place place, Restoring& restoring);

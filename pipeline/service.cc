@@ -111,7 +111,10 @@ absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
   engine_ = MakeEngine();
   last_records_ = 0;
   if (progress || http_ != nullptr) engine_->on_tick = [this, progress] { Tick(progress); };
-  BONGSU_RETURN_IF_ERROR(engine_->Start());
+  if (absl::Status started = engine_->Start(); !started.ok()) {
+    if (absl::IsUnavailable(started)) engine_.reset();  // nothing of it runs: once more, later
+    return started;
+  }
   if (reloader_ != nullptr) reloader_->Done(absl::OkStatus());
   previous_.reset();
   KeepRules();

@@ -62,13 +62,14 @@ bool ShardClocks::Apply(PartitionId partition, uint16_t source, const PartitionC
     if (since_[op] > told) Miss(op, source, next.newest);
     if (next.missed != kMaxEventTime) Miss(op, source, next.missed);
   }
-  if (known != nullptr && known->state != PartitionClock::State::kUnknown) {
+  // Idle a moment ago, and not put into force yet: that it is active is news.
+  const bool fell_idle = std::erase(falls_idle_, partition) > 0;
+  if (known != nullptr && known->state != PartitionClock::State::kUnknown && !fell_idle) {
     if (told == plan_version_ && next.state == known->state && next.newest == known->newest &&
         next.floor == known->floor)
       return false;
   }
   watermarks_.Heard(source, next.newest);
-  std::erase(falls_idle_, partition);
   const bool was_idle = known != nullptr && known->state == PartitionClock::State::kIdle;
   if (next.state == PartitionClock::State::kIdle && !was_idle) {
     next.state = PartitionClock::State::kActive;

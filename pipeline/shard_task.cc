@@ -59,7 +59,7 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
     late.key = input.key;
     late.time = input.time;
     late.behind = behind;
-    late.watermark = AddTime(input.time, behind);
+    late.watermark = behind == kMaxEventTime ? behind : AddTime(input.time, behind);
     scratch_.clear();
     WriteLate(partition, SeqOffset(input.seq), late, "", LateFields(spec, input), &scratch_);
     chunk_->Add(Stream::kLate, partition.source, scratch_);

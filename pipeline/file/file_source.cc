@@ -206,9 +206,10 @@ class FileSource : public RecordSource {
   bool finished() const override { return open_ == 0; }
   std::vector<Position> positions() const override;
   absl::Status Committed(const std::vector<Position>&) override { return absl::OkStatus(); }
-  absl::Status SetBackpressure(bool) override {
+  absl::Status SetBackpressure(bool on) override {
+    paused_ = on;
     return absl::OkStatus();
-  }  // nothing is read ahead of Poll
+  }
   absl::Status Close() override { return absl::OkStatus(); }
 
  private:
@@ -227,6 +228,7 @@ class FileSource : public RecordSource {
   const std::shared_ptr<BufferPool> pool_ = std::make_shared<BufferPool>();
   std::vector<Entry> entries_;
   size_t open_ = 0;
+  bool paused_ = false;
   absl::Status failure_;
 };
 
@@ -333,6 +335,7 @@ EventTimeNs FileSource::Head(size_t source, const Chunk& chunk) {
 
 absl::Status FileSource::Poll(DurationNs, Batch* batch) {
   if (!failure_.ok()) return failure_;
+  if (paused_) return absl::OkStatus();
   Entry* lowest = nullptr;
   for (Entry& entry : entries_) {
     if (entry.next == nullptr) continue;

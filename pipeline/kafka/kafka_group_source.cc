@@ -324,7 +324,7 @@ absl::Status KafkaGroupSource::Read(const std::vector<Place>& places) {
     partition->end_offset = place.end_offset;
     partition->fresh = true;
     // Its end is to be seen again: only then can it be idle.
-    partition->at_end = partition->ended = partition->idle = false;
+    partition->at_end = partition->end_seen = partition->ended = partition->idle = false;
     partition->last_record_ns = clock_.MonotonicNs();
   }
   partitions_.set_reading(true);

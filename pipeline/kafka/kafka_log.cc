@@ -57,7 +57,6 @@ absl::Status KafkaLog::PartitionReader::Assign() {
 }
 
 absl::Status KafkaLog::PartitionReader::Wait() {
-  if (log_.stop_.load()) return absl::CancelledError("stopped while reading the changelog");
   if (++quiet_ % kPollsBeforeReminder == 0) {
     LogInfo(
         fmt::format("{}[{}]: waiting for offset {} of {}: another instance's transaction is "
@@ -81,6 +80,7 @@ absl::Status KafkaLog::PartitionReader::KeepUp() {
 absl::StatusOr<bool> KafkaLog::PartitionReader::Next(int64_t* offset, std::string_view* bytes) {
   if (!assigned_ && position_ < end_) BONGSU_RETURN_IF_ERROR(Assign());
   while (position_ < end_) {
+    if (log_.stop_.load()) return absl::CancelledError("stopped while reading the changelog");
     BONGSU_RETURN_IF_ERROR(KeepUp());
     message_.reset(rd_kafka_consumer_poll(log_.committed_.get(), kKafkaPollMs));
     if (message_ == nullptr) {

@@ -151,21 +151,24 @@ absl::Status KafkaPartitions::TakeRecord(KafkaPartition& partition,
   return absl::OkStatus();
 }
 
+// While paused nothing is handed out: MarkEnds does it later.
 void KafkaPartitions::End(KafkaPartition& partition, Batch* batch) {
-  if (partition.ended) return;
+  partition.end_seen = true;
+  if (partition.ended || backpressure_) return;
   partition.ended = true;
   batch->marks.push_back({PartitionMark::Kind::kEnded, partition.id, 0});
 }
 
 void KafkaPartitions::MarkEnds(Batch* batch) {
-  if (!reading_) return;
+  if (!reading_ || backpressure_) return;
   const int64_t now = clock_.MonotonicNs();
   for (KafkaPartition& partition : all_) {
     if (partition.of_shard || !partition.read) continue;
     // Where nothing started at all: an empty topic that ends where it begins.
-    if (partition.end_offset >= 0 && partition.next_offset >= partition.end_offset)
+    if (partition.end_offset >= 0 &&
+        (partition.end_seen || partition.next_offset >= partition.end_offset))
       End(partition, batch);
-    if (backpressure_ || !partition.at_end || partition.idle || partition.held || partition.ended ||
+    if (!partition.at_end || partition.idle || partition.held || partition.ended ||
         now - partition.last_record_ns < config_.sources[partition.source].idle_timeout)
       continue;
     partition.idle = true;

@@ -44,6 +44,7 @@ struct KafkaPartition {
   int64_t next_offset = -1;  // of the next record to hand out; -1: not placed yet
   bool fresh = false;        // the next record is the first after an assignment
   bool at_end = false;
+  bool end_seen = false;  // end_offset has been reached
   bool idle = false;
   bool held = false;           // by Hold
   bool paused = false;         // in the library

@@ -112,7 +112,8 @@ absl::StatusOr<Registry> DecodeRegistry(std::string_view record) {
     }
     return registry;
   } catch (const Json::exception& error) {
-    return absl::DataLossError(fmt::format("the registry does not parse: {}", error.what()));
+    return absl::FailedPreconditionError(
+        fmt::format("the registry does not parse: {}", error.what()));
   }
 }
 

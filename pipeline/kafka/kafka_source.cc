@@ -86,7 +86,7 @@ class KafkaSource : public RecordSource {
   State state_ = State::kWaiting;
   bool contended_ = false;  // assigned a part only, and not the one that decides
   bool started_ = false;    // reading has begun; before that, owning means an empty assignment
-  bool lost_ = false;       // a partition was taken from us since Start
+  bool lost_ = false;       // a partition was taken from us since Own
   bool closed_ = false;
   int64_t ask_again_ns_ = 0;
   int64_t insist_ns_ = 0;  // monotonic; 0: nothing is missing
@@ -214,7 +214,7 @@ absl::Status KafkaSource::Start(const std::vector<Position>& positions) {
     partition.grown = partition.next_offset < 0 && begun.count(partition.topic) > 0;
   BONGSU_RETURN_IF_ERROR(PlaceAll());
   started_ = true;
-  lost_ = state_ != State::kOwning;
+  lost_ = lost_ || state_ != State::kOwning;
   return state_ == State::kOwning ? AssignAll() : absl::OkStatus();
 }
 
@@ -349,7 +349,7 @@ void KafkaSource::Rebalance(rd_kafka_resp_err_t error, rd_kafka_topic_partition_
 absl::Status KafkaSource::AssignAll() {
   for (KafkaPartition& partition : partitions_.all()) {
     partition.fresh = true;
-    partition.at_end = false;
+    partition.at_end = partition.end_seen = false;
     partition.last_record_ns = clock_.MonotonicNs();
   }
   const KafkaList all = AllPartitions(/*with_offsets=*/true);
@@ -388,6 +388,9 @@ absl::Status KafkaSource::Own(const std::atomic<bool>& stop) {
     LeaveToTheOther();
     BONGSU_RETURN_IF_ERROR(Insist());
   }
+  // What is restored from here on is ours; a loss before Start counts like one behind it, though
+  // all be ours again by then: another instance may have read on.
+  lost_ = false;
   return absl::OkStatus();
 }
 

@@ -8,11 +8,13 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
 #include <set>
 
 #include "operators/registry.h"
 #include "pipeline/config.h"
+#include "pipeline/file/file_source.h"
 #include "pipeline/service.h"
 
 namespace bongsu {
@@ -90,13 +92,19 @@ state: {{memory: 32MiB, checkpoint_interval: 5ms}}
                        threads);
   }
 
-  absl::Status RunOnce(int threads) {
+  std::optional<Config> Parse(int threads) const {
     OperatorRegistry registry;
     RegisterAllOperators(registry);
     Diagnostics diagnostics;
-    const auto config =
+    std::optional<Config> config =
         ParseConfig(Yaml(threads), (folder_ / "c.yaml").string(), registry, diagnostics);
-    if (!config.has_value()) return absl::InvalidArgumentError(diagnostics.Text());
+    EXPECT_TRUE(config.has_value()) << diagnostics.Text();
+    return config;
+  }
+
+  absl::Status RunOnce(int threads) {
+    const std::optional<Config> config = Parse(threads);
+    if (!config.has_value()) return absl::InvalidArgumentError("the configuration");
     Service service(*config);
     absl::Status status = service.Open(Service::Mode::kRun);
     if (!status.ok()) return status;
@@ -116,6 +124,37 @@ state: {{memory: 32MiB, checkpoint_interval: 5ms}}
   fs::path folder_;
   std::string report_;
 };
+
+// The engine asks a paused source for nothing, and takes nothing: what it gave would be lost.
+TEST_F(EngineTest, APausedFileHandsNothingOut) {
+  std::mt19937 random(1);
+  Write("fw1.jsonl", 100, 0, random, false);
+  std::ofstream(folder_ / "ep.jsonl") << "\n";
+  const std::optional<Config> config = Parse(1);
+  ASSERT_TRUE(config.has_value());
+  const std::unique_ptr<RecordSource> source = MakeFileSource(*config);
+  PartitionTable partitions;
+  ASSERT_TRUE(source->Open(partitions).ok());
+  ASSERT_TRUE(source->Start({}).ok());
+  ASSERT_TRUE(source->SetBackpressure(true).ok());
+  for (int i = 0; i < 3; ++i) {
+    Batch none;
+    ASSERT_TRUE(source->Poll(0, &none).ok());
+    EXPECT_TRUE(none.records.empty() && none.marks.empty());
+  }
+  EXPECT_FALSE(source->finished());
+  ASSERT_TRUE(source->SetBackpressure(false).ok());
+  size_t records = 0;
+  size_t ended = 0;
+  while (!source->finished()) {
+    Batch batch;
+    ASSERT_TRUE(source->Poll(0, &batch).ok());
+    records += batch.records.size();
+    ended += batch.marks.size();
+  }
+  EXPECT_EQ(records, 100u);
+  EXPECT_EQ(ended, 2u);
+}
 
 TEST_F(EngineTest, PairsEqualTheNestedLoopWithAnyNumberOfThreads) {
   std::random_device device;

@@ -10,6 +10,7 @@
 #include <map>
 #include <optional>
 #include <random>
+#include <set>
 
 namespace bongsu {
 namespace {
@@ -164,17 +165,24 @@ TEST_F(ShardClocksTest, EqualsTheMinimumOfWhatOwnersHaveSaid) {
           ASSERT_TRUE(clocks.Restore(row).ok());
           break;
         }
-        default: {
-          if (sent[id].empty()) break;
-          // What the epoch brought comes before the quiet at its end.
-          if (truth[id].state != State::kIdle && sent[id].front().state == State::kIdle) {
-            truth[id] = sent[id].front();
-            truth[id].state = State::kActive;
-            raise_sources();
+        default: {  // what one batch of bundles brings
+          std::set<PartitionId> quiet;
+          for (auto news = random() % 4 + 1; news > 0; --news) {
+            const auto of = static_cast<PartitionId>(random() % kPartitions);
+            if (sent[of].empty()) continue;
+            PartitionClock clock = sent[of].front();
+            sent[of].pop_front();
+            clocks.Apply(of, SourceOf(of), clock);
+            quiet.erase(of);
+            // What was brought comes before the quiet at its end.
+            if (clock.state == State::kIdle && truth[of].state != State::kIdle) {
+              clock.state = State::kActive;
+              quiet.insert(of);
+            }
+            truth[of] = clock;
           }
-          truth[id] = sent[id].front();
-          sent[id].pop_front();
-          clocks.Apply(id, SourceOf(id), truth[id]);
+          raise_sources();
+          for (const PartitionId of : quiet) truth[of].state = State::kIdle;
           clocks.Refresh();
         }
       }
@@ -216,6 +224,27 @@ TEST_F(ShardClocksTest, WhatAnEpochBroughtCountsBeforeTheQuietAtItsEnd) {
   clocks.Refresh();
   EXPECT_EQ(clocks.watermarks().partitions()[0].state, State::kActive);
   EXPECT_EQ(Ports(clocks, 0)[0], 115 * kSecondNs);
+}
+
+// Whoever takes an idle partition over says that it is active, and nothing else of it has changed.
+TEST_F(ShardClocksTest, WhatIsActiveAgainWithinABatchHoldsItsSource) {
+  ShardClocks clocks = Make();
+  for (PartitionId id = 0; id < 3; ++id)
+    clocks.Apply(id, 0, Clock(State::kActive, 100 * kSecondNs));
+  clocks.Refresh();
+  EXPECT_TRUE(clocks.Apply(0, 0, Clock(State::kIdle, 100 * kSecondNs)));
+  EXPECT_TRUE(clocks.Apply(0, 0, Clock(State::kActive, 100 * kSecondNs)));
+  clocks.Refresh();
+  for (PartitionId id = 1; id < 3; ++id)
+    clocks.Apply(id, 0, Clock(State::kActive, 900 * kSecondNs));
+  clocks.Refresh();
+  EXPECT_EQ(Ports(clocks, 0)[0], 95 * kSecondNs);
+  // And quiet, active, quiet is quiet.
+  clocks.Apply(0, 0, Clock(State::kIdle, 100 * kSecondNs));
+  clocks.Apply(0, 0, Clock(State::kActive, 100 * kSecondNs));
+  clocks.Apply(0, 0, Clock(State::kIdle, 100 * kSecondNs));
+  clocks.Refresh();
+  EXPECT_EQ(Ports(clocks, 0)[0], 895 * kSecondNs);
 }
 
 TEST(Watermarks, ABatchCountsBeforeTheQuietAtItsEnd) {
