@@ -83,8 +83,10 @@ void AppendFolded(std::string_view text, std::string* out) {
     utf8proc_uint8_t folded[4];
     // Simple folding maps one code point to one; lower case of upper case is it for all but a few
     // letters whose own lower case is not what their upper case leads to.
+    // The Turkish i's have none.
+    const bool turkish = point == 0x130 || point == 0x131;
     const utf8proc_ssize_t folded_size =
-        utf8proc_encode_char(utf8proc_tolower(utf8proc_toupper(point)), folded);
+        utf8proc_encode_char(turkish ? point : utf8proc_tolower(utf8proc_toupper(point)), folded);
     out->append(reinterpret_cast<const char*>(folded), static_cast<size_t>(folded_size));
     text.remove_prefix(static_cast<size_t>(size));
   }

@@ -14,18 +14,6 @@ std::string Lower(std::string_view text) {
   return lower;
 }
 
-// `*` in names of searches; short texts, so that simple recursion over stars will do.
-bool GlobMatches(std::string_view glob, std::string_view name) {
-  const size_t star = glob.find('*');
-  if (star == std::string_view::npos) return glob == name;
-  if (name.substr(0, star) != glob.substr(0, star)) return false;
-  const std::string_view rest = glob.substr(star + 1);
-  for (size_t at = star; at <= name.size(); ++at) {
-    if (GlobMatches(rest, name.substr(at))) return true;
-  }
-  return false;
-}
-
 class Parser {
  public:
   Parser(const Node& node, const std::vector<std::string>& searches, Diagnostics& diagnostics)
@@ -178,6 +166,22 @@ class Parser {
 };
 
 }  // namespace
+
+// Each star takes as little as will do, and the last one what is left: linear in the stars.
+bool GlobMatches(std::string_view glob, std::string_view name) {
+  size_t star = glob.find('*');
+  if (star == std::string_view::npos) return glob == name;
+  if (!name.starts_with(glob.substr(0, star))) return false;
+  name.remove_prefix(star);
+  while (true) {
+    glob.remove_prefix(star + 1);
+    star = glob.find('*');
+    if (star == std::string_view::npos) return name.ends_with(glob);
+    const size_t at = name.find(glob.substr(0, star));
+    if (at == std::string_view::npos) return false;
+    name.remove_prefix(at + star);
+  }
+}
 
 bool ParseCondition(const Node& node, const std::vector<std::string>& searches,
                     Condition* condition, Diagnostics& diagnostics) {

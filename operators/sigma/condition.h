@@ -30,6 +30,9 @@ struct Condition {
   std::vector<Condition> operands;  // kNot: one; kAnd, kOr: two and more
 };
 
+// `*` in names of searches and rules.
+bool GlobMatches(std::string_view glob, std::string_view name);
+
 // False after errors.
 bool ParseCondition(const Node& node, const std::vector<std::string>& searches,
                     Condition* condition, Diagnostics& diagnostics);

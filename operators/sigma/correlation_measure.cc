@@ -310,6 +310,25 @@ void DigestReader::AddTuple(std::string_view tuple) {
     digests_.push_back(digest);
 }
 
+// Each member of an array makes tuples of its own. False: there is no value.
+bool DigestReader::AddToTuples(const Value& value) {
+  const std::span<const Value> members =
+      value.is_array() ? value.items() : std::span<const Value>(&value, 1);
+  longer_.clear();
+  for (const Value& member : members) {
+    part_.clear();
+    if (!AppendKeyPart(member, /*cased=*/false, &part_)) continue;
+    for (const std::string& tuple : tuples_) {
+      if (longer_.size() < kDigestsMax)
+        longer_.push_back(tuple + part_);
+      else
+        capped_ = true;
+    }
+  }
+  tuples_.swap(longer_);
+  return !tuples_.empty();
+}
+
 std::span<const Digest> DigestReader::Read(std::string_view payload,
                                            std::span<const int> positions) {
   digests_.clear();
@@ -320,8 +339,10 @@ std::span<const Digest> DigestReader::Read(std::string_view payload,
   for (const int position : positions) last = std::max(last, position);
   for (Value value; static_cast<int>(values_.size()) <= last && reader.Next(&value);) {
     // Its other members were not carried here.
-    if (static_cast<int>(values_.size()) == positions[0] && value.is_array())
-      capped_ = reader.was_cut();
+    const auto position = static_cast<int>(values_.size());
+    if (value.is_array() &&
+        std::find(positions.begin(), positions.end(), position) != positions.end())
+      capped_ = capped_ || reader.was_cut();
     values_.push_back(value);
   }
   const auto value_at = [&](int position) -> const Value& {
@@ -329,11 +350,11 @@ std::span<const Digest> DigestReader::Read(std::string_view payload,
   };
   const bool distinct = type_ == CorrelationType::kValueCount;
   if (distinct && positions.size() > 1) {
-    tuple_.clear();
+    tuples_.assign(1, std::string());
     for (const int position : positions) {
-      if (!AppendKeyPart(value_at(position), /*cased=*/false, &tuple_)) return {};
+      if (!AddToTuples(value_at(position))) return {};
     }
-    AddTuple(tuple_);
+    for (const std::string& tuple : tuples_) AddTuple(tuple);
     return digests_;
   }
   const Value& value = value_at(positions[0]);

@@ -100,12 +100,14 @@ class DigestReader {
 
  private:
   void AddTuple(std::string_view tuple);
+  bool AddToTuples(const Value& value);
 
   CorrelationType type_;
   bool capped_ = false;
   std::vector<Value> values_;
   std::vector<Digest> digests_;
-  std::string tuple_;
+  std::vector<std::string> tuples_;  // of several fields
+  std::vector<std::string> longer_;
   std::string part_;
 };
 

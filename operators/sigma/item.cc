@@ -49,6 +49,7 @@ bool CheckList(const Node& value, const Item& item, Diagnostics& diagnostics) {
 bool CompileValues(const Node& value, FieldTable& fields, Item* item, Diagnostics& diagnostics) {
   const bool list = value.is_sequence();
   bool good = true;
+  size_t texts = 0;
   for (size_t i = 0; i < (list ? value.items.size() : 1); ++i) {
     const Node& one = list ? value.items[i] : value;
     if (list && one.is_null()) {
@@ -61,6 +62,12 @@ bool CompileValues(const Node& value, FieldTable& fields, Item* item, Diagnostic
     compiled.text = one.is_null() ? "null" : one.scalar;
     if (CompileValue(one, item->modifiers, item->keywords(), fields, &compiled.tests,
                      diagnostics)) {
+      texts += compiled.tests.size();
+      if (texts > kItemTextsMax) {
+        diagnostics.Error(one.where, "too many texts come of these values",
+                          fmt::format("at most {}; fewer dashes or encodings", kItemTextsMax));
+        return false;
+      }
       item->values.push_back(std::move(compiled));
     } else {
       good = false;

@@ -154,6 +154,9 @@ void ReadMetadata(const Node& document, Metadata* metadata, Diagnostics& diagnos
       ReadVersion(value, metadata, diagnostics);
     } else if (key.scalar == "tests") {
       metadata->tests = value;  // the rule's own business: no alert carries them
+    } else if (key.scalar == "bongsu") {
+      diagnostics.Error(key.where, "'bongsu' has no meaning here",
+                        "it belongs inside 'correlation:' or 'filter:'");
     } else {
       metadata->custom.emplace_back(key.scalar, value);
     }
@@ -275,6 +278,24 @@ void ReportRepeated(const std::vector<PlacedText>& texts, std::string_view key,
   }
 }
 
+namespace {
+
+// SEP #212 gives `field[any]`, `[all]`, `[0]` and so on a meaning in version 3; taken for a field's
+// name, such a rule would never be met.
+void CheckQuantifiers(const Node& node, Diagnostics& diagnostics) {
+  for (const Node& item : node.items) CheckQuantifiers(item, diagnostics);
+  for (const auto& [key, value] : node.entries) {
+    const std::string_view field = std::string_view(key.scalar).substr(0, key.scalar.find('|'));
+    const size_t open = field.find('[');
+    if (open != std::string_view::npos && field.find(']', open) != std::string_view::npos)
+      diagnostics.Error(key.where, fmt::format("'{}': array quantifiers are not known", field),
+                        "members of an array are each looked at; or leave out 'sigma-version: 3'");
+    CheckQuantifiers(value, diagnostics);
+  }
+}
+
+}  // namespace
+
 std::optional<Rule> ParseRule(const Node& document, Diagnostics& diagnostics) {
   const int errors = diagnostics.errors();
   if (!document.is_map()) {
@@ -330,6 +351,9 @@ std::optional<Rule> ParseRule(const Node& document, Diagnostics& diagnostics) {
     ReadFilter(*filter, &body, diagnostics);
     rule.body = std::move(body);
   }
+  const Node* searches = detection != nullptr ? detection : filter;
+  if (searches != nullptr && rule.metadata.sigma_version >= 3)
+    CheckQuantifiers(*searches, diagnostics);
   if (diagnostics.errors() > errors) return std::nullopt;
   return rule;
 }

@@ -41,6 +41,8 @@ inline constexpr size_t kTitleBytesMax = 4 * 256;  // 256 characters, as the sch
 inline constexpr size_t kDescriptionBytesMax = 4 * 65'535;
 inline constexpr size_t kReferencesMax = 1'000;  // rules of one correlation or filter
 inline constexpr size_t kGroupByMax = 16;
+// Event times of today with two of them fit into 64 bits of nanoseconds.
+inline constexpr DurationNs kTimespanMax = 100 * int64_t{31'556'952} * kSecondNs;
 inline constexpr size_t kMetadataItemsMax = 1'000;  // of each list: tags, references, ...
 
 // A text of the document, with its place.

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "operators/decimal.h"
+#include "operators/sigma/condition.h"
 #include "operators/sigma/rule.h"
 #include "operators/sigma/rule_reader.h"
 
@@ -168,6 +169,44 @@ bool IsWord(std::string_view text, std::string_view word) {
          });
 }
 
+// `1 of them`, `all of fw_*` over the names of `rules`, written out: (a or b), (a and b).
+void WriteQuantifiers(CorrelationRule* rule, Diagnostics& diagnostics) {
+  const std::string text = rule->expression.text;
+  std::vector<std::string_view> words;
+  for (size_t at = 0; at < text.size();) {
+    const size_t start = text.find_first_not_of(" \t\r\n", at);
+    if (start == std::string::npos) break;
+    const bool bracket = text[start] == '(' || text[start] == ')';
+    at = bracket ? start + 1 : std::min(text.find_first_of(" \t\r\n()", start), text.size());
+    words.push_back(std::string_view(text).substr(start, at - start));
+  }
+  std::string out;
+  bool written = false;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (!out.empty()) out += ' ';
+    const bool all = IsWord(words[i], "all");
+    const bool any = words[i] == "1" || IsWord(words[i], "any");
+    if (!(all || any) || i + 2 >= words.size() || !IsWord(words[i + 1], "of")) {
+      out += words[i];
+      continue;
+    }
+    const std::string_view pattern = IsWord(words[i + 2], "them") ? "*" : words[i + 2];
+    std::string fitting;
+    for (const PlacedText& one : rule->rules) {
+      if (!GlobMatches(pattern, one.text)) continue;
+      fitting += (fitting.empty() ? "" : all ? " and " : " or ") + one.text;
+    }
+    if (fitting.empty())
+      diagnostics.Error(rule->expression.where,
+                        fmt::format("'{}' fits none of 'rules'", words[i + 2]),
+                        "'1 of' and 'all of' choose among the names in 'rules'");
+    out += "(" + fitting + ")";
+    i += 2;
+    written = true;
+  }
+  if (written) rule->expression.text = out;  // else as it was: it is part of the rule's hash
+}
+
 // The names in an expression, each once, in order of appearance.
 std::vector<PlacedText> ExpressionNames(const PlacedText& expression) {
   std::vector<PlacedText> names;
@@ -209,6 +248,9 @@ void ReadKey(const Node& key, const Node& value, CorrelationRule* rule, bool* ty
     if (!span)
       diagnostics.Error(value.where, fmt::format("'{}' is no timespan", value.scalar),
                         "a number and one of s m h d w M y, like 90m");
+    if (span.value_or(0) > kTimespanMax)
+      diagnostics.Error(value.where, fmt::format("'{}' is too long a timespan", value.scalar),
+                        "at most 100y: times are nanoseconds since 1970 in 64 bits");
     rule->timespan = span.value_or(0);
   } else if (name == "condition") {
     ReadCondition(value, rule, diagnostics);
@@ -239,6 +281,7 @@ void ReadCorrelation(const Node& node, CorrelationRule* rule, Diagnostics& diagn
     if (node.Find(required) == nullptr)
       diagnostics.Error(node.where, fmt::format("a correlation needs '{}'", required), "");
   }
+  if (!rule->expression.text.empty()) WriteQuantifiers(rule, diagnostics);
   if (node.Find("rules") == nullptr) {
     rule->rules = ExpressionNames(rule->expression);
     if (rule->rules.empty())

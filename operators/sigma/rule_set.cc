@@ -137,8 +137,24 @@ class Loader {
       diagnostics_.Warning(one.where, one.message, one.hint);
   }
 
+  // What a correlation asks for makes no alerts of its own, also where the correlation is left out:
+  // a slip in it must not make an alert of every event.
+  void NoteCorrelation(const Node& document) {
+    const Node* correlation = document.is_map() ? document.Find("correlation") : nullptr;
+    if (correlation == nullptr || !correlation->is_map()) return;
+    if (TextOf(document, "generate") == "true" || TextOf(*correlation, "generate") == "true")
+      return;
+    const Node* rules = correlation->Find("rules");
+    if (rules == nullptr) return;
+    if (rules->is_scalar()) asked_for_.push_back(rules->scalar);
+    for (const Node& one : rules->items) {
+      if (one.is_scalar()) asked_for_.push_back(one.scalar);
+    }
+  }
+
   void Document(const Node& document) {
     ++set_.documents;
+    NoteCorrelation(document);
     Diagnostics found;
     std::optional<Rule> rule = ParseRule(document, found);
     if (rule && rule->kind() == RuleKind::kCorrelation) {
@@ -474,6 +490,10 @@ class Loader {
         if (entry.rule.correlation().generate) generated[one] = true;
       }
     }
+    const Index index(set_);
+    for (const std::string& name : asked_for_) {
+      if (const uint32_t* one = index.Find(name); one != nullptr) base[*one] = true;
+    }
     for (size_t i = 0; i < base.size(); ++i) set_.entries[i].mute = base[i] && !generated[i];
   }
 
@@ -499,6 +519,7 @@ class Loader {
   Diagnostics& diagnostics_;
   RuleSet set_;
   std::set<size_t> refused_;
+  std::vector<std::string> asked_for_;  // by correlations, loaded or not
 };
 
 void CheckNotEmpty(const RuleSet& set, const SourceLocation& where, Diagnostics& diagnostics) {

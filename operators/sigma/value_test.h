@@ -31,6 +31,8 @@ inline constexpr size_t kValueBytesMax = 16 * 1024;
 inline constexpr int kRegexMemoryBytes = 1 << 20;
 // What windash and the encodings may make of one value.
 inline constexpr size_t kEncodedValuesMax = 10'000;
+// And of all values of a field.
+inline constexpr size_t kItemTextsMax = 40'000;
 
 class ValueTest {
  public:

@@ -217,6 +217,27 @@ TEST(CorrelationSliding, ValueCountOverSeveralFieldsCountsTuples) {
   EXPECT_EQ(incidents[0].event_count, 4u);
 }
 
+TEST(CorrelationSliding, MembersOfArraysMakeTuplesOfTheirOwn) {
+  const std::string rules = Rules(
+      "  {type: value_count, rules: a, group-by: [ip], timespan: 10s, condition: {field: "
+      "[value, port], gte: 4}}\n");
+  const std::string two = std::string("x") + kArraySeparator + "y";
+  const std::string ports = std::string("1") + kArraySeparator + "2";
+  auto both = At(0, "h", two);
+  both.fields["port"] = ports;
+  auto incidents = Incidents(rules, {both});
+  ASSERT_THAT(incidents, SizeIs(1));
+  EXPECT_EQ(incidents[0].value, "4");
+  both.fields["port"] = "1";
+  auto other = At(1, "h", "z");
+  other.fields["port"] = ports;
+  EXPECT_THAT(Incidents(rules, {both, other}), SizeIs(1));
+  other.fields["port"] = "1";
+  EXPECT_THAT(Incidents(rules, {both, other}), SizeIs(0));
+  auto none = At(1, "h", two);  // no port: no tuple
+  EXPECT_THAT(Incidents(rules, {both, none, other}), SizeIs(0));
+}
+
 // Far fewer events than values.
 TEST(CorrelationSliding, EachMemberOfAnArrayIsAValue) {
   const std::string rules = Rules(

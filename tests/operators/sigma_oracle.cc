@@ -38,6 +38,7 @@ Text Points(std::string_view text) {
 }
 
 char32_t Fold(char32_t c) {
+  if (c == 0x130 || c == 0x131) return c;  // CaseFolding.txt has no C or S entry for them
   return static_cast<char32_t>(utf8proc_tolower(utf8proc_toupper(static_cast<int32_t>(c))));
 }
 

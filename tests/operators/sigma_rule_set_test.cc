@@ -210,6 +210,25 @@ TEST(SigmaRuleSet, ReferencesByIdOrNameOverAllDocuments) {
   EXPECT_FALSE(loaded["outer"].mute);
 }
 
+TEST(SigmaRuleSet, ABaseRuleStaysMuteWhereItsCorrelationIsLeftOut) {
+  const std::string rules =
+      Detection("a", "x: 1") + Detection("b", "x: 2") + Detection("c", "x: 3");
+  const Loaded slip = Load(rules + Correlation("d", "[a, b]", ", group_by: [x]"));
+  EXPECT_EQ(slip.set.entries.size(), 3u);
+  EXPECT_TRUE(slip["a"].mute);
+  EXPECT_TRUE(slip["b"].mute);
+  EXPECT_FALSE(slip["c"].mute);
+  const Loaded dangling = Load(rules + Correlation("d", "[a, nobody]"));
+  EXPECT_TRUE(dangling["a"].mute);
+  const Loaded old = Load(rules +
+                              "title: d\nstatus: deprecated\ncorrelation: {type: event_count, "
+                              "rules: a, timespan: 1m, condition: {gte: 2}}\n",
+                          {.skip_status = {"deprecated"}});
+  EXPECT_TRUE(old["a"].mute);
+  const Loaded generated = Load(rules + Correlation("d", "[a, nobody]", ", generate: true"));
+  EXPECT_FALSE(generated["a"].mute);
+}
+
 TEST(SigmaRuleSet, DanglingReferencesAreErrorsAndSpread) {
   const Loaded loaded =
       Load(Detection("failed_login", "x: 1") + Correlation("a", "[failed_logn]") +

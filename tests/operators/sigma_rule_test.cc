@@ -1,5 +1,6 @@
 // Sigma documents as data: metadata, log sources, correlations and filters, and what is wrong with
 // them.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -8,6 +9,8 @@
 
 namespace bongsu::sigma {
 namespace {
+
+using ::testing::HasSubstr;
 
 std::optional<Rule> Parse(const std::string& yaml, std::string* problems = nullptr) {
   Diagnostics diagnostics;
@@ -161,6 +164,49 @@ TEST(SigmaRule, CorrelationNamesItsRulesInAnExpressionAlone) {
   EXPECT_EQ(c.rules[1].text, "B");
   EXPECT_EQ(c.rules[2].text, "c");
   EXPECT_TRUE(c.group_by.empty());
+}
+
+TEST(SigmaRule, QuantifiersChooseAmongTheRulesOfACorrelation) {
+  const auto expression = [](const std::string& condition) {
+    const std::optional<Rule> rule = Parse(
+        "{title: t, correlation: {type: temporal, timespan: 5m, rules: [fw_a, fw_b, c], "
+        "condition: " +
+        condition + "}}");
+    return rule ? rule->correlation().expression.text : "";
+  };
+  EXPECT_EQ(expression("all of them"), "(fw_a and fw_b and c)");
+  EXPECT_EQ(expression("1 of fw_* and not c"), "(fw_a or fw_b) and not c");
+  EXPECT_EQ(expression("(Any Of f*a or ALL of fw*)"), "( (fw_a) or (fw_a and fw_b) )");
+  EXPECT_THAT(Problem("{title: t, correlation: {type: temporal, timespan: 5m, rules: [a, b], "
+                      "condition: 1 of x*}}"),
+              HasSubstr("'x*' fits none of 'rules'"));
+  EXPECT_THAT(Problem("{title: t, correlation: {type: temporal, timespan: 5m, "
+                      "condition: all of them}}"),
+              HasSubstr("fits none of 'rules'"));
+  // Many stars take no long time.
+  const std::string stars = "1 of " + [] {
+    std::string text;
+    for (int i = 0; i < 400; ++i) text += "*a";
+    return text;
+  }() + "b";
+  EXPECT_THAT(Problem("{title: t, correlation: {type: temporal, timespan: 5m, rules: [" +
+                      std::string(800, 'a') + ", b], condition: '" + stars + "'}}"),
+              HasSubstr("fits none"));
+}
+
+TEST(SigmaRule, WhatWouldBeIgnoredIsRefused) {
+  EXPECT_THAT(Problem("{title: t, filter: {rules: [a], sel: {x: 1}, condition: sel}, "
+                      "bongsu: {condition_means: exclude}}"),
+              HasSubstr("it belongs inside 'correlation:' or 'filter:'"));
+  EXPECT_THAT(Problem("{title: t, sigma-version: 3, logsource: {product: p}, "
+                      "detection: {sel: {'k[any]|contains': a}, condition: sel}}"),
+              HasSubstr("array quantifiers"));
+  EXPECT_TRUE(
+      Parse("{title: t, logsource: {product: p}, "
+            "detection: {sel: {'k[any]': a}, condition: sel}}"));
+  EXPECT_THAT(Problem("{title: t, correlation: {type: event_count, rules: [a], timespan: 101y, "
+                      "condition: {gte: 2}}}"),
+              HasSubstr("at most 100y"));
 }
 
 TEST(SigmaRule, CorrelationMistakes) {

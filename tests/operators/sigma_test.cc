@@ -90,6 +90,9 @@ TEST(Sigma, StringsIgnoreCaseWithUnicodeSimpleFolding) {
   EXPECT_TRUE(One("f: 'ÄPFEL'", S("äpfel")));
   EXPECT_TRUE(One("f: 'kelvin'", S("\u212Aelvin")));  // KELVIN SIGN folds to k
   EXPECT_TRUE(One("f|endswith: 'ΣΑΣ'", S("xσας")));   // final sigma
+  EXPECT_FALSE(One("f: ali", S("al\u0131")));         // the dotless i folds to itself
+  EXPECT_TRUE(One("f: 'al\u0131'", S("AL\u0131")));
+  EXPECT_FALSE(One("f: '\u0130x'", S("ix")));
   EXPECT_FALSE(One("f|cased: PowerShell", S("powershell")));
   EXPECT_TRUE(One("f|contains|cased: Shell", S("PowerShell")));
 }
