@@ -39,10 +39,13 @@ namespace {
 constexpr int kUsage = 2;
 
 std::atomic<bool> stop_requested{false};
+std::atomic<bool> opened{false};
 
 // The first signal asks for a clean stop, a second one ends the process at once: the store is then
-// at its last checkpoint, as after any crash.
+// at its last checkpoint, as after any crash. While the rules are still being loaded there is
+// nothing to stop.
 extern "C" void OnSignal(int) {
+  if (!opened.load()) _exit(0);
   if (stop_requested.exchange(true)) _exit(130);
 }
 
@@ -226,6 +229,7 @@ int Run(const Arguments& arguments) {
     }
     std::fclose(report);
   }
+  opened.store(true);
   Service service(*config);
   absl::Status status = service.Open(Service::Mode::kRun);
   if (!status.ok()) {

@@ -3,6 +3,7 @@ the attacks that the data's README names."""
 import os
 import subprocess
 import sys
+import time
 
 from common import *
 
@@ -14,6 +15,25 @@ print(tested.stdout[-4000:])
 need(tested.returncode == 0, "the pack's own tests failed")
 
 work = work_folder("rules")
+
+
+def stopped_while_loading():
+    """Rules that take long to load do not keep the process from ending."""
+    rules = os.path.join(work, "slow.yml")
+    os.mkfifo(rules)   # nobody writes into it
+    config = os.path.join(work, "slow.yaml")
+    with open(config, "w") as out:
+        out.write("application: slow\nrules: [slow.yml]\nsources: [{name: s, files: [none.jsonl], format: sysmon-nxlog}]\n"
+                  "sinks: {alerts: {file: alerts.jsonl}}\n")
+    process = start([BONGSU, "run", "-c", config], os.path.join(work, "slow.log"))
+    time.sleep(1)
+    need(process.poll() is None, "it does not wait for the rules")
+    process.terminate()
+    need(process.wait(10) == 0, "it did not end while it loaded")
+    print("stopped while loading: ended", flush=True)
+
+
+stopped_while_loading()
 if "BONGSU_SHARED" not in os.environ:
     print("SKIPPED in part: BONGSU_SHARED is not set, so that the real captures are not here")
     sys.exit(0)
