@@ -67,7 +67,7 @@ OptionSection Top() {  // NOLINT(readability-function-size): a table
            .doc = "What the condition of a Sigma filter means. keep: an alert needs it to hold, "
                   "too, so that authors write 'not selection' (as pySigma has it). exclude: an "
                   "alert needs it not to hold (as the specification's example has it). A filter "
-                  "may say it itself: bongsu: {condition_means: exclude}."},
+                  "may say it itself, under its filter: key: bongsu: {condition_means: exclude}."},
           {.path = "operators",
            .type = OptionType::kMapList,
            .example = "[{name: inbound-then-shell, type: interval_join, ...}]",
