@@ -104,6 +104,7 @@ class SimSource : public RecordSource {
   SimCluster::Member member_;
   bool owning_ = false;
   bool expelled_ = false;
+  bool lost_ = false;  // since Own
   bool started_ = false;
   bool paused_ = false;
 };
@@ -134,7 +135,10 @@ absl::Status SimSource::Own(const std::atomic<bool>& stop) {
   while (true) {
     if (!world_.Call(process_, kSource) || stop.load()) return Dead();
     if (owning_) Heartbeat();
-    if (owning_ && !expelled_) return absl::OkStatus();
+    if (owning_ && !expelled_) {
+      lost_ = false;
+      return absl::OkStatus();
+    }
     BONGSU_RETURN_IF_ERROR(Noticed());
     owning_ = world_.cluster().Join(config_.instance, &member_);
     expelled_ = false;
@@ -155,14 +159,20 @@ absl::Status SimSource::Noticed() {
 absl::Status SimSource::KeepAlive() {
   if (!world_.Call(process_, kSource)) return Dead();
   Heartbeat();
-  if (!expelled_ || world_.Pick(3) != 0) return absl::OkStatus();
-  BONGSU_RETURN_IF_ERROR(Noticed());
-  owning_ = false;
+  if (world_.Pick(3) != 0) return absl::OkStatus();
+  if (!owning_) {  // the library joins again by itself
+    owning_ = world_.cluster().Join(config_.instance, &member_);
+    expelled_ = !owning_;
+  } else if (expelled_) {
+    BONGSU_RETURN_IF_ERROR(Noticed());
+    owning_ = false;
+    lost_ = true;
+  }
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::shared_ptr<const Membership>> SimSource::GetMembership() {
-  if (!owning_) return absl::AbortedError("the partitions were taken back");
+  if (lost_ || !owning_) return absl::AbortedError("the partitions were taken back");
   auto membership = std::make_shared<SimMembership>();
   membership->member = member_;
   return std::shared_ptr<const Membership>(std::move(membership));
@@ -205,7 +215,7 @@ absl::Status SimSource::Poll(DurationNs, Batch* batch) {
     BONGSU_RETURN_IF_ERROR(Noticed());
     owning_ = false;
   }
-  if (!owning_) return absl::AbortedError("the group took our partitions back");
+  if (lost_ || !owning_) return absl::AbortedError("the group took our partitions back");
   if (!paused_) {
     for (uint64_t records = world_.Pick(8); records > 0; --records) {
       Part& part = parts_[world_.Pick(parts_.size())];
