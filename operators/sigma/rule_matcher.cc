@@ -21,8 +21,7 @@ RuleMatcher::Scratch::Scratch(const RuleMatcher& matcher)
       folded_(static_cast<size_t>(matcher.slots_)),
       cache_(kGuardCacheSize),
       keywords_(matcher.groups_.size()),
-      unit_trials_(static_cast<size_t>(matcher.unit_memos_)),
-      written_(static_cast<size_t>(matcher.slots_)) {
+      unit_trials_(static_cast<size_t>(matcher.unit_memos_)) {
   unguarded_.chosen = matcher.unguarded_;
   for (const Group& group : matcher.groups_) {
     for (const Unit& unit : group.units) {
@@ -63,6 +62,8 @@ bool RuleMatcher::Match(const Event& event, Scratch& scratch, std::vector<uint32
   // By how the record writes what is not read yet: of an event that is known nothing need be.
   scratch.answers_.Begin();
   scratch.answers_.Add(cached.key);
+  // A fieldref's second field may have a slot beyond those that are tested.
+  if (scratch.written_.size() < chosen.slots.size()) scratch.written_.resize(chosen.slots.size());
   std::string_view* const written = scratch.written_.data();
   if (event.reader != nullptr) event.reader->Written(chosen.slots, written);
   for (size_t i = 0; i < chosen.slots.size(); ++i) {

@@ -237,6 +237,45 @@ TEST(Keywords, AreNotRememberedByOtherFields) {
   }
 }
 
+// Events are remembered by how their fields are written, also those that only a fieldref reads; and
+// what had to be repaired is counted each time.
+TEST(Matcher, RemembersWhatIsNotReadYet) {
+  FieldTable fields;
+  sigma::RuleMatcher::Builder builder;
+  const uint32_t group = builder.Group(nullptr);
+  std::vector<std::shared_ptr<const sigma::Detection>> rules;
+  for (size_t i = 0; i < 2 * sigma::kMemoRules; ++i) {
+    Diagnostics diagnostics;
+    const auto documents = ParseYaml(fmt::format("{{s: {{a|fieldref: g{}}}, condition: s}}", i),
+                                     "rule", YamlLimits{}, diagnostics);
+    rules.push_back(sigma::CompileSelection(documents.at(0), fields, diagnostics));
+    builder.Rule(group, rules.back());
+  }
+  const auto matcher = builder.Build();
+  const auto scratch = matcher->NewScratch();
+  const Format format;
+  DecoderOptions options;
+  options.later.assign(static_cast<size_t>(fields.size()), true);
+  Decoder decoder(format, fields, options);
+  for (uint64_t round = 0; round < 3; ++round) {
+    const std::vector<std::pair<std::string, std::vector<uint32_t>>> records = {
+        {R"({"a": "x", "g3": "x", "g5": "y"})", {3}},
+        {R"({"a": "y", "g3": "x", "g5": "y"})", {5}},
+        {R"({"a": "x", "g3": "X", "g5": "\u0078"})", {3, 5}},
+        {R"({"a": "\ud800", "g3": "x", "g5": 1})", {}}};
+    for (const auto& [text, expected] : records) {
+      Record record;
+      record.bytes = text;
+      Event event;
+      ASSERT_EQ(decoder.Decode(record, &event), DecodeResult::kNoTime);
+      std::vector<uint32_t> fired;
+      ASSERT_TRUE(matcher->Match(event, *scratch, &fired));
+      EXPECT_EQ(fired, expected) << text;
+    }
+    EXPECT_EQ(decoder.counters().repaired_utf8, round + 1);
+  }
+}
+
 TEST(Keywords, AreFoundHoweverTheRecordIsWritten) {
   const char* given = std::getenv("BONGSU_SEED");
   const uint64_t seed =
