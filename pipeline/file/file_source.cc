@@ -291,6 +291,7 @@ absl::Status FileSource::Start(const std::vector<Position>& positions) {
   }
   const size_t chunk_bytes = std::clamp(kAllChunksBytesMax / std::max<size_t>(entries_.size(), 1),
                                         kChunkBytesMin, kChunkBytesMax);
+  open_ = 0;  // a start that failed is tried again
   for (Entry& entry : entries_) {
     for (const Position& position : positions) {
       if (position.partition == entry.position.partition) entry.position = position;
