@@ -373,7 +373,7 @@ absl::Status IntervalJoin::OnTimer(const DueTimer& timer, OperatorContext& conte
   incident.anchor_time = time;
   incident.evidence = evidence;
   if (update) context.Emit(incident);
-  context.Forward(incident, std::max(time, first_partner));
+  context.Forward(incident, std::max(time, first_partner), ResultKind::kBegun);
   return absl::OkStatus();
 }
 

@@ -93,6 +93,12 @@ struct ResultField {
   std::vector<int> positions;  // by port: index into InputSpec::fields, or -1
 };
 
+// What a result says of its incident.
+enum class ResultKind : uint8_t {
+  kBegun,   // it is there; its evidence is that of its first window
+  kGoesOn,  // it has these further events
+};
+
 class OperatorContext;
 class Operator;
 
@@ -117,6 +123,9 @@ class OperatorSpec {
   // How far a result's time may lie behind the closing time when it is handed to a higher level;
   // that level's watermark for it is `closing time - result_delay()`.
   virtual DurationNs result_delay() const { return 0; }
+  // Of the operators below it takes also what prolongs an incident (ResultKind::kGoesOn): it asks
+  // whether there is one within a time, not how many there are.
+  virtual bool follows_incidents() const { return false; }
   // What readers get of the evidence. Empty: of each input its first event's fields, called
   // "<input>.<field>". Else these fields, each with its distinct values over all the evidence.
   const std::vector<ResultField>& pooled_results() const { return pooled_results_; }
@@ -176,11 +185,13 @@ class OperatorContext {
 
   // Writes the incident to the alerts.
   virtual void Emit(const Incident& incident) = 0;
-  // Hands the incident to the operators of the next level that take this one's results, once per
-  // incident, with `time` = the time of the event that completed it. No-op where there are none.
-  virtual void Forward(const Incident& incident, EventTimeNs time) = 0;
-  // True when some operator takes this one's results.
+  // Hands a result to the operators of higher levels that take this one's: kBegun once for each
+  // incident, with `time` = the time of the event that completed it; kGoesOn for what follows, to
+  // those that follow incidents. No-op where there are none.
+  virtual void Forward(const Incident& incident, EventTimeNs time, ResultKind kind) = 0;
+  // True when some operator takes this one's results, and when one of them follows incidents.
   virtual bool has_readers() const = 0;
+  virtual bool has_followers() const = 0;
 
   // Adds to the counter `name` of this operator (a literal; shown in the report).
   virtual void Count(const char* name, uint64_t n) = 0;

@@ -23,6 +23,7 @@ class OperatorRunner::Impl : public OperatorContext {
         output_(output),
         partitions_(partitions),
         has_readers_(output.HasReaders(spec)),
+        has_followers_(output.HasFollowers(spec)),
         operator_(spec.NewInstance()),
         ports_(spec.inputs().size(), kMinEventTime) {
     BONGSU_CHECK(allowed_lateness_.size() == ports_.size());
@@ -97,10 +98,12 @@ class OperatorRunner::Impl : public OperatorContext {
     return partitions_.Origin(SeqPartition(seq));
   }
   void Emit(const Incident& incident) override { output_.Alert(spec_, incident); }
-  void Forward(const Incident& incident, EventTimeNs time) override {
-    if (has_readers_) output_.Forward(spec_, incident, time);
+  void Forward(const Incident& incident, EventTimeNs time, ResultKind kind) override {
+    if (kind == ResultKind::kBegun ? has_readers_ : has_followers_)
+      output_.Forward(spec_, incident, time, kind);
   }
   bool has_readers() const override { return has_readers_; }
+  bool has_followers() const override { return has_followers_; }
   TimerSet& timers() override { return *timers_; }
   void Count(const char* name, uint64_t n) override { output_.Count(spec_, name, n); }
 
@@ -113,6 +116,7 @@ class OperatorRunner::Impl : public OperatorContext {
   OperatorOutput& output_;
   const PartitionNames& partitions_;
   const bool has_readers_;
+  const bool has_followers_;
   std::unique_ptr<Operator> operator_;
   TimerSet* timers_ = nullptr;
   ValueMap* own_ = nullptr;

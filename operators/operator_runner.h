@@ -33,8 +33,10 @@ class OperatorOutput {
   virtual ~OperatorOutput() = default;
   virtual void Alert(const OperatorSpec& spec, const Incident& incident) = 0;
   // For the operators of the next level (see OperatorContext::Forward).
-  virtual void Forward(const OperatorSpec& spec, const Incident& incident, EventTimeNs time) = 0;
+  virtual void Forward(const OperatorSpec& spec, const Incident& incident, EventTimeNs time,
+                       ResultKind kind) = 0;
   virtual bool HasReaders(const OperatorSpec& spec) const = 0;
+  virtual bool HasFollowers(const OperatorSpec& spec) const = 0;
   // `behind`: how far the input's time lies behind the watermark; kMaxEventTime: more than can be
   // said, or for ever.
   virtual void Late(const OperatorSpec& spec, const Input& input, DurationNs behind) = 0;

@@ -42,12 +42,19 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
     chunk_->Add(Stream::kAlerts, IncidentIdText(incident.id), scratch_);
     live_->alerts.fetch_add(1, std::memory_order_relaxed);
   }
-  void Forward(const OperatorSpec& spec, const Incident& incident, EventTimeNs time) override {
+  void Forward(const OperatorSpec& spec, const Incident& incident, EventTimeNs time,
+               ResultKind kind) override {
     ++Counters(spec).forwarded;
-    task_.Forward(spec, incident, time);
+    task_.Forward(index_.at(&spec), incident, time, kind);
   }
   bool HasReaders(const OperatorSpec& spec) const override {
     return !task_.plan_.operators[index_.at(&spec)].readers.empty();
+  }
+  bool HasFollowers(const OperatorSpec& spec) const override {
+    const std::vector<Feed>& readers = task_.plan_.operators[index_.at(&spec)].readers;
+    return std::any_of(readers.begin(), readers.end(), [&](const Feed& reader) {
+      return task_.plan_.operators[reader.op].spec->follows_incidents();
+    });
   }
   void Late(const OperatorSpec& spec, const Input& input, DurationNs behind) override {
     ++Counters(spec).late;
@@ -129,18 +136,28 @@ ShardTask::ShardTask(const Config& config, const Plan& plan, const PartitionTabl
   if (options_.results != nullptr) shards_.resize(own);
   for (const OperatorPlan& op : plan.operators) {
     ports_.emplace_back(op.port_source.size(), kMinEventTime);
-    std::vector<LevelRouter>& routers = result_routers_.emplace_back();
-    for (int level = op.level + 1; level < plan.levels; ++level) {
-      std::vector<Feed> feeds;
-      for (const Feed& feed : op.readers) {
-        if (plan.operators[feed.op].level == level) feeds.push_back(feed);
-      }
-      if (feeds.empty()) continue;
-      auto kept = std::make_unique<std::vector<Feed>>(std::move(feeds));
-      Router router(*kept, store.hash_seed(), store.shards());
-      routers.push_back({level, std::move(kept), std::move(router)});
-    }
+    ResultRouters& routers = result_routers_.emplace_back();
+    routers.all = RoutersOf(op, /*followers_only=*/false);
+    routers.followers = RoutersOf(op, /*followers_only=*/true);
   }
+}
+
+// To the operators that read results of `op`, for each level that has any.
+std::vector<ShardTask::LevelRouter> ShardTask::RoutersOf(const OperatorPlan& op,
+                                                         bool followers_only) const {
+  std::vector<LevelRouter> routers;
+  for (int level = op.level + 1; level < plan_.levels; ++level) {
+    auto feeds = std::make_unique<std::vector<Feed>>();
+    for (const Feed& feed : op.readers) {
+      const OperatorPlan& reader = plan_.operators[feed.op];
+      if (reader.level == level && (!followers_only || reader.spec->follows_incidents()))
+        feeds->push_back(feed);
+    }
+    if (feeds->empty()) continue;
+    Router router(*feeds, store_.hash_seed(), store_.shards());
+    routers.push_back({level, std::move(feeds), std::move(router)});
+  }
+  return routers;
 }
 
 ShardTask::~ShardTask() = default;
@@ -408,10 +425,9 @@ class ResultValues {
 // A result becomes an event of the next level: its fields are pooled from its events
 // (OperatorSpec::pooled_results), or those of its first evidence on each port, named
 // "<port>.<field>"; then "rule", "level" and "key" (the order of Config::result_fields).
-void ShardTask::Forward(const OperatorSpec& spec, const Incident& incident, EventTimeNs time) {
-  size_t op = 0;
-  while (plan_.operators[op].spec != &spec) ++op;
+void ShardTask::Forward(size_t op, const Incident& incident, EventTimeNs time, ResultKind kind) {
   const OperatorPlan& operator_plan = plan_.operators[op];
+  const OperatorSpec& spec = *operator_plan.spec;
   const FieldTable& fields = operator_plan.result_fields;
   ResultValues values(spec, incident, fields);
   const std::string key = KeyText(incident.key);
@@ -422,11 +438,13 @@ void ShardTask::Forward(const OperatorSpec& spec, const Incident& incident, Even
   event.fields = values.values();
   event.time = time;
   event.has_time = true;
-  // The anchor's place in its source names the result: it is unique for an operator and stable.
+  // Its first event's place in its source names the result: that is stable, and with the time
+  // unique for an operator and key.
   event.seq = incident.evidence.empty() ? 0 : incident.evidence.front().seq;
   // Readers of one operator may stand on several levels; nobody reads those slots before this
   // thread has completed them.
-  for (LevelRouter& reader : result_routers_[op]) {
+  ResultRouters& routers = result_routers_[op];
+  for (LevelRouter& reader : kind == ResultKind::kBegun ? routers.all : routers.followers) {
     if (options_.results != nullptr) {
       reader.router.Route(event, {}, *options_.results, counters_);
       continue;

@@ -126,7 +126,7 @@ class ShardTask {
   absl::Status SealShared(EpochId epoch, bool freeze, EpochSeal* seal);
   absl::StatusOr<std::shared_ptr<Shard>> MakeShard(ShardId id);
   void RaiseAlarms(const std::vector<RaisedAlarm>& raised);
-  void Forward(const OperatorSpec& spec, const Incident& incident, EventTimeNs time);
+  void Forward(size_t op, const Incident& incident, EventTimeNs time, ResultKind kind);
   OperatorRunner& Runner(size_t shard, size_t op);
 
   const Config& config_;
@@ -139,15 +139,20 @@ class ShardTask {
   CallSampler cost_;
   std::unique_ptr<Output> output_;
   std::vector<std::shared_ptr<Shard>> shards_;  // by id / threads; null: another instance's
-  // By operator: to those who read its results, one router for each level that they stand on.
   struct LevelRouter {
     int level;
     std::unique_ptr<std::vector<Feed>> feeds;  // the router refers to them
     Router router;
   };
-  std::vector<std::vector<LevelRouter>> result_routers_;
-  std::vector<std::vector<Input>> inputs_;  // scratch, by (shard, operator)
-  std::vector<size_t> filled_;              // which of them have inputs
+  std::vector<LevelRouter> RoutersOf(const OperatorPlan& op, bool followers_only) const;
+  // To those who read an operator's results: of incidents that begin, and of those that go on.
+  struct ResultRouters {
+    std::vector<LevelRouter> all;
+    std::vector<LevelRouter> followers;
+  };
+  std::vector<ResultRouters> result_routers_;  // by operator
+  std::vector<std::vector<Input>> inputs_;     // scratch, by (shard, operator)
+  std::vector<size_t> filled_;                 // which of them have inputs
   std::vector<std::vector<EventTimeNs>>
       ports_;                    // by operator: port watermarks as of the last advance
   uint64_t forward_number_ = 0;  // the batch whose results Forward routes

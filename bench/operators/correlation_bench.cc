@@ -34,8 +34,9 @@ class CountingOutput : public OperatorOutput, public PartitionNames {
     ++alerts;
     benchmark::DoNotOptimize(incident.id);
   }
-  void Forward(const OperatorSpec&, const Incident&, EventTimeNs) override {}
+  void Forward(const OperatorSpec&, const Incident&, EventTimeNs, ResultKind) override {}
   bool HasReaders(const OperatorSpec&) const override { return false; }
+  bool HasFollowers(const OperatorSpec&) const override { return false; }
   void Late(const OperatorSpec&, const Input&, DurationNs) override { ++late; }
   void Count(const OperatorSpec&, const char*, uint64_t) override {}
   std::string_view Origin(PartitionId) const override { return "fw"; }

@@ -27,6 +27,9 @@ class AggregateSpec : public CorrelationSpec {
   AggregateSpec(CorrelationParts parts, Comparisons comparisons);
 
   DurationNs result_delay() const override;
+  bool follows_incidents() const override {
+    return correlation().type == CorrelationType::kValueCount;
+  }
   std::string Why(const Incident& incident) const override;
   std::unique_ptr<Operator> NewInstance() const override;
 

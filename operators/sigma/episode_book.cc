@@ -294,7 +294,7 @@ absl::Status EpisodeBook::Begin(std::string_view key, const HeldWindow& window, 
     episode.count_published = episode.event_count;
     BONGSU_RETURN_IF_ERROR(Emit(key, Activity::kCreate, episode, evidence_, context));
   }
-  return Forward(key, episode, events, end, context);
+  return Forward(key, episode, events, end, ResultKind::kBegun, context);
 }
 
 absl::Status EpisodeBook::Prolong(std::string_view key, const HeldWindow& window,
@@ -312,6 +312,10 @@ absl::Status EpisodeBook::Prolong(std::string_view key, const HeldWindow& window
   bool merged = false;
   BONGSU_RETURN_IF_ERROR(TakeOver(key, end, context, &merged));
   if (!episode.published || episode.suppressed) return absl::OkStatus();
+  if (added < window.to)
+    BONGSU_RETURN_IF_ERROR(Forward(key, episode,
+                                   std::span(events).subspan(added, window.to - added), end,
+                                   ResultKind::kGoesOn, context));
   const bool due = end >= AddTime(episode.updated, options_.span) &&
                    episode.event_count != episode.count_published;
   if (!due && !merged) return absl::OkStatus();
@@ -395,7 +399,7 @@ absl::Status EpisodeBook::Once(std::string_view key, std::span<const GroupEvent>
   EvidenceList listed(options_.evidence_max);
   listed.AddAll(events);
   BONGSU_RETURN_IF_ERROR(Emit(key, Activity::kCreate, episode, listed, context));
-  return Forward(key, episode, events, time, context);
+  return Forward(key, episode, events, time, ResultKind::kBegun, context);
 }
 
 IncidentId EpisodeBook::Id(std::string_view key, EventTimeNs time, const GroupEvent* anchor,
@@ -440,16 +444,19 @@ absl::Status EpisodeBook::Emit(std::string_view key, Activity activity, const Ep
   return absl::OkStatus();
 }
 
-// To the operators above, once for an incident: with more of its events than an alert has.
+// To the operators above, with more events than an alert has: those of the first window, then each
+// time those that have come to it. So who asks whether there is an incident within a time sees one
+// that has been going on for longer, at its every event.
 absl::Status EpisodeBook::Forward(std::string_view key, const Episode& episode,
                                   std::span<const GroupEvent> events, EventTimeNs time,
-                                  OperatorContext& context) {
-  if (!context.has_readers()) return absl::OkStatus();
+                                  ResultKind kind, OperatorContext& context) {
+  if (!(kind == ResultKind::kBegun ? context.has_readers() : context.has_followers()))
+    return absl::OkStatus();
   EvidenceList listed(std::max(options_.evidence_max, kForwardedEvidenceMax));
   listed.AddAll(events);
   if (events.size() > listed.size()) context.Count("evidence_for_readers_capped", 1);
   BONGSU_RETURN_IF_ERROR(listed.Fetch(Fetcher(key)));
-  context.Forward(Describe(key, episode, listed.Views(&views_)), time);
+  context.Forward(Describe(key, episode, listed.Views(&views_)), time, kind);
   return absl::OkStatus();
 }
 

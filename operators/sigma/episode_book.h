@@ -157,7 +157,7 @@ class EpisodeBook {
                     EvidenceList& evidence, OperatorContext& context,
                     const IncidentId* merged_into = nullptr);
   absl::Status Forward(std::string_view key, const Episode& episode,
-                       std::span<const GroupEvent> events, EventTimeNs time,
+                       std::span<const GroupEvent> events, EventTimeNs time, ResultKind kind,
                        OperatorContext& context);
   auto Fetcher(std::string_view key);
 

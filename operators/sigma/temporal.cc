@@ -48,6 +48,7 @@ class TemporalSpec : public CorrelationSpec {
     const bool waits = tiled() || settings_.condition.kind() != TemporalKind::kPositive;
     return waits ? 0 : settings_.episodes.step;
   }
+  bool follows_incidents() const override { return true; }
   std::unique_ptr<Operator> NewInstance() const override {
     if (!tiled()) return std::make_unique<TemporalOperator>(*this, settings_);
     TileOptions tiles;
@@ -71,18 +72,22 @@ class TemporalSpec : public CorrelationSpec {
 std::string TemporalSpec::Why(const Incident& incident) const {
   std::vector<size_t> counts(correlation().rules.size(), 0);
   std::vector<std::string> titles(counts.size());
+  std::vector<bool> from_below(counts.size());
   std::vector<size_t> seen;  // in the order of their first events
   for (const Evidence& evidence : incident.evidence) {
     const size_t rule = reference(evidence.port);
     if (counts[rule]++ > 0) continue;
     seen.push_back(rule);
     const InputSpec& input = inputs()[evidence.port];
+    from_below[rule] = input.from_operator;
     titles[rule] = input.title.empty() ? input.name : input.title;
   }
   std::string list;
   for (size_t rule : seen) {
     list += (list.empty() ? "" : ", ") + titles[rule];
-    if (incident.evidence_dropped == 0) list += fmt::format(" ({})", counts[rule]);
+    // Of a correlation below these are the events that it went on for.
+    if (incident.evidence_dropped == 0 && !from_below[rule])
+      list += fmt::format(" ({})", counts[rule]);
   }
   const std::string& expression = correlation().expression.text;
   const std::string what =

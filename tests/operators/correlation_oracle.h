@@ -33,6 +33,15 @@ struct OracleOptions {
 // Offsets of the events of each incident, in order, by group.
 using OracleIncidents = std::multimap<std::string, std::vector<int64_t>>;
 
+// What those above are told of incidents: the events of the first window when it ends, then those
+// that come to it with each further window.
+struct OracleResult {
+  std::string key;
+  EventTimeNs time = 0;
+  bool begun = false;
+  std::vector<int64_t> offsets;
+};
+
 inline std::map<std::string, std::vector<OracleEvent>> ByKey(const std::vector<TestEvent>& events,
                                                              const std::string& key,
                                                              const std::string& value) {
@@ -51,7 +60,8 @@ inline std::map<std::string, std::vector<OracleEvent>> ByKey(const std::vector<T
 }
 
 inline OracleIncidents SlidingOracle(const std::map<std::string, std::vector<OracleEvent>>& groups,
-                                     const OracleOptions& options) {
+                                     const OracleOptions& options,
+                                     std::vector<OracleResult>* results = nullptr) {
   OracleIncidents incidents;
   for (const auto& [key, group] : groups) {
     size_t reset = 0;  // events before this one no longer count
@@ -75,6 +85,7 @@ inline OracleIncidents SlidingOracle(const std::map<std::string, std::vector<Ora
       if (!options.holds(window)) continue;
       const bool goes_on = !open.empty() && end < last + options.span && !options.reset;
       const bool cut = goes_on && end - begin > options.max_episode;
+      OracleResult result{key, end, !goes_on || cut, {}};
       if (!goes_on || cut) {
         const EventTimeNs before = cut ? last : kMinEventTime;
         close();
@@ -84,12 +95,16 @@ inline OracleIncidents SlidingOracle(const std::map<std::string, std::vector<Ora
           if (event.time <= before) continue;
           if (open.empty()) begin = event.time;
           open.push_back(event.offset);
+          result.offsets.push_back(event.offset);
         }
       } else {
         for (const OracleEvent& event : window) {
-          if (event.time > last) open.push_back(event.offset);
+          if (event.time <= last) continue;
+          open.push_back(event.offset);
+          result.offsets.push_back(event.offset);
         }
       }
+      if (results != nullptr && !silent) results->push_back(std::move(result));
       last = end;
       if (options.reset) {
         close();
@@ -136,6 +151,29 @@ inline OracleIncidents Found(const std::map<std::string, FinalIncident>& inciden
     found.emplace(incident.key, offsets);
   }
   return found;
+}
+
+inline std::string Text(const std::vector<OracleResult>& results) {
+  std::vector<std::string> lines;
+  for (const OracleResult& one : results) {
+    std::string line = one.key + " " + std::to_string(one.time) + (one.begun ? " begun:" : ":");
+    for (const int64_t offset : one.offsets) line += " " + std::to_string(offset);
+    lines.push_back(line);
+  }
+  std::sort(lines.begin(), lines.end());
+  std::string text;
+  for (const std::string& line : lines) text += line + "\n";
+  return text;
+}
+
+// What the operator told those above, in the oracle's form.
+inline std::vector<OracleResult> Results(const OperatorHarness& harness) {
+  std::vector<OracleResult> results;
+  for (const OperatorHarness::Forwarded& one : harness.forwarded()) {
+    results.push_back({one.key, one.time, one.kind == ResultKind::kBegun, {}});
+    for (const auto& [source, offset] : one.evidence) results.back().offsets.push_back(offset);
+  }
+  return results;
 }
 
 inline std::string Text(const OracleIncidents& incidents) {

@@ -186,10 +186,14 @@ void CheckType(const std::string& type, int cases) {
     const Case one = RandomCase(random, type);
     SCOPED_TRACE(fmt::format("BONGSU_SEED={} case {}\n{}", seed, i, one.rules));
     OperatorHarness harness(one.rules, "c", {"fw"});
+    const bool followed = random() % 2 == 0;
+    harness.set_has_readers(followed || random() % 2 == 0);
+    harness.set_has_followers(followed);
     const auto groups = testing::ByKey(one.events, "ip", "value");
+    std::vector<testing::OracleResult> results;
     const std::string expected =
         testing::Text(one.tiled ? testing::TiledOracle(groups, one.oracle)
-                                : testing::SlidingOracle(groups, one.oracle));
+                                : testing::SlidingOracle(groups, one.oracle, &results));
     std::vector<std::string> first;
     for (int round = 0; round < 2; ++round) {
       RunOptions options;
@@ -201,6 +205,9 @@ void CheckType(const std::string& type, int cases) {
           harness.Run(testing::ShuffledWithin(one.events, one.lateness, random()), options);
       ASSERT_EQ(harness.late(), 0u);
       ASSERT_EQ(testing::Text(testing::Found(found)), expected);
+      if (followed && !one.tiled) {
+        ASSERT_EQ(testing::Text(testing::Results(harness)), testing::Text(results));
+      }
       if (one.early) continue;
       // Decided when nothing older can come: the same to the last byte in any order.
       std::vector<std::string> emitted = harness.emitted();

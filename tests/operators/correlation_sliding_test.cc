@@ -412,7 +412,7 @@ TEST(CorrelationSliding, ResultsGoOnOnceWithTheCompletingTimeInAnyOrder) {
         std::vector<TestEvent>{At(3000), At(1000), At(2000), At(0)}}) {
     harness.Run(events, {.lateness = kMinuteNs});
     ASSERT_THAT(harness.forwarded(), SizeIs(1));
-    EXPECT_EQ(harness.forwarded()[0].second, 2 * kSecondNs);
+    EXPECT_EQ(harness.forwarded()[0].time, 2 * kSecondNs);
   }
 }
 

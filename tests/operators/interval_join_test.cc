@@ -101,7 +101,7 @@ TEST(IntervalJoin, ResultsGoOnceToReadersWithTheCompletingTime) {
         {Right(20, "h"), Right(11, "h"), Left(10, "h")}}) {
     harness.Run(events, {.lateness = kMinuteNs});
     ASSERT_EQ(harness.forwarded().size(), 1u);
-    EXPECT_EQ(harness.forwarded()[0].second, 11 * kSecondNs);
+    EXPECT_EQ(harness.forwarded()[0].time, 11 * kSecondNs);
   }
 }
 

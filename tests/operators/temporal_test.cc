@@ -248,15 +248,24 @@ TEST(TemporalSpec, ALateEventMergesTwoPublishedIncidents) {
   EXPECT_EQ(merged.at(open).first_time, 10 * kSecondNs);  // the one published first goes on
 }
 
-TEST(TemporalSpec, ResultsGoToReadersOnceWithTheCompletingTime) {
+TEST(TemporalSpec, ResultsGoToReadersOnceAndToFollowersAtEachEvent) {
   for (const char* emit : {"early", "watermark"}) {
     Temporal any(2, fmt::format("  {{type: temporal, rules: [r0, r1], group-by: [k],"
                                 " timespan: 10s, bongsu: {{emit: {}}}}}\n",
                                 emit));
     any.harness().set_has_readers(true);
-    any.Run({At(3, {1}), At(1, {0}), At(5, {0}), At(25, {0})});
-    ASSERT_EQ(any.harness().forwarded().size(), 1u);
-    EXPECT_EQ(any.harness().forwarded()[0].second, 3 * kSecondNs);
+    for (const bool followed : {false, true}) {
+      any.harness().set_has_followers(followed);
+      any.Run({At(3, {1}), At(1, {0}), At(5, {0}), At(25, {0})});
+      const auto& results = any.harness().forwarded();
+      ASSERT_EQ(results.size(), followed ? 2u : 1u);
+      EXPECT_EQ(results[0].time, 3 * kSecondNs);
+      EXPECT_EQ(results[0].evidence.size(), 2u);
+      if (!followed) continue;
+      EXPECT_EQ(results[1].time, 5 * kSecondNs);
+      EXPECT_EQ(results[1].evidence.size(), 1u);
+      EXPECT_EQ(results[1].id, results[0].id);
+    }
   }
 }
 

@@ -20,7 +20,11 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 constexpr char kDetection[] = R"(
 title: A logon fails
@@ -210,6 +214,85 @@ correlation:
   // Each is evidence, at the place of its anchor.
   ASSERT_EQ(alerts_[0]["evidence"].size(), 2u) << alerts_[0].dump(2);
   EXPECT_EQ(alerts_[0]["evidence"][0]["offset"], alerts_[0]["evidence"][1]["offset"]);
+}
+
+// A brute force that goes on for longer than the timespan above: joe's from 0 to 60 s, hosts h0 to
+// h60; ann's ends at 12 s. joe is on another host at 45 s, and both are at 75 s.
+class ChainTest : public CorrelationRulesTest {
+ protected:
+  void Run(const std::string& outer, const std::string& format = "native") {
+    SetUp();
+    Rules(R"(
+title: Another host
+name: other
+logsource: {product: windows}
+detection: {sel: {EventID: 4625, Hostname: other}, condition: sel}
+---
+title: Many
+name: many
+correlation: {type: event_count, rules: [fails], group-by: [TargetUserName], timespan: 10s, condition: {gte: 5}}
+---
+title: Outer
+name: outer
+correlation:
+)" + outer);
+    std::vector<std::tuple<double, std::string, std::string>> logons;
+    for (int s = 0; s <= 60; ++s) {
+      logons.emplace_back(s, "joe", fmt::format("h{}", s));
+      if (s <= 12) logons.emplace_back(s + 0.25, "ann", fmt::format("h{}", s));
+    }
+    logons.emplace_back(45, "joe", "other");
+    for (const char* user : {"joe", "ann"}) logons.emplace_back(75, user, "other");
+    Logons(logons);
+    const absl::Status status = CorrelationRulesTest::Run(format);
+    ASSERT_TRUE(status.ok()) << status;
+    std::erase_if(alerts_,
+                  [](const json& alert) { return alert.value("rule", "outer") != "outer"; });
+  }
+  std::vector<std::string> Keys() const {
+    std::vector<std::string> keys;
+    for (const json& alert : alerts_) {
+      if (alert["activity"] == "create") keys.push_back(alert["key"]);
+    }
+    return keys;
+  }
+};
+
+TEST_F(ChainTest, AnEpisodeIsSeenAboveAtItsEnd) {
+  for (const char* type : {"temporal", "temporal_ordered"}) {
+    const std::string outer = fmt::format(
+        "  {{type: {}, rules: [many, other], group-by: [TargetUserName], timespan: 20s,"
+        " bongsu: {{emit: watermark}}}}\n",
+        type);
+    Run(outer);
+    EXPECT_THAT(Keys(), ElementsAre("joe")) << type;
+    EXPECT_EQ(alerts_.back()["last_time"], "2026-01-01T00:01:15.000000000Z") << type;
+    Run(outer, "ocsf");
+    EXPECT_THAT(alerts_[0]["message"].get<std::string>(), HasSubstr("Many, Another host"));
+  }
+}
+
+TEST_F(ChainTest, AnEpisodeThatGoesOnIsNotAbsent) {
+  static constexpr char outer[] =
+      "  {{type: temporal, group-by: [{}], timespan: 20s, condition: {} and not many}}\n";
+  Run(fmt::format(outer, "TargetUserName", "other"));
+  EXPECT_THAT(Keys(), UnorderedElementsAre("joe", "ann"));  // at 75 s
+  for (const json& alert : alerts_)
+    EXPECT_EQ(alert["first_time"], "2026-01-01T00:01:15.000000000Z");
+  Run(fmt::format(outer, "Hostname", "fails"));
+  EXPECT_THAT(Keys(), ElementsAre("other"));  // at 75 s
+}
+
+TEST_F(ChainTest, CountsAreOfIncidentsAndDistinctValuesOfThoseThatGoOn) {
+  Run("  {type: event_count, rules: [many], group-by: [], timespan: 100s, condition: {gte: 3}}\n");
+  EXPECT_THAT(Keys(), IsEmpty());
+  Run("  {type: event_count, rules: [many], group-by: [], timespan: 100s, condition: {gte: 2}}\n");
+  EXPECT_THAT(Keys(), SizeIs(1));
+  EXPECT_EQ(alerts_[0]["count"], 2);
+  // Twenty hosts within twenty seconds: those of events behind the first window.
+  Run("  {type: value_count, rules: [many], group-by: [TargetUserName], timespan: 20s,"
+      " condition: {field: Hostname, gte: 20}}\n");
+  EXPECT_THAT(Keys(), ElementsAre("joe"));
 }
 
 // One bad clock among three real events does not empty the window.

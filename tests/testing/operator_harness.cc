@@ -108,10 +108,19 @@ class OperatorHarness::Output : public OperatorOutput {
     harness_.emitted_.push_back(
         fmt::format("{} {}", static_cast<int>(incident.activity), one.Text()));
   }
-  void Forward(const OperatorSpec&, const Incident& incident, EventTimeNs time) override {
-    harness_.forwarded_.emplace_back(IncidentIdText(incident.id), time);
+  void Forward(const OperatorSpec&, const Incident& incident, EventTimeNs time,
+               ResultKind kind) override {
+    OperatorHarness::Forwarded& one = harness_.forwarded_.emplace_back();
+    one.id = IncidentIdText(incident.id);
+    one.time = time;
+    one.kind = kind;
+    one.key = KeyText(incident.key);
+    for (const Evidence& evidence : incident.evidence)
+      one.evidence.emplace_back(harness_.build_->name(SeqPartition(evidence.seq)),
+                                SeqOffset(evidence.seq));
   }
   bool HasReaders(const OperatorSpec&) const override { return harness_.has_readers_; }
+  bool HasFollowers(const OperatorSpec&) const override { return harness_.has_followers_; }
   void Late(const OperatorSpec&, const Input&, DurationNs behind) override {
     EXPECT_GT(behind, 0);
     ++harness_.late_;

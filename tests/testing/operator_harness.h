@@ -97,11 +97,21 @@ class OperatorHarness {
   const std::map<std::string, uint64_t>& counters() const { return counters_; }
   // The most bytes of state in memory behind a batch (and its eviction, RunOptions::evict_to).
   size_t memory_max() const { return memory_max_; }
-  const std::vector<std::pair<std::string, EventTimeNs>>& forwarded() const { return forwarded_; }
+  // Results for readers: those of incidents that begin, and with followers those of their further
+  // events.
+  struct Forwarded {
+    std::string id;
+    EventTimeNs time = 0;
+    ResultKind kind = ResultKind::kBegun;
+    std::string key;
+    std::vector<std::pair<std::string, int64_t>> evidence;  // as in FinalIncident
+  };
+  const std::vector<Forwarded>& forwarded() const { return forwarded_; }
   // Everything that was written, in order: what it was (1 create, 2 update, 3 close) and
   // FinalIncident::Text at the time.
   const std::vector<std::string>& emitted() const { return emitted_; }
   void set_has_readers(bool has_readers) { has_readers_ = has_readers; }
+  void set_has_followers(bool has_followers) { has_followers_ = has_followers; }
   const OperatorSpec& spec() const { return *spec_; }
 
  private:
@@ -113,8 +123,9 @@ class OperatorHarness {
   uint64_t late_ = 0;
   size_t memory_max_ = 0;
   bool has_readers_ = false;
+  bool has_followers_ = false;
   std::map<std::string, uint64_t> counters_;
-  std::vector<std::pair<std::string, EventTimeNs>> forwarded_;
+  std::vector<Forwarded> forwarded_;
   std::vector<std::string> emitted_;
 };
 
