@@ -17,6 +17,7 @@
 #include "pipeline/kafka/kafka_sink.h"
 #include "pipeline/logging.h"
 #include "pipeline/service.h"
+#include "pipeline/shard_task.h"
 #include "state/failpoint.h"
 #include "state/status_macros.h"
 
@@ -94,6 +95,21 @@ absl::Status Service::OpenState(Mode mode) {
   if (transactional()) return CanMake(config_.state.path);
   BONGSU_ASSIGN_OR_RETURN(store_, Store::Open(StateOptions()));
   resume_ = store_->latest();
+  // Positions and rows must be of one moment.
+  if (store_->replayed()) {
+    return absl::FailedPreconditionError(fmt::format(
+        "the state in {} is ahead of its positions: it was being restored from the changelog. Let "
+        "it run with delivery: exactly_once until it has committed, or start with another "
+        "state.path",
+        config_.state.path));
+  }
+  for (const OperatorNumbers::Numbered& one : store_->operators().All()) {
+    if (one.name.name != kClocksOperator) continue;
+    return absl::FailedPreconditionError(fmt::format(
+        "the state in {} is of an instance with exchange: kafka, which holds a part of the shards: "
+        "go on with that, or start with another state.path",
+        config_.state.path));
+  }
   if (!resume_.has_value()) return absl::OkStatus();
   BONGSU_ASSIGN_OR_RETURN(const PipelinePositions positions, DecodePositions(resume_->positions));
   RestorePartitions(positions);

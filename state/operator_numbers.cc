@@ -11,6 +11,11 @@ namespace {
 
 constexpr uint16_t kOperatorsMax = 60'000;
 
+absl::Status TooMany() {
+  return absl::ResourceExhaustedError(
+      fmt::format("the state has seen {} operators: start with another state.path", kOperatorsMax));
+}
+
 }  // namespace
 
 absl::Status OperatorNumbers::Load(std::string_view key, std::string_view value) {
@@ -32,10 +37,7 @@ absl::Status OperatorNumbers::Load(std::string_view key, std::string_view value)
 }
 
 absl::StatusOr<uint16_t> OperatorNumbers::Add(const OperatorName& name, bool claimed) {
-  if (next_ >= kOperatorsMax) {
-    return absl::ResourceExhaustedError(fmt::format(
-        "the state has seen {} operators: start with another state.path", kOperatorsMax));
-  }
+  if (next_ >= kOperatorsMax) return TooMany();
   Entry entry;
   entry.id = next_++;
   entry.row_key = std::string(kPrefix) + name.name + '\0' + name.hash;
@@ -69,11 +71,24 @@ absl::StatusOr<uint16_t> OperatorNumbers::Claim(std::string_view name, std::stri
   return Add(wanted, /*claimed=*/true);
 }
 
-absl::StatusOr<uint16_t> OperatorNumbers::ForLog(std::string_view name, std::string_view hash) {
+absl::StatusOr<std::optional<uint16_t>> OperatorNumbers::ForLog(std::string_view name,
+                                                                std::string_view hash) {
   const OperatorName wanted{std::string(name), std::string(hash)};
   std::lock_guard lock(mutex_);
   if (auto it = entries_.find(wanted); it != entries_.end()) return it->second.id;
-  return Add(wanted, /*claimed=*/false);
+  bool replaced = false;
+  for (auto it = entries_.lower_bound({wanted.name, ""});
+       it != entries_.end() && it->first.name == wanted.name; ++it)
+    replaced = replaced || it->second.claimed;
+  if (!replaced) return Add(wanted, /*claimed=*/false);
+  const bool known = std::any_of(removed_.begin(), removed_.end(),
+                                 [&](const Removed& one) { return one.numbered.name == wanted; });
+  if (known) return std::nullopt;
+  if (next_ >= kOperatorsMax) return TooMany();
+  // A number for the log's sake: no row of the store has it.
+  names_[next_] = wanted;
+  removed_.push_back({{wanted, next_++}, "", /*written=*/true});
+  return std::nullopt;
 }
 
 bool OperatorNumbers::Find(uint16_t id, OperatorName* name) const {

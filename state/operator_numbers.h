@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -47,7 +48,9 @@ class OperatorNumbers {
   // From a row of the store. DataLoss: it is too short.
   [[nodiscard]] absl::Status Load(std::string_view key, std::string_view value);
   absl::StatusOr<uint16_t> Claim(std::string_view name, std::string_view hash, uint64_t* reset);
-  absl::StatusOr<uint16_t> ForLog(std::string_view name, std::string_view hash);
+  // Nothing: the configuration has another rule of that name; what the log says of this one is as
+  // good as gone, and is among the removed.
+  absl::StatusOr<std::optional<uint16_t>> ForLog(std::string_view name, std::string_view hash);
 
   // Removed ones included. False: no such number.
   bool Find(uint16_t id, OperatorName* name) const;
@@ -62,6 +65,8 @@ class OperatorNumbers {
     std::vector<std::string> erase;
     std::vector<uint16_t> removed;
   };
+  // Before the log has been told, no removal is written (`Pending::put` alone): what is on its way
+  // out must still be known after a crash.
   Pending pending() const;
   void Written(const Pending& pending);
   // Operators whose state is on its way out, with their names, for the log.

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "state/key_encoding.h"
@@ -27,7 +28,7 @@ class ShardRestorer {
  private:
   absl::Status Begin(const ShardLogReader& log);
   absl::Status Take(const Bundle& bundle);
-  absl::StatusOr<FrozenRow> Translate(const LogRow& row);
+  absl::StatusOr<std::optional<FrozenRow>> Translate(const LogRow& row);
   absl::Status Apply();
 
   Store& store_;
@@ -37,9 +38,9 @@ class ShardRestorer {
   std::unique_ptr<Overlay> overlay_ = std::make_unique<Overlay>();
   bool drop_rows_ = false;  // with the next batch
   bool fresh_ = false;      // no bundle has been taken over yet, and none of the local rows count
-  std::map<OperatorName, uint16_t> operators_;  // the store's numbers
-  std::string key_;                             // scratch
-  std::string end_;                             // scratch
+  std::map<OperatorName, std::optional<uint16_t>> operators_;  // the store's numbers
+  std::string key_;                                            // scratch
+  std::string end_;                                            // scratch
   RestoreResult result_;
 };
 
@@ -67,15 +68,17 @@ absl::Status ShardRestorer::Begin(const ShardLogReader& log) {
   return absl::OkStatus();
 }
 
-// The log's row in terms of this store. The views are valid until the next call.
-absl::StatusOr<FrozenRow> ShardRestorer::Translate(const LogRow& row) {
+// The log's row in terms of this store; none: of an operator that the configuration has replaced.
+// The views are valid until the next call.
+absl::StatusOr<std::optional<FrozenRow>> ShardRestorer::Translate(const LogRow& row) {
   auto it = operators_.find(*row.op);
   if (it == operators_.end()) {
-    BONGSU_ASSIGN_OR_RETURN(const uint16_t id,
+    BONGSU_ASSIGN_OR_RETURN(const std::optional<uint16_t> id,
                             store_.operators().ForLog(row.op->name, row.op->hash));
     it = operators_.emplace(*row.op, id).first;
   }
-  key_ = OperatorPrefix(row.family, shard_, it->second);
+  if (!it->second) return std::optional<FrozenRow>();
+  key_ = OperatorPrefix(row.family, shard_, *it->second);
   FrozenRow translated;
   translated.family = row.family;
   translated.kind = row.kind;
@@ -86,7 +89,7 @@ absl::StatusOr<FrozenRow> ShardRestorer::Translate(const LogRow& row) {
   }
   key_ += row.suffix;
   translated.key = key_;
-  return translated;
+  return std::optional<FrozenRow>(translated);
 }
 
 absl::Status ShardRestorer::Take(const Bundle& bundle) {
@@ -106,8 +109,9 @@ absl::Status ShardRestorer::Take(const Bundle& bundle) {
   auto rows = std::make_unique<FrozenShard>();
   rows->shard = shard_;
   BONGSU_RETURN_IF_ERROR(DecodeRows(bundle, [&](const LogRow& row) -> absl::Status {
-    BONGSU_ASSIGN_OR_RETURN(const FrozenRow translated, Translate(row));
-    rows->Add(translated.family, translated.kind, translated.key, translated.value);
+    BONGSU_ASSIGN_OR_RETURN(const std::optional<FrozenRow> translated, Translate(row));
+    if (translated)
+      rows->Add(translated->family, translated->kind, translated->key, translated->value);
     return absl::OkStatus();
   }));
   overlay_->Merge(std::move(rows));

@@ -227,7 +227,7 @@ absl::Status RocksStore::Open() {
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status =
       rocksdb::DB::Open(options, options_.path, descriptors, &families_, &db);
-  if (status.IsIOError() && status.ToString().find("lock") != std::string::npos) {
+  if (status.IsIOError() && status.ToString().find("/LOCK: ") != std::string::npos) {
     return absl::FailedPreconditionError(
         fmt::format("the state in {} is in use by another process: stop it, or give this one its "
                     "own state.path",
@@ -522,7 +522,9 @@ absl::StatusOr<bool> RocksStore::HasRows(ShardId shard) {
 
 absl::Status RocksStore::ApplyLog(ShardId shard, const Overlay& overlay,
                                   const ChangelogPosition& position, bool drop_rows) {
-  const OperatorNumbers::Pending operators = operators_.pending();
+  OperatorNumbers::Pending operators = operators_.pending();
+  operators.erase.clear();
+  operators.removed.clear();
   std::lock_guard lock(mutex_);
   if (failed_) return absl::FailedPreconditionError("the state failed to write before: restart");
   rocksdb::WriteBatch batch;

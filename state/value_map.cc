@@ -52,19 +52,18 @@ void ValueMapImpl::Freeze(EpochId epoch, FrozenShard* frozen) {
   for (auto& [key, cached] : cache_) {
     if (!cached.dirty) continue;
     cached.dirty = false;
+    cached.frozen = epoch;
     row.resize(prefix_.size());
     row += key;
     frozen->Add(kValueFamily, cached.present ? kPut : kDelete, row, cached.value);
   }
   dirty_bytes_ = 0;
-  frozen_ = epoch;
 }
 
 void ValueMapImpl::Evict() {
-  if (frozen_ > persisted_) return;
   for (auto it = cache_.begin(); it != cache_.end();) {
     auto current = it++;
-    if (current->second.dirty) continue;
+    if (current->second.dirty || current->second.frozen > persisted_) continue;
     memory_bytes_ -= Bytes(current->first, current->second);
     cache_.erase(current);
   }

@@ -22,7 +22,7 @@ class ValueMapImpl : public ValueMap {
   absl::Status Erase(std::string_view key) override;
   void Freeze(EpochId epoch, FrozenShard* frozen);
   void OnPersisted(EpochId epoch) { persisted_ = epoch; }
-  // Drops every clean value when nothing frozen is still on its way.
+  // Drops every clean value whose last change is in the store.
   void Evict();
   size_t memory_bytes() const { return memory_bytes_; }
   size_t dirty_bytes() const { return dirty_bytes_; }
@@ -32,6 +32,7 @@ class ValueMapImpl : public ValueMap {
     std::string value;
     bool present = false;
     bool dirty = false;
+    EpochId frozen = 0;  // the newest epoch that has its change
   };
   static size_t Bytes(std::string_view key, const Cached& cached) {
     return sizeof(Cached) + sizeof(std::string) + key.size() + cached.value.size();
@@ -41,7 +42,6 @@ class ValueMapImpl : public ValueMap {
   Store& store_;
   const std::string prefix_;
   StringMap<Cached> cache_;
-  EpochId frozen_ = 0;
   EpochId persisted_ = 0;
   size_t memory_bytes_ = 0;
   size_t dirty_bytes_ = 0;

@@ -81,6 +81,19 @@ absl::Status KafkaError(rd_kafka_resp_err_t error, const std::string& what) {
   }
 }
 
+bool SkipsRecords(rd_kafka_resp_err_t error) {
+  switch (error) {
+    case RD_KAFKA_RESP_ERR__BAD_MSG:
+    case RD_KAFKA_RESP_ERR__BAD_COMPRESSION:
+    case RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED:  // a codec, or a format of messages
+    case RD_KAFKA_RESP_ERR_INVALID_MSG:
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+      return true;
+    default:
+      return false;
+  }
+}
+
 absl::StatusOr<KafkaHandle> MakeHandle(rd_kafka_type_t type, const Config& config,
                                        const std::map<std::string, std::string>& defaults,
                                        const std::map<std::string, std::string>& fixed,

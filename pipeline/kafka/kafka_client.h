@@ -80,4 +80,7 @@ absl::Status PartitionEnds(rd_kafka_t* handle, const std::string& topic, int32_t
 
 absl::Status KafkaError(rd_kafka_resp_err_t error, const std::string& what);
 
+// A consumer's errors behind which the library goes on: what they held would be skipped in silence.
+bool SkipsRecords(rd_kafka_resp_err_t error);
+
 }  // namespace bongsu

@@ -111,6 +111,12 @@ absl::Status ConsumerError(rd_kafka_t* handle, const rd_kafka_message_t& message
   if (message.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) return absl::OkStatus();
   std::string text = rd_kafka_message_errstr(&message);
   const rd_kafka_resp_err_t error = message.err;
+  if (SkipsRecords(error)) {
+    return absl::FailedPreconditionError(
+        fmt::format("{}[{}] cannot be read at offset {}: {}",
+                    message.rkt != nullptr ? rd_kafka_topic_name(message.rkt) : "",
+                    message.partition, message.offset, text));
+  }
   switch (error) {
     case RD_KAFKA_RESP_ERR__FATAL:
       return FatalError(handle);
@@ -119,16 +125,6 @@ absl::Status ConsumerError(rd_kafka_t* handle, const rd_kafka_message_t& message
       return absl::FailedPreconditionError(
           fmt::format("{}: the offset is not in the topic any more: {}",
                       message.rkt != nullptr ? rd_kafka_topic_name(message.rkt) : "", text));
-    // The library goes on behind these: what they held would be skipped in silence.
-    case RD_KAFKA_RESP_ERR__BAD_MSG:
-    case RD_KAFKA_RESP_ERR__BAD_COMPRESSION:
-    case RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED:  // a codec, or a format of messages
-    case RD_KAFKA_RESP_ERR_INVALID_MSG:
-    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-      return absl::FailedPreconditionError(
-          fmt::format("{}[{}] cannot be read at offset {}: {}",
-                      message.rkt != nullptr ? rd_kafka_topic_name(message.rkt) : "",
-                      message.partition, message.offset, text));
     case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:

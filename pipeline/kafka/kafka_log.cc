@@ -94,6 +94,11 @@ absl::StatusOr<bool> KafkaLog::PartitionReader::Next(int64_t* offset, std::strin
       if (position_ < end_) BONGSU_RETURN_IF_ERROR(Wait());
       continue;
     }
+    if (SkipsRecords(message_->err)) {
+      return absl::FailedPreconditionError(fmt::format("{}[{}] cannot be read at offset {}: {}",
+                                                       log_.topic_, partition_, position_,
+                                                       rd_kafka_message_errstr(message_.get())));
+    }
     if (message_->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
       switch (message_->err) {
         case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
@@ -131,6 +136,7 @@ absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(const Config& config,
       {"client.id", config.application + "-" + config.instance},
       {"fetch.wait.max.ms", "20"},
       {"queued.max.messages.kbytes", "16384"},
+      {"check.crcs", "true"},
   };
   std::map<std::string, std::string> fixed = {
       // A group is named because librdkafka asks for one; nothing joins it or commits to it.

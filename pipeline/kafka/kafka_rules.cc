@@ -32,7 +32,8 @@ absl::StatusOr<std::unique_ptr<KafkaRules>> KafkaRules::Open(const Config& confi
       self->handle_,
       MakeHandle(RD_KAFKA_CONSUMER, config,
                  {{"client.id", config.application + "-" + config.instance + "-rules"},
-                  {"fetch.wait.max.ms", "100"}},
+                  {"fetch.wait.max.ms", "100"},
+                  {"check.crcs", "true"}},
                  // A group is named because librdkafka asks for one; nothing joins it.
                  {{"group.id", config.application + ".rules-reader"},
                   {"enable.auto.commit", "false"},
@@ -92,6 +93,10 @@ absl::Status KafkaRules::ReadToEnd() {
 absl::Status KafkaRules::Poll(bool* end) {
   const KafkaMessage message(rd_kafka_consumer_poll(handle_.get(), kKafkaPollMs));
   if (message == nullptr) return absl::OkStatus();
+  if (SkipsRecords(message->err)) {
+    return absl::FailedPreconditionError(fmt::format("cannot read the rules topic '{}': {}", topic_,
+                                                     rd_kafka_message_errstr(message.get())));
+  }
   switch (message->err) {
     case RD_KAFKA_RESP_ERR_NO_ERROR:
       break;

@@ -1,6 +1,7 @@
 // The engine as a whole, in process: files in, alerts out, with several threads. Also run under
 // TSan.
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include "pipeline/config.h"
 #include "pipeline/file/file_source.h"
 #include "pipeline/service.h"
+#include "pipeline/shard_task.h"
 
 namespace bongsu {
 namespace {
@@ -135,7 +137,8 @@ TEST_F(EngineTest, APausedFileHandsNothingOut) {
   const std::unique_ptr<RecordSource> source = MakeFileSource(*config);
   PartitionTable partitions;
   ASSERT_TRUE(source->Open(partitions).ok());
-  ASSERT_TRUE(source->Start({}).ok());
+  // Once more, as where another part of the engine could not start.
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(source->Start({}).ok());
   ASSERT_TRUE(source->SetBackpressure(true).ok());
   for (int i = 0; i < 3; ++i) {
     Batch none;
@@ -196,6 +199,42 @@ TEST_F(EngineTest, PairsEqualTheNestedLoopWithAnyNumberOfThreads) {
     else
       EXPECT_EQ(Alerts(), first) << threads << " threads";
   }
+}
+
+// A shared instance's folder holds a part of the shards.
+TEST_F(EngineTest, StateOfAnotherKindIsRefused) {
+  std::mt19937 random(3);
+  Write("fw1.jsonl", 10, 0, random, false);
+  Write("ep.jsonl", 10, 0, random, true);
+  ASSERT_TRUE(RunOnce(1).ok());
+  const std::optional<Config> config = Parse(1);
+  {
+    StoreOptions options;
+    options.path = config->state.path;
+    options.application = config->application;
+    options.shards = static_cast<uint16_t>(config->state.shards);
+    auto store = Store::Open(options);
+    ASSERT_TRUE(store.ok()) << store.status();
+    uint64_t reset = 0;
+    ASSERT_TRUE((*store)->OperatorId(kClocksOperator, "1", &reset).ok());
+    Checkpoint checkpoint;
+    checkpoint.meta = *(*store)->latest();
+    ++checkpoint.meta.epoch;
+    ASSERT_TRUE((*store)->Commit(std::move(checkpoint)).ok());
+  }
+  const absl::Status status = RunOnce(1);
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("exchange: kafka"));
+}
+
+// Positions name files as text.
+TEST_F(EngineTest, AFileWhoseNameIsNoTextIsRefused) {
+  std::mt19937 random(3);
+  Write("fw1.jsonl", 10, 0, random, false);
+  Write("ep.jsonl", 10, 0, random, true);
+  std::ofstream(folder_ / "fw-\xe9.jsonl") << "{}\n";
+  const absl::Status status = RunOnce(1);
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("is not UTF-8: rename the file"));
 }
 
 TEST_F(EngineTest, ASecondRunBehindTheEndAddsNothing) {

@@ -64,7 +64,7 @@ class MemoryStore : public Store {
   absl::Status Commit(Checkpoint checkpoint) override {
     if (in_commit && !in_commit(0)) return absl::AbortedError("killed before the batch");
     Content next = now_;
-    AddOperators(&next);
+    AddOperators(&next, /*removals=*/true);
     for (const auto& change : checkpoint.changes) {
       for (const FrozenRow& row : change->rows) AddRow(row, &next);
     }
@@ -107,7 +107,7 @@ class MemoryStore : public Store {
         AddRow({from, PrefixEnd(from), static_cast<Family>(family), kDeleteRange}, &next);
       }
     }
-    AddOperators(&next);
+    AddOperators(&next, /*removals=*/false);
     AddOverlay(overlay, &next);
     next.changelog[shard] = position;
     next.replayed = true;
@@ -170,8 +170,12 @@ class MemoryStore : public Store {
     });
     overlay.VisitRows([&](const FrozenRow& row) { AddRow(row, content); });
   }
-  void AddOperators(Content* content) {
-    const OperatorNumbers::Pending pending = operators_.pending();
+  void AddOperators(Content* content, bool removals) {
+    OperatorNumbers::Pending pending = operators_.pending();
+    if (!removals) {
+      pending.erase.clear();
+      pending.removed.clear();
+    }
     for (uint16_t id : pending.removed) {
       for (ShardId shard = 0; shard < shards_; ++shard) {
         for (int family = 0; family < kFamilies; ++family) {

@@ -64,6 +64,36 @@ struct Handles {
   }
 };
 
+// While an epoch is on its way to the store, what older ones brought there need not stay.
+TEST(ShardState, ValuesLeaveMemoryWhileALaterEpochIsOnItsWay) {
+  auto store = OpenStore(NewPath());
+  Handles handles(*store);
+  for (int i = 0; i < 100; ++i)
+    ASSERT_TRUE(handles.values->Put(fmt::format("old{}", i), std::string(1000, 'x')).ok());
+  Checkpoint first;
+  handles.shard->BeginFreeze(1);
+  first.meta.epoch = 1;
+  first.changes.push_back(handles.shard->Freeze(kOperator));
+  ASSERT_TRUE(handles.values->Put("new", "y").ok());
+  handles.shard->BeginFreeze(2);
+  const auto second = handles.shard->Freeze(kOperator);
+  ASSERT_TRUE(handles.values->Put("newest", "z").ok());
+  handles.shard->EvictTo(0);
+  EXPECT_GT(handles.shard->memory_bytes(), 100'000u);
+  ASSERT_TRUE(store->Commit(std::move(first)).ok());
+  handles.shard->OnPersisted(1);
+  handles.shard->EvictTo(0);
+  EXPECT_LT(handles.shard->memory_bytes(), 2'000u);
+  for (const auto& [key, expected] : std::map<std::string, std::string>{
+           {"old7", std::string(1000, 'x')}, {"new", "y"}, {"newest", "z"}}) {
+    std::string value;
+    bool found = false;
+    ASSERT_TRUE(handles.values->Get(key, &value, &found).ok());
+    EXPECT_TRUE(found) << key;
+    EXPECT_EQ(value, expected) << key;
+  }
+}
+
 // Everything at once, against maps, through checkpoints, evictions and crashes.
 TEST(ShardState, EqualsItsModel) {
   const char* given = std::getenv("BONGSU_SEED");
