@@ -10,6 +10,7 @@
 #include "pipeline/decoder.h"
 #include "pipeline/file/byte_stream.h"
 #include "pipeline/file/read_buffer.h"
+#include "pipeline/json_text.h"
 #include "state/check.h"
 #include "state/status_macros.h"
 
@@ -51,6 +52,10 @@ class File {
 
   absl::Status Start(int64_t offset, size_t chunk_bytes) {
     chunk_bytes_ = chunk_bytes;
+    // It may be started once more: where another part of the engine could not start.
+    pending_ = ReadBuffer();
+    at_end_ = false;
+    broken_ = failure_ = absl::OkStatus();
     BONGSU_ASSIGN_OR_RETURN(stream_, OpenByteStream(path_));
     BONGSU_ASSIGN_OR_RETURN(offset_, stream_->Skip(offset));
     if (offset_ < offset) {
@@ -255,6 +260,12 @@ absl::Status FileSource::Open(PartitionTable& partitions) {
         const std::string path = found.gl_pathv[j];
         if (path.back() == '/') {
           fail(fmt::format("source '{}': {} is a folder, not a file", source.name, path));
+          continue;
+        }
+        if (!IsValidUtf8(path)) {
+          // Positions name files as text: the file would be read anew after each restart.
+          fail(fmt::format("source '{}': the name of '{}' is not UTF-8: rename the file",
+                           source.name, path));
           continue;
         }
         if (auto stream = OpenByteStream(path); !stream.ok()) {
