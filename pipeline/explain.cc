@@ -84,7 +84,12 @@ class Explanation {
       if (config_.operators[i]->rule().name == options_.rule) return Correlation(i);
     }
     const int entry = config_.rules != nullptr ? FindRuleEntry(config_, options_.rule) : -1;
-    if (entry < 0) return Unusable(fmt::format("there is no rule '{}'", options_.rule));
+    if (entry < 0) {
+      const std::string hint =
+          config_.rules != nullptr ? config_.rules->NearestHint(options_.rule) : "";
+      return Unusable(
+          fmt::format("there is no rule '{}'{}{}", options_.rule, hint.empty() ? "" : "; ", hint));
+    }
     const sigma::RuleEntry& rule = config_.rules->entries[static_cast<size_t>(entry)];
     if (rule.rule.kind() == sigma::RuleKind::kDetection) {
       if (options_.state)

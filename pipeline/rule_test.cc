@@ -100,8 +100,12 @@ int RuleTester::FindSource(const std::string& name) const {
 bool RuleTester::Prepare(const RuleTestCase& test, Case* prepared, RuleTestResult* result) const {
   prepared->test = &test;
   if (!FindRule(test, prepared, result)) {
-    if (result->broken.empty())
-      result->broken = fmt::format("there is no rule '{}' (it may have been left out)", test.rule);
+    if (result->broken.empty()) {
+      const std::string hint =
+          config_.rules != nullptr ? config_.rules->NearestHint(test.rule) : "";
+      result->broken = fmt::format("there is no rule '{}' ({})", test.rule,
+                                   hint.empty() ? "it may have been left out" : hint);
+    }
     return false;
   }
   prepared->takes_part.assign(config_.sources.size(), false);

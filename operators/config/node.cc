@@ -7,6 +7,8 @@
 #include <yaml-cpp/mark.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
+#include <initializer_list>
 #include <istream>
 #include <map>
 #include <memory>
@@ -42,19 +44,24 @@ class Builder : public YAML::EventHandler {
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     auto it = anchors_.find(anchor);
     if (it == anchors_.end()) {
-      Stop(mark, "alias to an unknown anchor", "");
+      Stop(mark, "alias to an unknown anchor", "an anchor (&name) stands before its aliases");
       return;
     }
-    Node copy = it->second;
-    if (!Charge(Count(copy), mark)) return;
-    Finish(std::move(copy), 0);
+    const size_t nodes = Count(it->second);
+    if ((aliased_ += nodes) > limits_.aliased_nodes_max) {
+      Stop(mark, fmt::format("aliases stand for more than {} nodes", limits_.aliased_nodes_max),
+           "write out what differs, or split the file");
+      return;
+    }
+    if (Charge(nodes, mark)) Finish(it->second, 0);
   }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
+    CheckTag(mark, tag, {"str", "int", "float", "bool", "null"});
     Node node;
     node.where = Where(mark);
     node.scalar = value;
-    node.quoted = tag == "!";
+    node.quoted = tag == "!" || tag == "tag:yaml.org,2002:str";
     // YAML's nulls, unless quoted.
     node.kind = !node.quoted && (value.empty() || value == "~" || value == "null" ||
                                  value == "Null" || value == "NULL")
@@ -62,13 +69,15 @@ class Builder : public YAML::EventHandler {
                     : NodeKind::kScalar;
     Finish(std::move(node), anchor);
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
+    CheckTag(mark, tag, {"seq"});
     Start(mark, NodeKind::kSequence, anchor);
   }
   void OnSequenceEnd() override { End(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value) override {
+    CheckTag(mark, tag, {"map"});
     Start(mark, NodeKind::kMap, anchor);
   }
   void OnMapEnd() override { End(); }
@@ -91,6 +100,19 @@ class Builder : public YAML::EventHandler {
     stopped_ = true;
   }
 
+  // A tag that says nothing new is fine; another (!!binary, !include) would change the value.
+  void CheckTag(const YAML::Mark& mark, std::string_view tag,
+                std::initializer_list<std::string_view> plain) {
+    constexpr std::string_view kYaml = "tag:yaml.org,2002:";
+    if (tag.empty() || tag == "!" || tag == "?") return;
+    const bool yaml = tag.starts_with(kYaml);
+    if (yaml) tag.remove_prefix(kYaml.size());
+    if (yaml && std::find(plain.begin(), plain.end(), tag) != plain.end()) return;
+    diagnostics_.Error(Where(mark),
+                       fmt::format("the tag '{}{}' is not known", yaml ? "!!" : "", tag),
+                       "write the value as it is to be compared");
+  }
+
   static size_t Count(const Node& node) {
     size_t count = 1;
     for (const Node& item : node.items) count += Count(item);
@@ -101,7 +123,8 @@ class Builder : public YAML::EventHandler {
   bool Charge(size_t nodes, const YAML::Mark& mark) {
     nodes_ += nodes;
     if (nodes_ <= limits_.nodes_max) return !stopped_;
-    Stop(mark, fmt::format("more than {} nodes after expanding aliases", limits_.nodes_max), "");
+    Stop(mark, fmt::format("more than {} nodes after expanding aliases", limits_.nodes_max),
+         "split the file");
     return false;
   }
 
@@ -142,7 +165,7 @@ class Builder : public YAML::EventHandler {
       open.node.items.push_back(std::move(node));
     } else if (!open.has_key) {
       if (!node.items.empty() || !node.entries.empty() || node.is_sequence() || node.is_map()) {
-        diagnostics_.Error(node.where, "a key must be a plain word", "");
+        diagnostics_.Error(node.where, "a key must be a plain word", "not a list or a map");
         node.kind = NodeKind::kScalar;
       }
       open.key = std::move(node);
@@ -165,6 +188,7 @@ class Builder : public YAML::EventHandler {
   std::vector<Open> stack_;
   std::map<YAML::anchor_t, Node> anchors_;
   size_t nodes_ = 0;
+  size_t aliased_ = 0;  // those of them that were written as aliases
   size_t skipped_ = 0;
   bool stopped_ = false;
 };
@@ -246,7 +270,8 @@ std::vector<Node> ParseYaml(std::string_view text, std::string_view file, const 
     // What the library says of the rest of a document that we gave up on is no news.
     if (!builder.stopped()) {
       diagnostics.Error({name, error.mark.line + 1, error.mark.column + 1},
-                        "not valid YAML: " + error.msg, "");
+                        "not valid YAML: " + error.msg,
+                        "often an indentation, a tab, or a quote that is not closed just before");
     }
   }
   return documents;

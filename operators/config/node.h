@@ -57,7 +57,8 @@ struct NodeEntry {
 struct YamlLimits {
   size_t bytes_max = size_t{16} << 20;
   int depth_max = 64;
-  size_t nodes_max = 2'000'000;  // after alias expansion
+  size_t nodes_max = 2'000'000;        // after alias expansion
+  size_t aliased_nodes_max = 100'000;  // a small file must not become a large rule
 };
 
 // All documents of `text`. Mistakes go to `diagnostics`; what could be read is returned.

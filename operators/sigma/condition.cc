@@ -76,9 +76,13 @@ class Parser {
     return true;
   }
 
+  bool TooDeep() {
+    return Fail(fmt::format("nested deeper than {} levels", kConditionDepthMax),
+                "leave out brackets and 'not not'");
+  }
+
   bool Or(Condition* condition, int depth) {
-    if (depth > kConditionDepthMax)
-      return Fail(fmt::format("nested deeper than {} levels", kConditionDepthMax), "");
+    if (depth > kConditionDepthMax) return TooDeep();
     return Chain(condition, depth, Condition::kOr, "or", &Parser::And);
   }
   bool And(Condition* condition, int depth) {
@@ -86,8 +90,7 @@ class Parser {
   }
 
   bool Not(Condition* condition, int depth) {
-    if (depth > kConditionDepthMax)
-      return Fail(fmt::format("nested deeper than {} levels", kConditionDepthMax), "");
+    if (depth > kConditionDepthMax) return TooDeep();
     if (!Is("not")) return Primary(condition, depth);
     Next();
     condition->kind = Condition::kNot;
@@ -99,7 +102,9 @@ class Parser {
     if (token_ == "(") {
       Next();
       if (!Or(condition, depth + 1)) return false;
-      if (token_ != ")") return Fail("a bracket is not closed", "");
+      if (token_ != ")")
+        return Fail("a bracket is not closed",
+                    "')' is missing behind it, or a name before an operator");
       Next();
       return true;
     }
@@ -111,7 +116,8 @@ class Parser {
     Next();
     if (Is("of")) return Of(first, condition);
     if (first == "all" || first == "1" || first == "any") {
-      if (!Known(name)) return Fail(fmt::format("'{}' must be followed by 'of'", name), "");
+      if (!Known(name))
+        return Fail(fmt::format("'{}' must be followed by 'of'", name), "1 of them, all of sel_*");
     }
     const auto it = std::find(searches_.begin(), searches_.end(), name);
     if (it != searches_.end()) {
@@ -122,8 +128,12 @@ class Parser {
     const std::vector<std::string_view> names(searches_.begin(), searches_.end());
     const std::string nearest = NearestName(name, names);
     return Fail(fmt::format("there is no search '{}'", name),
-                nearest.empty() ? fmt::format("there are: {}", fmt::join(names, ", "))
-                                : fmt::format("did you mean '{}'?", nearest));
+                nearest.empty() ? Searches() : fmt::format("did you mean '{}'?", nearest));
+  }
+
+  std::string Searches() const {
+    return searches_.empty() ? "the detection has no search: a name with fields and values"
+                             : fmt::format("there are: {}", fmt::join(searches_, ", "));
   }
 
   bool Known(std::string_view name) const {
@@ -135,7 +145,7 @@ class Parser {
       return Fail(fmt::format("'{} of' is not possible", quantifier), "1 of, any of, or all of");
     }
     Next();
-    if (token_.empty()) return Fail("'of' must be followed by them or a pattern", "");
+    if (token_.empty()) return Fail("'of' must be followed by them or a pattern", Searches());
     const bool them = Is("them");
     Condition chosen;
     chosen.kind = quantifier == "all" ? Condition::kAnd : Condition::kOr;
@@ -147,7 +157,8 @@ class Parser {
       one.search = static_cast<int>(i);
       chosen.operands.push_back(std::move(one));
     }
-    if (chosen.operands.empty()) return Fail(fmt::format("'{}' matches no search", token_), "");
+    if (chosen.operands.empty())
+      return Fail(fmt::format("'{}' matches no search", token_), Searches());
     if (chosen.operands.size() == 1)
       *condition = chosen.operands[0];
     else
@@ -186,7 +197,8 @@ bool GlobMatches(std::string_view glob, std::string_view name) {
 bool ParseCondition(const Node& node, const std::vector<std::string>& searches,
                     Condition* condition, Diagnostics& diagnostics) {
   if (!node.is_scalar() || node.scalar.size() > kConditionBytesMax) {
-    diagnostics.Error(node.where, "a condition must be a text of at most 64 KiB", "");
+    diagnostics.Error(node.where, "a condition must be a text of at most 64 KiB",
+                      "names of searches with and, or, not");
     return false;
   }
   return Parser(node, searches, diagnostics).Parse(condition);

@@ -18,7 +18,7 @@ bool Any(const ValueTest& test, const Value& value, const Event& event) {
 
 bool CompileExists(const Node& value, Item* item, Diagnostics& diagnostics) {
   if (!value.is_scalar() || (value.scalar != "true" && value.scalar != "false")) {
-    diagnostics.Error(value.where, "'exists' takes true or false", "");
+    diagnostics.Error(value.where, "'exists' takes true or false", "Field|exists: true");
     return false;
   }
   item->exists = value.scalar == "true";
@@ -28,7 +28,8 @@ bool CompileExists(const Node& value, Item* item, Diagnostics& diagnostics) {
 
 bool CheckList(const Node& value, const Item& item, Diagnostics& diagnostics) {
   if (value.is_map()) {
-    diagnostics.Error(value.where, "a field's value cannot be a map", "");
+    diagnostics.Error(value.where, "a field's value cannot be a map",
+                      "a field within an object is written with a dot: process.name");
     return false;
   }
   const bool list = value.is_sequence();
@@ -40,7 +41,8 @@ bool CheckList(const Node& value, const Item& item, Diagnostics& diagnostics) {
     return false;
   }
   if (item.all && (!list || value.items.size() < 2)) {
-    diagnostics.Error(value.where, "'all' needs a list of at least two values", "");
+    diagnostics.Error(value.where, "'all' needs a list of at least two values",
+                      "leave 'all' out, or write a list");
     return false;
   }
   return true;

@@ -101,7 +101,8 @@ void BindPart(const LogSourcePart& part, std::string_view name, const std::strin
 
 void ReadLogSourceMap(const Node& node, LogSourceMap* map, Diagnostics& diagnostics) {
   if (!node.is_map()) {
-    diagnostics.Error(node.where, "'logsource' must be a map of category, product and service", "");
+    diagnostics.Error(node.where, "'logsource' must be a map of category, product and service",
+                      "logsource: {product: windows}");
     return;
   }
   for (const auto& [key, value] : node.entries) {

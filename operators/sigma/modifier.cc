@@ -190,7 +190,12 @@ std::optional<Modifiers> ParseModifiers(const Node& key, Diagnostics& diagnostic
       chain.push_back(known->modifier);
       continue;
     }
-    std::vector<std::string_view> names;
+    if (name.empty()) {
+      diagnostics.Error(key.where, fmt::format("'{}': a modifier is missing behind '|'", text),
+                        "for example CommandLine|contains");
+      return std::nullopt;
+    }
+    std::vector<std::string_view> names = {"expand"};  // taken out before (placeholders.h)
     for (const Name& one : kNames) names.push_back(one.name);
     const std::string nearest = NearestName(name, names);
     diagnostics.Error(key.where, fmt::format("unknown modifier '{}'", name),

@@ -1,5 +1,6 @@
 #include "operators/sigma/pattern.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "operators/fold.h"
@@ -166,6 +167,12 @@ bool Pattern::MatchesShape(std::string_view text, bool exact) const {
       break;
   }
   return MatchPieces(text, exact);
+}
+
+size_t Pattern::wildcards() const {
+  return static_cast<size_t>(std::count_if(pieces_.begin(), pieces_.end(), [](const Piece& piece) {
+    return piece.kind == Piece::kOne || piece.kind == Piece::kAny;
+  }));
 }
 
 // Greedy with one point to come back to: linear in most texts, text * pattern at worst.

@@ -30,6 +30,8 @@ class Pattern {
   bool MatchesFolded(std::string_view folded) const { return MatchesShape(folded, true); }
   bool cased() const { return cased_; }
   bool has_wildcards() const { return has_wildcards_; }
+  // What matching a long text costs: in the worst case text * wildcards.
+  size_t wildcards() const;
   // The text, where it is no more than that.
   std::optional<std::string> Plain() const;
 

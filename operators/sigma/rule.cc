@@ -205,7 +205,8 @@ void ReadLogsource(const Node& document, RuleLogsource* logsource, Diagnostics& 
 
 void ReadFilter(const Node& node, FilterRule* filter, Diagnostics& diagnostics) {
   if (!node.is_map()) {
-    diagnostics.Error(node.where, "'filter' must be a map of rules, searches and a condition", "");
+    diagnostics.Error(node.where, "'filter' must be a map of rules, searches and a condition",
+                      "rules: [id], selection: {User: svc}, condition: not selection");
     return;
   }
   filter->detection.kind = NodeKind::kMap;
@@ -241,7 +242,8 @@ void ReadFilter(const Node& node, FilterRule* filter, Diagnostics& diagnostics) 
 
 bool ReadText(const Node& node, std::string_view key, Diagnostics& diagnostics, std::string* out) {
   if (!node.is_scalar() || node.scalar.empty()) {
-    diagnostics.Error(node.where, fmt::format("'{}' must be a text", key), "");
+    diagnostics.Error(node.where, fmt::format("'{}' must be a text", key),
+                      node.is_null() ? "it is empty" : "not a list or a map");
     return false;
   }
   *out = node.scalar;
@@ -253,7 +255,9 @@ std::vector<PlacedText> ReadTexts(const Node& node, std::string_view key, size_t
   std::vector<PlacedText> texts;
   const std::span<const Node> items =
       node.is_sequence() ? std::span<const Node>(node.items) : std::span<const Node>(&node, 1);
-  if (items.empty()) diagnostics.Error(node.where, fmt::format("'{}' is an empty list", key), "");
+  if (items.empty())
+    diagnostics.Error(node.where, fmt::format("'{}' is an empty list", key),
+                      "name at least one, or leave the key out");
   if (items.size() > items_max) {
     diagnostics.Error(node.where, fmt::format("'{}' has too many entries", key),
                       fmt::format("at most {}", items_max));
@@ -272,7 +276,7 @@ void ReportRepeated(const std::vector<PlacedText>& texts, std::string_view key,
     for (size_t j = 0; j < i; ++j) {
       if (texts[i].text != texts[j].text) continue;
       diagnostics.Error(texts[i].where, fmt::format("'{}' names '{}' twice", key, texts[i].text),
-                        "");
+                        "write it once");
       break;
     }
   }
@@ -299,7 +303,8 @@ void CheckQuantifiers(const Node& node, Diagnostics& diagnostics) {
 std::optional<Rule> ParseRule(const Node& document, Diagnostics& diagnostics) {
   const int errors = diagnostics.errors();
   if (!document.is_map()) {
-    diagnostics.Error(document.where, "a rule must be a map with a title and a detection", "");
+    diagnostics.Error(document.where, "a rule must be a map with a title and a detection",
+                      "or a correlation, or a filter");
     return std::nullopt;
   }
   Rule rule;
@@ -337,7 +342,8 @@ std::optional<Rule> ParseRule(const Node& document, Diagnostics& diagnostics) {
       if (generate->is_scalar() && (generate->scalar == "true" || generate->scalar == "false")) {
         body.generate = generate->scalar == "true";
       } else {
-        diagnostics.Error(generate->where, "'generate' must be true or false", "");
+        diagnostics.Error(generate->where, "'generate' must be true or false",
+                          "true: the rules it refers to make alerts, too");
       }
       std::erase_if(rule.metadata.custom, [](const auto& one) { return one.first == "generate"; });
     }

@@ -52,7 +52,8 @@ std::vector<Node> ExpandCollection(std::vector<Node> documents, Diagnostics& dia
     }
     if (action == "repeat") {
       if (!previous) {
-        diagnostics.Error(where, "'action: repeat' without a document before it", "");
+        diagnostics.Error(where, "'action: repeat' without a document before it",
+                          "it takes what the document before says");
         continue;
       }
       Node repeated = *previous;

@@ -102,7 +102,8 @@ void ReadCondition(const Node& node, CorrelationRule* rule, Diagnostics& diagnos
     comparison.op = static_cast<ComparisonOperator>(op - kOperators.begin());
     comparison.where = value.where;
     if (!value.is_scalar() || !ShortestDecimal(value.scalar, &comparison.decimal)) {
-      diagnostics.Error(value.where, fmt::format("'{}' must be a number", key.scalar), "");
+      diagnostics.Error(value.where, fmt::format("'{}' must be a number", key.scalar),
+                        "for example gte: 10");
       continue;
     }
     comparison.value = std::strtod(comparison.decimal.c_str(), nullptr);
@@ -110,8 +111,46 @@ void ReadCondition(const Node& node, CorrelationRule* rule, Diagnostics& diagnos
   }
 }
 
+// A count is a whole number: the least and the most that meet each comparison.
+bool SomeCountMeets(const std::vector<Comparison>& comparisons) {
+  // Comparisons change their answer next to their own numbers only.
+  std::vector<double> tried = {0};
+  for (const Comparison& one : comparisons) {
+    for (const double number : {std::floor(one.value) - 1, std::floor(one.value),
+                                std::floor(one.value) + 1, std::floor(one.value) + 2})
+      tried.push_back(number);
+  }
+  return std::any_of(tried.begin(), tried.end(), [&](double number) {
+    return number >= 0 &&
+           std::all_of(comparisons.begin(), comparisons.end(), [&](const Comparison& one) {
+             switch (one.op) {
+               case ComparisonOperator::kGt:
+                 return number > one.value;
+               case ComparisonOperator::kGte:
+                 return number >= one.value;
+               case ComparisonOperator::kLt:
+                 return number < one.value;
+               case ComparisonOperator::kLte:
+                 return number <= one.value;
+               case ComparisonOperator::kEq:
+                 return number == one.value;
+               case ComparisonOperator::kNeq:
+                 return number != one.value;
+             }
+             return false;
+           });
+  });
+}
+
 // A range that nothing can be in is a mistake: gt 10 and lt 5.
 void CheckRange(const CorrelationRule& rule, Diagnostics& diagnostics) {
+  const bool counts = rule.type == CorrelationType::kEventCount ||
+                      rule.type == CorrelationType::kValueCount || IsTemporal(rule.type);
+  if (counts && !SomeCountMeets(rule.comparisons)) {
+    diagnostics.Error(rule.condition_where, "no number meets this condition",
+                      "a count is a whole number, and the comparisons hold together");
+    return;
+  }
   double low = -INFINITY;
   double high = INFINITY;
   bool low_open = false;
@@ -127,8 +166,13 @@ void CheckRange(const CorrelationRule& rule, Diagnostics& diagnostics) {
       if (one.value < high || (one.value == high && open)) high = one.value, high_open = open;
     }
   }
-  if (low > high || (low == high && (low_open || high_open)))
-    diagnostics.Error(rule.condition_where, "no number meets this condition", "");
+  const bool left_out =
+      std::any_of(rule.comparisons.begin(), rule.comparisons.end(), [&](const Comparison& one) {
+        return one.op == ComparisonOperator::kNeq && low == high && one.value == low;
+      });
+  if (low > high || (low == high && (low_open || high_open)) || left_out)
+    diagnostics.Error(rule.condition_where, "no number meets this condition",
+                      "the comparisons of a condition hold together");
 }
 
 // What each type needs, and what it has no use for.
@@ -150,12 +194,14 @@ void CheckType(const CorrelationRule& rule, const Node& node, Diagnostics& diagn
                       fmt::format("the condition of {} compares nothing", type),
                       "one of gt, gte, lt, lte, eq, neq");
   if (values && rule.fields.empty() && rule.expression.text.empty())
-    diagnostics.Error(rule.condition_where, fmt::format("{} needs condition.field", type), "");
+    diagnostics.Error(rule.condition_where, fmt::format("{} needs condition.field", type),
+                      "condition: {field: User, gte: 10}");
   if (!values && !rule.fields.empty())
     diagnostics.Error(rule.fields[0].where, fmt::format("{} has no use for 'field'", type),
                       "value_count counts the distinct values of a field");
   if (values && rule.type != CorrelationType::kValueCount && rule.fields.size() > 1)
-    diagnostics.Error(rule.fields[1].where, fmt::format("{} takes one field", type), "");
+    diagnostics.Error(rule.fields[1].where, fmt::format("{} takes one field", type),
+                      "only value_count takes several: distinct tuples");
   if (rule.percentile && rule.type != CorrelationType::kValuePercentile)
     diagnostics.Error(rule.condition_where, fmt::format("{} has no use for 'percentile'", type),
                       "value_percentile has one");
@@ -256,10 +302,13 @@ void ReadKey(const Node& key, const Node& value, CorrelationRule* rule, bool* ty
     ReadCondition(value, rule, diagnostics);
   } else if (name == "generate") {
     if (!value.is_scalar() || (value.scalar != "true" && value.scalar != "false"))
-      diagnostics.Error(value.where, "'generate' must be true or false", "");
+      diagnostics.Error(value.where, "'generate' must be true or false",
+                        "true: the rules it refers to make alerts, too");
     rule->generate = value.scalar == "true";
   } else if (name == "bongsu") {
-    if (!value.is_map()) diagnostics.Error(value.where, "'bongsu' must be a map", "");
+    if (!value.is_map())
+      diagnostics.Error(value.where, "'bongsu' must be a map",
+                        "our own options: bongsu: {reset: true}");
     rule->extensions = value;
   } else {
     diagnostics.Error(key.where, fmt::format("unknown key '{}' in the correlation", name),
@@ -272,14 +321,17 @@ void ReadKey(const Node& key, const Node& value, CorrelationRule* rule, bool* ty
 void ReadCorrelation(const Node& node, CorrelationRule* rule, Diagnostics& diagnostics) {
   rule->where = node.where;
   if (!node.is_map()) {
-    diagnostics.Error(node.where, "'correlation' must be a map", "");
+    diagnostics.Error(node.where, "'correlation' must be a map",
+                      "of type, rules, group-by, timespan and condition");
     return;
   }
   bool type_known = false;
   for (const auto& [key, value] : node.entries) ReadKey(key, value, rule, &type_known, diagnostics);
   for (const char* required : {"type", "timespan"}) {
     if (node.Find(required) == nullptr)
-      diagnostics.Error(node.where, fmt::format("a correlation needs '{}'", required), "");
+      diagnostics.Error(
+          node.where, fmt::format("a correlation needs '{}'", required),
+          std::string_view(required) == "type" ? NearestHint("", kTypes) : "timespan: 5m");
   }
   if (!rule->expression.text.empty()) WriteQuantifiers(rule, diagnostics);
   if (node.Find("rules") == nullptr) {
@@ -292,7 +344,7 @@ void ReadCorrelation(const Node& node, CorrelationRule* rule, Diagnostics& diagn
                        [&](const PlacedText& one) { return one.text == name.text; }))
         diagnostics.Error(
             name.where, fmt::format("the condition names '{}', which 'rules' does not", name.text),
-            "");
+            "add it there, or leave 'rules' out: the condition's names are enough");
     }
   }
   if (type_known) CheckType(*rule, node, diagnostics);

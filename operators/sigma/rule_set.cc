@@ -40,7 +40,8 @@ void FindFiles(const std::string& path, std::set<std::string>* seen, std::vector
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) {
-    diagnostics.Error({path, 0, 0}, "there is no such rule file or folder", "");
+    diagnostics.Error({path, 0, 0}, "there is no such rule file or folder",
+                      "paths are relative to the configuration's folder");
     return;
   }
   std::vector<std::string> found;
@@ -101,9 +102,13 @@ class Loader {
       Skip(found, "", "", {file, 0, 0});
       return;
     }
+    bool empty = true;
     for (const Node& document : documents) {
-      if (!document.is_null()) Document(document);
+      if (document.is_null()) continue;
+      Document(document);
+      empty = false;
     }
+    if (empty) diagnostics_.Warning({file, 0, 0}, "the file holds no rule", "");
   }
 
   RuleSet Finish() {
@@ -121,7 +126,10 @@ class Loader {
             const SourceLocation& where) {
     SkippedRule skipped{std::move(label), std::move(title), where, "", true};
     for (const Diagnostic& one : found.all()) {
-      if (one.severity == Severity::kError && skipped.why.empty()) skipped.why = one.message;
+      if (one.severity == Severity::kError && skipped.why.empty()) {
+        skipped.why = one.message;
+        if (one.where.line > 0) skipped.where = one.where;
+      }
       if (one.severity == Severity::kError && options_.strict) {
         diagnostics_.Error(one.where, one.message, one.hint);
       } else if (one.severity == Severity::kError) {
@@ -238,6 +246,11 @@ class Loader {
   void Names() {
     StringMap<size_t> ids;
     StringMap<size_t> names;
+    StringMap<size_t> all_ids;
+    for (size_t i = 0; i < set_.entries.size(); ++i) {
+      const std::string& id = set_.entries[i].rule.metadata.id;
+      if (!id.empty()) all_ids.try_emplace(id, i);
+    }
     for (size_t i = 0; i < set_.entries.size(); ++i) {
       const Metadata& metadata = set_.entries[i].rule.metadata;
       Diagnostics found;
@@ -252,6 +265,13 @@ class Loader {
       };
       once(ids, metadata.id, "id", metadata.id_where);
       once(names, metadata.name, "name", metadata.name_where);
+      // A reference finds ids first: by this name nobody could mean this rule.
+      const auto same = metadata.name.empty() ? all_ids.end() : all_ids.find(metadata.name);
+      if (same != all_ids.end() && same->second != i)
+        found.Error(metadata.name_where,
+                    fmt::format("the name '{}' is another rule's id", metadata.name),
+                    fmt::format("of {}:{}", set_.entries[same->second].rule.metadata.where.file,
+                                set_.entries[same->second].rule.metadata.where.line));
       if (found.has_errors()) Refuse(i, found);
     }
     Compact();
@@ -327,7 +347,8 @@ class Loader {
     }
     if (std::find(entry->references.begin(), entry->references.end(), *target) !=
         entry->references.end()) {
-      found.Error(name.where, fmt::format("'{}' is named twice, by id and by name", name.text), "");
+      found.Error(name.where, fmt::format("'{}' is named twice, by id and by name", name.text),
+                  "write it once");
       return;
     }
     entry->references.push_back(*target);
@@ -352,7 +373,7 @@ class Loader {
                       fmt::format("the alias '{}' names the rule '{}', which this correlation does "
                                   "not refer to",
                                   alias.alias.text, name.text),
-                      "");
+                      "an alias names rules in 'rules', or below those");
       }
     }
   }
@@ -386,12 +407,31 @@ class Loader {
       Diagnostics found;
       if (entry.level == kNone) {
         found.Error(entry.rule.correlation().where,
-                    "the correlation refers to itself, through others", "correlations form levels");
+                    fmt::format("the correlation refers to itself: {}", Circle(i)),
+                    "correlations form levels: leave one of these references out");
       } else {
         found.Error(entry.rule.correlation().where, "too many levels of correlations",
                     fmt::format("at most {}", kCorrelationLevelsMax));
       }
       Refuse(i, found);
+    }
+  }
+
+  // "a -> b -> a", along references that have no level: each of those leads to another.
+  std::string Circle(size_t from) const {
+    std::vector<size_t> path = {from};
+    while (true) {
+      for (const uint32_t one : set_.entries[path.back()].references) {
+        if (set_.entries[one].level >= 0) continue;
+        path.push_back(one);
+        break;
+      }
+      const auto first = std::find(path.begin(), path.end() - 1, path.back());
+      if (first == path.end() - 1) continue;
+      std::string text;
+      for (auto it = first; it != path.end(); ++it)
+        text += (text.empty() ? "" : " -> ") + std::string(RuleName(set_.entries[*it]));
+      return text;
     }
   }
 
@@ -411,7 +451,8 @@ class Loader {
       }
       for (const PlacedText& name : filter.rules) FilterOne(filter, name, index, &filtered, found);
       if (filtered.empty())
-        found.Error(set_.entries[i].rule.metadata.where, "the filter applies to no rule", "");
+        found.Error(set_.entries[i].rule.metadata.where, "the filter applies to no rule",
+                    filter.any ? "its logsource covers that of no rule" : "");
       if (found.has_errors()) {
         Refuse(i, found);
         continue;
@@ -546,6 +587,18 @@ int RuleSet::Find(std::string_view id_or_name) const {
   return -1;
 }
 
+std::string RuleSet::NearestHint(std::string_view id_or_name) const {
+  std::vector<std::string_view> names;
+  for (const RuleEntry& entry : entries) {
+    for (const std::string* one :
+         {&entry.rule.metadata.name, &entry.rule.metadata.id, &entry.rule.metadata.title}) {
+      if (!one->empty()) names.push_back(*one);
+    }
+  }
+  const std::string nearest = NearestName(id_or_name, names);
+  return nearest.empty() ? "" : fmt::format("did you mean '{}'?", nearest);
+}
+
 std::string RuleSet::Summary() const {
   const auto by_status = static_cast<size_t>(
       std::count_if(skipped.begin(), skipped.end(), [](const auto& one) { return !one.broken; }));
@@ -573,7 +626,8 @@ RuleSet LoadRuleSet(const std::vector<std::string>& paths, const RuleTexts& text
     std::ostringstream content;
     if (in.peek() != std::ifstream::traits_type::eof()) content << in.rdbuf();
     if (in.bad() || !in.is_open()) {
-      diagnostics.Error({file, 0, 0}, "cannot read the rule file", "");
+      diagnostics.Error({file, 0, 0}, "cannot read the rule file",
+                        "is it readable for the user that bongsu runs as?");
       continue;
     }
     loader.Text(content.str(), file);

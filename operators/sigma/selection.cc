@@ -36,7 +36,8 @@ void AddOnce(const std::string& field, std::vector<std::string>* fields) {
 
 bool CompileMap(const Node& map, FieldTable& fields, Search* search, Diagnostics& diagnostics) {
   if (map.entries.empty()) {
-    diagnostics.Error(map.where, "an empty map chooses nothing", "");
+    diagnostics.Error(map.where, "an empty map chooses nothing",
+                      "fields and values, or leave it out");
     return false;
   }
   auto& items = search->maps.emplace_back();
@@ -69,7 +70,8 @@ bool CompileSearch(const Node& node, FieldTable& fields, Search* search, Diagnos
   if (node.is_map()) return CompileMap(node, fields, search, diagnostics);
   if (node.is_scalar()) return CompileKeywords({node}, node.where, fields, search, diagnostics);
   if (!node.is_sequence() || node.items.empty()) {
-    diagnostics.Error(node.where, "a search must be a map, a list of maps, or keywords", "");
+    diagnostics.Error(node.where, "a search must be a map, a list of maps, or keywords",
+                      "sel: {Field: value}");
     return false;
   }
   bool good = true;
@@ -130,7 +132,8 @@ bool Detection::Holds(const Condition& part, const Event& event) const {
 std::shared_ptr<const Detection> CompileSelection(const Node& detection, FieldTable& fields,
                                                   Diagnostics& diagnostics) {
   if (!detection.is_map()) {
-    diagnostics.Error(detection.where, "a detection must be a map of searches and a condition", "");
+    diagnostics.Error(detection.where, "a detection must be a map of searches and a condition",
+                      "detection: {sel: {Field: value}, condition: sel}");
     return nullptr;
   }
   std::vector<Search> searches;
@@ -161,7 +164,7 @@ std::shared_ptr<const Detection> CompileSelection(const Node& detection, FieldTa
   if (condition->is_sequence()) {  // a list of conditions is their OR
     parsed.kind = Condition::kOr;
     if (condition->items.empty()) {
-      diagnostics.Error(condition->where, "an empty list of conditions", "");
+      diagnostics.Error(condition->where, "an empty list of conditions", "condition: sel");
       good = false;
     }
     for (const Node& one : condition->items) {

@@ -98,7 +98,11 @@ class Tiled : public Operator, private EpisodeSource {
 EventTimeNs Tiled::StartOf(EventTimeNs first_event) const {
   if (options_.window != CorrelationWindow::kTumbling) return first_event;
   const int64_t quotient = first_event / options_.span;
-  return (first_event % options_.span < 0 ? quotient - 1 : quotient) * options_.span;
+  int64_t start = 0;
+  return __builtin_mul_overflow(first_event % options_.span < 0 ? quotient - 1 : quotient,
+                                options_.span, &start)
+             ? kMinEventTime
+             : start;
 }
 
 absl::Status Tiled::OnEvent(const Input& input, OperatorContext& context) {
@@ -167,11 +171,13 @@ absl::Status Tiled::Next(std::string_view key, Tile tile, OperatorContext& conte
   BONGSU_RETURN_IF_ERROR(contents_->First(key, tile.end, kMaxEventTime, &event));
   const EventTimeNs closing = context.closing_time();
   if (options_.empty_windows && (event != kMaxEventTime || closing != kMaxEventTime)) {
-    const int64_t empty = (std::min(event, closing) - tile.end) / options_.span;
+    // From an event of 1700 to now there are more nanoseconds than 64 bits hold.
+    const Int128 empty = (Int128{std::min(event, closing)} - tile.end) / options_.span;
     tile.start = tile.end;
     if (empty > kEmptyWindowsMax) {
-      context.Count("empty_windows_skipped", static_cast<uint64_t>(empty - kEmptyWindowsMax));
-      tile.start += (empty - kEmptyWindowsMax) * options_.span;
+      const Int128 skipped = empty - kEmptyWindowsMax;
+      context.Count("empty_windows_skipped", static_cast<uint64_t>(skipped));
+      tile.start = static_cast<EventTimeNs>(tile.start + skipped * options_.span);
     }
   } else if (event != kMaxEventTime) {
     tile.start = StartOf(event);

@@ -79,6 +79,7 @@ class RegexTest : public ValueTest {
 
 class CidrTest : public ValueTest {
  public:
+  static constexpr int kIpv4Bits = 96;  // those in front of an IPv4 address
   CidrTest(const IpBytes& network, int bits)
       : ValueTest(Kind::kCidr), network_(network), bits_(bits) {
     normal_form_ = fmt::format("cidr {}/{}", IpText(network), bits);
@@ -86,6 +87,7 @@ class CidrTest : public ValueTest {
   bool Matches(const Value& value, const Event&) const override {
     IpBytes ip;
     if (!value.is_string() || !ParseIp(value.text(), &ip)) return false;
+    if (bits_ < kIpv4Bits && IsIpv4(ip)) return false;  // ::/0 is all of IPv6
     for (int i = 0; i < bits_; i += 8) {
       const int left = std::min(8, bits_ - i);
       const auto mask = static_cast<uint8_t>(0xff << (8 - left));
@@ -248,6 +250,23 @@ bool CompileCidr(const Node& value, Tests* tests, Diagnostics& diagnostics) {
   return false;
 }
 
+std::pair<int64_t, int64_t> PartRange(Modifier part) {
+  switch (part) {
+    case Modifier::kMinute:
+      return {0, 59};
+    case Modifier::kHour:
+      return {0, 23};
+    case Modifier::kDay:
+      return {1, 31};
+    case Modifier::kWeek:
+      return {1, 53};
+    case Modifier::kMonth:
+      return {1, 12};
+    default:
+      return {0, 9999};
+  }
+}
+
 bool CompileNumber(const Node& value, const Modifiers& modifiers, Tests* tests,
                    Diagnostics& diagnostics) {
   const std::optional<Modifier> comparison =
@@ -274,6 +293,12 @@ bool CompileNumber(const Node& value, const Modifiers& modifiers, Tests* tests,
                       "parts of the time are whole numbers");
     return false;
   }
+  const auto [least, most] = PartRange(*part);
+  if (whole < least || whole > most) {
+    diagnostics.Error(value.where, fmt::format("no {} is {}", ModifierName(*part), whole),
+                      fmt::format("{} to {}", least, most));
+    return false;
+  }
   tests->push_back(std::make_unique<TimePartTest>(*part, comparison, whole));
   return true;
 }
@@ -281,7 +306,8 @@ bool CompileNumber(const Node& value, const Modifiers& modifiers, Tests* tests,
 bool CompileFieldRef(const Node& value, const Modifiers& modifiers, FieldTable& fields,
                      Tests* tests, Diagnostics& diagnostics) {
   if (value.scalar.empty()) {
-    diagnostics.Error(value.where, "'fieldref' takes the name of a field", "");
+    diagnostics.Error(value.where, "'fieldref' takes the name of a field",
+                      "Field|fieldref: OtherField");
     return false;
   }
   tests->push_back(
@@ -344,7 +370,17 @@ bool CompileText(const Node& value, const Modifiers& modifiers, bool keyword, Te
   const bool is_number = !front && !back && !value.quoted && ShortestDecimal(value.scalar, &number);
   Pattern pattern = ParsePattern(is_number ? number : value.scalar, modifiers.has(Modifier::kCased),
                                  modifiers.has(Modifier::kWindash));
-  tests->push_back(std::make_unique<TextTest>(Widened(std::move(pattern), front, back)));
+  if (pattern.wildcards() > kWildcardsMax) {
+    diagnostics.Error(value.where, fmt::format("{} wildcards in one value", pattern.wildcards()),
+                      fmt::format("at most {}", kWildcardsMax));
+    return false;
+  }
+  pattern = Widened(std::move(pattern), front, back);
+  if (keyword && pattern.shape() == Pattern::Shape::kAnything)
+    diagnostics.Warning(value.where,
+                        fmt::format("the keyword '{}' is in every event", value.scalar),
+                        "a word that the events have, or a field");
+  tests->push_back(std::make_unique<TextTest>(std::move(pattern)));
   return true;
 }
 
@@ -353,11 +389,13 @@ bool CompileText(const Node& value, const Modifiers& modifiers, bool keyword, Te
 bool CompileValue(const Node& value, const Modifiers& modifiers, bool keyword, FieldTable& fields,
                   Tests* tests, Diagnostics& diagnostics) {
   if (!value.is_null() && !value.is_scalar()) {
-    diagnostics.Error(value.where, "a value must be a string, a number, a boolean or null", "");
+    diagnostics.Error(value.where, "a value must be a string, a number, a boolean or null",
+                      "a list of values stands beside the field's name, not within another list");
     return false;
   }
   if (value.scalar.size() > kValueBytesMax) {
-    diagnostics.Error(value.where, fmt::format("a value longer than {} bytes", kValueBytesMax), "");
+    diagnostics.Error(value.where, fmt::format("a value longer than {} bytes", kValueBytesMax),
+                      "split it: a list of values, or contains|all");
     return false;
   }
   if (value.is_null()) {
@@ -370,7 +408,7 @@ bool CompileValue(const Node& value, const Modifiers& modifiers, bool keyword, F
     return true;
   }
   if (keyword && value.scalar.empty()) {
-    diagnostics.Error(value.where, "an empty keyword is in every event", "");
+    diagnostics.Error(value.where, "an empty keyword is in every event", "leave it out");
     return false;
   }
   if (modifiers.has(Modifier::kRe)) return CompileRegex(value, modifiers, tests, diagnostics);

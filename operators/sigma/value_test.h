@@ -30,6 +30,8 @@ inline constexpr size_t kValueBytesMax = 16 * 1024;
 // RE2 refuses what needs more, so that no expression takes long to compile or much to keep.
 inline constexpr int kRegexMemoryBytes = 1 << 20;
 // What windash and the encodings may make of one value.
+// Each is tried at each place of a long text, in the worst case.
+inline constexpr size_t kWildcardsMax = 256;
 inline constexpr size_t kEncodedValuesMax = 10'000;
 // And of all values of a field.
 inline constexpr size_t kItemTextsMax = 40'000;

@@ -90,6 +90,20 @@ TEST(CorrelationTiled, ALongGapIsSkippedAndCounted) {
   EXPECT_EQ(incidents.size() + skipped, 20'099u);
 }
 
+// From there to now are more nanoseconds than 64 bits hold.
+TEST(CorrelationTiled, AnEventOfTheYear1700MakesNoMillionsOfWindows) {
+  TestEvent old = At(0);
+  old.time = -8'520'000'000 * kSecondNs;
+  TestEvent now = At(0);
+  now.time = 1'790'000'000 * kSecondNs;
+  OperatorHarness harness(Rules("", "lt: 1"), "c", {"fw"});
+  const auto incidents = harness.Run({old, now}, {.batch = 2, .lateness = kMinuteNs});
+  const uint64_t skipped = harness.counters().at("empty_windows_skipped");
+  EXPECT_GE(incidents.size(), 10'000u);
+  EXPECT_LE(incidents.size(), 10'010u);
+  EXPECT_GT(skipped, 1'000'000'000u);
+}
+
 TEST(CorrelationTiled, EqualAndUnequal) {
   EXPECT_THAT(Incidents(Rules("ip", "eq: 2"), {At(0), At(1), At(20), At(40), At(41)}), SizeIs(2));
   EXPECT_THAT(Incidents(Rules("ip", "neq: 2"), {At(0), At(1), At(20), At(40), At(41)}), SizeIs(1));

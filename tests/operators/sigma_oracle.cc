@@ -334,7 +334,9 @@ ValueTest CidrTest(const Node& value) {
   return [network, bits](const Value& found, const Fields&) {
     if (!found.is_string()) return false;
     const auto address = AddressBits(std::string(found.text()));
-    return address && address->substr(0, bits) == network->substr(0, bits);
+    const std::string ipv4 = AddressBits("0.0.0.0")->substr(0, 96);  // what they are stored behind
+    if (!address || (bits < 96 && address->starts_with(ipv4))) return false;
+    return address->substr(0, bits) == network->substr(0, bits);
   };
 }
 

@@ -111,6 +111,42 @@ TEST(SigmaRuleSet, IdsAndNamesAreTakenOnce) {
   EXPECT_THAT(loaded.diagnostics.Text(), HasSubstr("by r.yml:1"));
 }
 
+// A reference finds ids first: nobody could mean the second rule by its name.
+TEST(SigmaRuleSet, ANameIsNotAnotherRulesId) {
+  const std::string id = "11111111-2222-4333-8444-555555555555";
+  const std::string first = "title: a\nid: " + id +
+                            "\nlogsource: {product: windows}\n"
+                            "detection: {sel: {a: 1}, condition: sel}\n---\n";
+  for (const std::string& yaml : {first + Detection(id, "b: 1"), Detection(id, "b: 1") + first}) {
+    const Loaded loaded = Load(yaml);
+    EXPECT_EQ(loaded.set.entries.size(), 1u);
+    EXPECT_THAT(loaded.diagnostics.Text(), HasSubstr("is another rule's id"));
+  }
+}
+
+TEST(SigmaRuleSet, MistakesHaveTheirLineAndAHint) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"a|hour: 25", "r.yml:4:27: warning: no hour is 25; the rule is left out (0 to 23)"},
+      {"a|month|gte: 13", "no month is 13; the rule is left out (1 to 12)"},
+      {"a|: 1", "'a|': a modifier is missing behind '|'; the rule is left out (for example "},
+      {"a|contains||all: [b, c]", "a modifier is missing behind '|'"},
+      {"a|zzzzzz: 1", "(one of: expand, contains, "},
+      {"a|exists: maybe", "(Field|exists: true)"},
+  };
+  for (const auto& [item, message] : cases) {
+    const Loaded loaded = Load(Detection("one", item));
+    EXPECT_THAT(loaded.diagnostics.Text(), HasSubstr(message));
+    ASSERT_EQ(loaded.set.skipped.size(), 1u);
+    EXPECT_EQ(loaded.set.skipped[0].where.line, 4) << item;
+  }
+  EXPECT_THAT(Load(Detection("many", "a: '" + std::string(257, '?') + "'")).diagnostics.Text(),
+              HasSubstr("257 wildcards in one value; the rule is left out (at most 256)"));
+  EXPECT_THAT(Load("title: all\nlogsource: {product: p}\ndetection: {kw: ['*'], condition: kw}\n")
+                  .diagnostics.Text(),
+              HasSubstr("the keyword '*' is in every event"));
+  EXPECT_THAT(Load("# nothing\n").diagnostics.Text(), HasSubstr("the file holds no rule"));
+}
+
 TEST(SigmaRuleSet, StatusesAreLeftOutWhenAsked) {
   const std::string yaml =
       "{title: old, name: old, status: deprecated, logsource: {product: p}, detection: {s: {a: 1}, "

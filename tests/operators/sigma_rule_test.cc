@@ -1,5 +1,6 @@
 // Sigma documents as data: metadata, log sources, correlations and filters, and what is wrong with
 // them.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -209,6 +210,28 @@ TEST(SigmaRule, WhatWouldBeIgnoredIsRefused) {
               HasSubstr("at most 100y"));
 }
 
+TEST(SigmaRule, TagsOfYamlThatWouldChangeAValueAreRefused) {
+  const auto problem = [](const std::string& value) {
+    Diagnostics diagnostics;
+    ParseYaml("{k: " + value + "}", "r.yml", YamlLimits{}, diagnostics);
+    return diagnostics.Text();
+  };
+  EXPECT_THAT(problem("!!binary aGFsbG8="), HasSubstr("the tag '!!binary' is not known"));
+  EXPECT_THAT(problem("!include other.yml"), HasSubstr("the tag '!include' is not known"));
+  for (const char* fine : {"!!str 5", "!!int 5", "'x'", "! x", "!!seq [x]", "!!map {a: b}"})
+    EXPECT_EQ(problem(fine), "");
+}
+
+TEST(SigmaRule, ASmallFileDoesNotBecomeALargeRule) {
+  std::string bomb = "title: t\nlogsource: {product: p}\nx0: &x0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n";
+  for (int i = 1; i < 7; ++i)
+    bomb += fmt::format("x{0}: &x{0} [*x{1}, *x{1}, *x{1}, *x{1}, *x{1}, *x{1}, *x{1}, *x{1}]\n", i,
+                        i - 1);
+  Diagnostics diagnostics;
+  ParseYaml(bomb, "r.yml", YamlLimits{}, diagnostics);
+  EXPECT_THAT(diagnostics.Text(), HasSubstr("aliases stand for more than 100000 nodes"));
+}
+
 TEST(SigmaRule, CorrelationMistakes) {
   const auto problem = [](const std::string& body) {
     return Problem("{title: t, correlation: {" + body + "}}");
@@ -226,6 +249,13 @@ TEST(SigmaRule, CorrelationMistakes) {
       {"type: event_count, rules: a, timespan: 1s, condition: {gte: x}", "'gte' must be a number"},
       {"type: event_count, rules: a, timespan: 1s, condition: {gt: 10, lt: 5}", "no number meets"},
       {"type: event_count, rules: a, timespan: 1s, condition: {gt: 5, lt: 5}", "no number meets"},
+      {"type: event_count, rules: a, timespan: 1s, condition: {eq: 2.5}", "no number meets"},
+      {"type: event_count, rules: a, timespan: 1s, condition: {eq: 2, neq: 2}", "no number meets"},
+      {"type: value_count, rules: a, timespan: 1s, condition: {field: b, gt: 2, lt: 3}",
+       "no number meets"},
+      {"type: event_count, rules: a, timespan: 1s, condition: {lt: 0}", "no number meets"},
+      {"type: value_sum, rules: a, timespan: 1s, condition: {field: b, gte: 2, lte: 2, neq: 2}",
+       "no number meets"},
       {"type: event_count, rules: a, timespan: 1s, condition: {field: b, gte: 1}",
        "event_count has no use for 'field'"},
       {"type: event_count, rules: a, timespan: 1s, condition: a", "needs a map as condition"},

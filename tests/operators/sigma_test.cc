@@ -159,6 +159,9 @@ TEST(Sigma, Cidr) {
   EXPECT_FALSE(One("f|cidr: 10.0.0.0/8", S("not an address")));
   EXPECT_TRUE(One("f|cidr: '2001:db8::/33'", S("2001:db8:7fff::1")));
   EXPECT_FALSE(One("f|cidr: '2001:db8::/33'", S("2001:db8:8000::1")));
+  EXPECT_TRUE(One("f|cidr: '::/0'", S("2001:db8::1")));
+  EXPECT_FALSE(One("f|cidr: '::/0'", S("10.1.2.3")));
+  EXPECT_TRUE(One("f|cidr: 0.0.0.0/0", S("10.1.2.3")));
   EXPECT_NE(Problem("{sel: {f|cidr: 10.0.0.0/40}, condition: sel}").find("is no network"),
             std::string::npos);
 }
