@@ -230,7 +230,9 @@ detection: {sel: {EventID: 4625, Hostname: other}, condition: sel}
 ---
 title: Many
 name: many
-correlation: {type: event_count, rules: [fails], group-by: [TargetUserName], timespan: 10s, condition: {gte: 5}}
+correlation:
+  {type: event_count, rules: [fails], group-by: [TargetUserName],
+   timespan: 10s, condition: {gte: 5}}
 ---
 title: Outer
 name: outer
