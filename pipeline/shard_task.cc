@@ -220,7 +220,6 @@ absl::Status ShardTask::NoteBegun() {
 absl::Status ShardTask::Apply(int level, uint64_t number, OutputChunk& outputs, LiveCounters& live,
                               EpochSeal* seal) {
   output_->Begin(&outputs, &live);
-  ExchangeSlot& slot = exchange_.slot(level, number);
   // Barriers and marks are carried by level 0's slot, which stays until all levels are done with
   // it.
   const ExchangeSlot& batch = exchange_.slot(0, number);
@@ -231,7 +230,7 @@ absl::Status ShardTask::Apply(int level, uint64_t number, OutputChunk& outputs, 
     for (int reader = 0; reader < next.readers(); ++reader)
       next.block(options_.thread, reader).Clear();
   }
-  BONGSU_RETURN_IF_ERROR(Inputs(level, slot));
+  BONGSU_RETURN_IF_ERROR(Inputs(level, number));
   if (level == 0) {
     watermarks_.Apply(batch.times, batch.marks,
                       options_.results == nullptr ? MarkSide::kAll : MarkSide::kSource);
@@ -241,7 +240,7 @@ absl::Status ShardTask::Apply(int level, uint64_t number, OutputChunk& outputs, 
     // All threads know of an alarm; one of them says it.
     if (options_.thread == 0) RaiseAlarms(watermarks_.raised());
   }
-  BONGSU_RETURN_IF_ERROR(options_.results != nullptr ? AdvanceShared(slot)
+  BONGSU_RETURN_IF_ERROR(options_.results != nullptr ? AdvanceShared(batch)
                                                      : Advance(level, number));
   seal->epoch = 0;
   if (batch.epoch_end && options_.results != nullptr)
@@ -274,19 +273,37 @@ void ShardTask::RaiseAlarms(const std::vector<RaisedAlarm>& raised) {
   for (const RaisedAlarm& one : raised) output_->Alarm(one);
 }
 
-absl::Status ShardTask::Inputs(int level, ExchangeSlot& slot) {
+absl::Status ShardTask::Inputs(int level, uint64_t number) {
   const size_t operators = plan_.operators.size();
+  const auto take = [&](const RoutedInput& routed) {
+    const size_t local = routed.shard / static_cast<size_t>(options_.threads);
+    const size_t index = local * operators + routed.op;
+    Shard& shard = *shards_[local];
+    if (shard.clocks != nullptr &&
+        !plan_.operators[routed.op].port_from_operator[routed.input.port])
+      shard.clocks_moved |= shard.clocks->Wake(SeqPartition(routed.input.seq));
+    if (inputs_[index].empty()) filled_.push_back(index);
+    inputs_[index].push_back(routed.input);
+  };
+  // What the source has for operators above waits for its batch's turn there. An operator that took
+  // it before would hold, at the end of an epoch, what belongs to the next, and call other events
+  // late than another run.
+  auto& waiting = waiting_[number % kBatchesInFlight];
+  if (level == 0) waiting.resize(static_cast<size_t>(exchange_.levels()));
+  ExchangeSlot& slot = exchange_.slot(level, number);
   for (int writer = 0; writer < slot.writers(); ++writer) {
     for (const RoutedInput& routed : slot.block(writer, options_.thread).inputs) {
-      const size_t local = routed.shard / static_cast<size_t>(options_.threads);
-      const size_t index = local * operators + routed.op;
-      Shard& shard = *shards_[local];
-      if (shard.clocks != nullptr &&
-          !plan_.operators[routed.op].port_from_operator[routed.input.port])
-        shard.clocks_moved |= shard.clocks->Wake(SeqPartition(routed.input.seq));
-      if (inputs_[index].empty()) filled_.push_back(index);
-      inputs_[index].push_back(routed.input);
+      const int of = plan_.operators[routed.op].level;
+      if (of > level && exchange_.levels() > 1)
+        waiting[static_cast<size_t>(of)].push_back(routed);
+      else
+        take(routed);
     }
+  }
+  if (level > 0) {
+    auto& own = waiting[static_cast<size_t>(level)];
+    for (const RoutedInput& routed : own) take(routed);
+    own.clear();
   }
   absl::Status status;
   for (size_t index : filled_) {

@@ -12,6 +12,7 @@
 // thread has stopped.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -117,7 +118,7 @@ class ShardTask {
  private:
   class Output;
 
-  absl::Status Inputs(int level, ExchangeSlot& slot);
+  absl::Status Inputs(int level, uint64_t number);
   absl::Status Advance(int level, uint64_t number);
   absl::Status AdvanceShared(const ExchangeSlot& slot);
   static absl::Status NoteMissed(Shard& shard, size_t op);
@@ -151,8 +152,11 @@ class ShardTask {
     std::vector<LevelRouter> followers;
   };
   std::vector<ResultRouters> result_routers_;  // by operator
-  std::vector<std::vector<Input>> inputs_;     // scratch, by (shard, operator)
-  std::vector<size_t> filled_;                 // which of them have inputs
+  // By batch in flight and level: what level 0's slot has for it (the slot keeps what it points
+  // at).
+  std::array<std::vector<std::vector<RoutedInput>>, kBatchesInFlight> waiting_;
+  std::vector<std::vector<Input>> inputs_;  // scratch, by (shard, operator)
+  std::vector<size_t> filled_;              // which of them have inputs
   std::vector<std::vector<EventTimeNs>>
       ports_;                    // by operator: port watermarks as of the last advance
   uint64_t forward_number_ = 0;  // the batch whose results Forward routes

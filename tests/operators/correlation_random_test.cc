@@ -126,7 +126,8 @@ Case RandomCase(std::mt19937_64& random, const std::string& type) {
                                            ? std::vector<std::string>{"lt", "lte", "eq", "neq"}
                                            : std::vector<std::string>{"gt", "gte"};
   const std::string op = ops[random() % ops.size()];
-  const int64_t number = grows ? pick(6) : pick(40) - 10;
+  // No count is below 0: such a rule is refused.
+  const int64_t number = grows ? std::max<int64_t>(pick(6), op == "lt" ? 1 : 0) : pick(40) - 10;
   std::string extensions;
   one.early = !one.tiled && grows && random() % 2 == 0;
   if (!one.tiled && grows && !one.early && random() % 3 > 0) {

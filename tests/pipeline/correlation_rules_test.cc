@@ -8,12 +8,14 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "operators/registry.h"
 #include "pipeline/config.h"
 #include "pipeline/config_rules.h"
 #include "pipeline/service.h"
 #include "tests/conformance/ocsf_validator.h"
+#include "tests/testing/sanitized.h"
 
 namespace bongsu {
 namespace {
@@ -259,6 +261,51 @@ correlation:
     return keys;
   }
 };
+
+// Late events and all: level 0 of a chain may be batches ahead of the levels above.
+TEST_F(CorrelationRulesTest, AChainIsTheSameWithAnyNumberOfThreads) {
+  const char* const rules = R"(
+title: Another host
+name: other
+logsource: {product: windows}
+detection: {sel: {EventID: 4625, Hostname: h1}, condition: sel}
+---
+title: Many
+name: many
+correlation:
+  {type: event_count, rules: [fails], group-by: [TargetUserName],
+   timespan: 10s, condition: {gte: 3}}
+---
+title: Outer
+name: outer
+correlation:
+  {type: temporal_ordered, rules: [many, other], group-by: [TargetUserName], timespan: 20s}
+)";
+  std::mt19937 random(7);
+  std::vector<std::tuple<double, std::string, std::string>> logons;
+  for (int i = 0; i < Fewer(200'000); ++i) {
+    const int late = random() % 5 == 0 ? static_cast<int>(random() % 120) : 0;
+    logons.emplace_back(200 + i / 100.0 - late, fmt::format("u{}", random() % 3000),
+                        fmt::format("h{}", random() % 10));
+  }
+  std::vector<std::string> expected;
+  for (const int threads : {1, 4, 7}) {
+    SetUp();
+    Rules(rules);
+    Logons(logons);
+    ASSERT_TRUE(Run("native", threads).ok());
+    std::vector<std::string> outcome;
+    for (const json& alert : alerts_) outcome.push_back(alert.dump());
+    for (const json& op : report_["operators"])
+      outcome.push_back(fmt::format("{} late {}", op["name"].dump(), op["late"].dump()));
+    std::sort(outcome.begin(), outcome.end());
+    if (expected.empty()) expected = outcome;
+    for (size_t i = 0; i < std::min(outcome.size(), expected.size()); ++i)
+      ASSERT_EQ(outcome[i], expected[i]) << threads << " threads";
+    ASSERT_EQ(outcome.size(), expected.size()) << threads << " threads";
+  }
+  EXPECT_GT(alerts_.size(), 0u);
+}
 
 TEST_F(ChainTest, AnEpisodeIsSeenAboveAtItsEnd) {
   for (const char* type : {"temporal", "temporal_ordered"}) {
