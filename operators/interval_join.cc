@@ -49,6 +49,8 @@ struct Options {
   DurationNs before = 0;
   DurationNs after = 0;
   bool pairs = false;
+  bool one_source =
+      false;  // both sides take the same; results of two operators may have one anchor
   size_t evidence_max = 16;
   size_t matches_max = 10'000;
 };
@@ -271,7 +273,7 @@ absl::Status IntervalJoin::OnLeft(const Input& left, OperatorContext& context) {
   BONGSU_RETURN_IF_ERROR(right_->Scan(
       left.key, AddTime(left.time, -options_.before), AddTime(left.time, options_.after),
       [&](TimeListCursor& entry) {
-        if (entry.seq() == left.seq) return true;  // both sides take one source: never with itself
+        if (options_.one_source && entry.seq() == left.seq) return true;  // never with itself
         if (partners >= options_.matches_max) {
           capped = true;
           return false;
@@ -299,7 +301,7 @@ absl::Status IntervalJoin::OnRight(const Input& right, OperatorContext& context)
   BONGSU_RETURN_IF_ERROR(left_->Scan(
       right.key, AddTime(right.time, -options_.after), AddTime(right.time, options_.before),
       [&](TimeListCursor& entry) {
-        if (entry.seq() == right.seq) return true;
+        if (options_.one_source && entry.seq() == right.seq) return true;
         if (partners >= options_.matches_max) {
           capped = true;
           return false;
@@ -311,8 +313,9 @@ absl::Status IntervalJoin::OnRight(const Input& right, OperatorContext& context)
         if (options_.pairs || entry.mark() == kMorePartners) return true;
         const bool first = entry.mark() == kNoPartner;
         entry.set_mark(first ? kOnePartner : kMorePartners);
-        // With readers the timer was set at the first partner already.
-        if (first == context.has_readers())
+        // Without readers there is nothing to say before the second partner. (With them the timer
+        // is there already, unless they came with a reload; twice it is one.)
+        if (!first || context.has_readers())
           status = SetTimer(right.key, entry.time(), entry.seq(), context);
         return status.ok();
       }));
@@ -383,6 +386,7 @@ class IntervalJoinSpec : public OperatorSpec {
                                               Diagnostics& diagnostics);
 
   DurationNs result_delay() const override { return options_.after; }
+  bool has_results() const override { return !options_.pairs; }
   std::unique_ptr<Operator> NewInstance() const override {
     return std::make_unique<IntervalJoin>(*this, options_);
   }
@@ -470,6 +474,7 @@ std::unique_ptr<OperatorSpec> IntervalJoinSpec::Create(const Node& node,
                       "both sides need the same number of key fields");
   }
   spec->options_.pairs = reader.String("emit") == "pairs";
+  spec->options_.one_source = spec->inputs_[kLeft].source == spec->inputs_[kRight].source;
   spec->options_.evidence_max = static_cast<size_t>(reader.Int("evidence_max"));
   spec->options_.matches_max = static_cast<size_t>(reader.Int("matches_max"));
   if (diagnostics.errors() > errors) return nullptr;

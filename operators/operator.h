@@ -123,6 +123,10 @@ class OperatorSpec {
   // How far a result's time may lie behind the closing time when it is handed to a higher level;
   // that level's watermark for it is `closing time - result_delay()`.
   virtual DurationNs result_delay() const { return 0; }
+  // The same of what it began before it had readers (a reload may bring them).
+  virtual DurationNs first_result_delay() const { return result_delay(); }
+  // Readers can be given its incidents.
+  virtual bool has_results() const { return true; }
   // Of the operators below it takes also what prolongs an incident (ResultKind::kGoesOn): it asks
   // whether there is one within a time, not how many there are.
   virtual bool follows_incidents() const { return false; }

@@ -597,8 +597,15 @@ class Loader : public OperatorBuildContext {
     FieldTable results;
     for (const InputSpec& input : spec->inputs()) {
       // Of one that could not be built nothing is known: the configuration is refused anyway.
-      if (const int below = input.from_operator ? Index(input.source) : -1; below >= 0)
+      if (const int below = input.from_operator ? Index(input.source) : -1; below >= 0) {
         level = std::max(level, config_.operator_levels[static_cast<size_t>(below)] + 1);
+        if (!config_.operators[static_cast<size_t>(below)]->has_results())
+          diagnostics_.Error(node.where,
+                             fmt::format("'{}' takes results of '{}', which has none to give: each "
+                                         "of its pairs is an incident",
+                                         label, input.source),
+                             fmt::format("leave 'emit: pairs' of '{}' out", input.source));
+      }
       for (const std::string& field : input.fields) results.Slot(input.name + "." + field);
     }
     for (const char* field : {"rule", "level", "key"}) results.Slot(field);
@@ -669,6 +676,13 @@ class Loader : public OperatorBuildContext {
         std::strtoll(most->second.c_str(), nullptr, 10) < kExchangeRecordBytes) {
       diagnostics_.Error(top.where("kafka"), "'message.max.bytes' is too small for exchange: kafka",
                          fmt::format("at least {}", kExchangeRecordBytes));
+    }
+    if (const auto most = config_.kafka.find("message.max.bytes");
+        most != config_.kafka.end() &&
+        std::strtoll(most->second.c_str(), nullptr, 10) < kLettersBytes) {
+      diagnostics_.Error(top.where("kafka"),
+                         "'message.max.bytes' is too small: a dead letter may not fit",
+                         fmt::format("at least {}", kLettersBytes));
     }
     if (!config_.needs_brokers() && top.has("kafka")) {
       diagnostics_.Warning(top.where("kafka"), "'kafka' is not used",

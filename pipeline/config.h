@@ -35,6 +35,9 @@
 
 namespace bongsu {
 
+// A dead letter holds a record's first 64 KiB: what a producer must be able to send.
+inline constexpr int64_t kLettersBytes = 100'000;
+
 enum class Validate : uint8_t { kRead, kFull };
 enum class OnIdle : uint8_t { kHold, kWallClock };
 enum class Until : uint8_t { kForever, kEnd };

@@ -308,26 +308,30 @@ OptionSection SinksSection() {
 }
 
 OptionSection AlertsSink() {
-  return {"sinks.alerts",
-          "The alerts.",
-          {
-              {.path = "topic",
-               .example = "soc.alerts",
-               .doc = "A Kafka topic, keyed by incident id; or file."},
-              {.path = "file",
-               .example = "alerts.jsonl",
-               .doc = "A file of JSON lines; relative to the configuration's folder."},
-              {.path = "format",
-               .type = OptionType::kEnum,
-               .default_text = "ocsf",
-               .choices = {"ocsf", "native"},
-               .example = "native",
-               .doc = "OCSF Detection Finding, or compact JSON for machines."},
-              {.path = "fields",
-               .type = OptionType::kStringList,
-               .example = "[src_ip, Image]",
-               .doc = "native only: the carried fields that alerts show. Default: all."},
-          }};
+  return {
+      "sinks.alerts",
+      "The alerts.",
+      {
+          {.path = "topic",
+           .example = "soc.alerts",
+           .doc = "A Kafka topic, keyed by incident id; or file."},
+          {.path = "file",
+           .example = "alerts.jsonl",
+           .doc = "A file of JSON lines; relative to the configuration's folder."},
+          {.path = "format",
+           .type = OptionType::kEnum,
+           .default_text = "ocsf",
+           .choices = {"ocsf", "native"},
+           .example = "native",
+           .doc = "OCSF Detection Finding, or compact JSON for machines."},
+          {.path = "fields",
+           .type = OptionType::kStringList,
+           .example = "[src_ip, Image]",
+           .doc =
+               "native only: the carried fields that alerts show. Default: all. Correlations carry "
+               "these fields from their events: with other ones they are other rules, whose state "
+               "and ids begin anew."},
+      }};
 }
 
 OptionSection PlainSink(const char* path, const char* doc) {

@@ -281,6 +281,7 @@ absl::Status Engine::RestoreTime(const std::vector<Position>& stored) {
         newest = std::max(newest, clock.newest);
     }
     if (newest == kMinEventTime) continue;
+    newest = AddTime(newest, ResultsBehind(plan_, op));
     for (auto& worker : workers_) BONGSU_RETURN_IF_ERROR(worker->shards->Missed(op, newest));
   }
   return absl::OkStatus();

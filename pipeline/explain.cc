@@ -201,6 +201,19 @@ class Explanation {
                                   config_.operators[op]->rule().type));
     question.span = *span;
     if (options_.state) return FromState(question);
+    for (const InputSpec& input : config_.operators[op]->inputs()) {
+      const bool given =
+          input.from_operator ||
+          std::any_of(inputs_.begin(), inputs_.end(), [&](const InputFile& one) {
+            return config_.sources[static_cast<size_t>(one.source)].name == input.source;
+          });
+      // One of several sources may bring a correlation's events; a join needs both its sides.
+      if (!given &&
+          dynamic_cast<const sigma::CorrelationSpec*>(config_.operators[op].get()) == nullptr)
+        return Unusable(
+            fmt::format("'{}' takes events of source '{}': give it a file of them, {}=FILE",
+                        options_.rule, input.source, input.source));
+    }
     Rehearsal rehearsal(config_);
     const absl::Status status = Rehearse(rehearsal, &question);
     if (!status.ok()) return Unusable(std::string(status.message()));
@@ -221,7 +234,7 @@ class Explanation {
     fmt::print(out_, "'{}' {}\n", config_.operators[question.op]->rule().title, answer.verdict);
     for (const std::string& step : answer.steps) fmt::print(out_, "  {}\n", step);
     for (const std::string& note : notes) fmt::print(out_, "  {}\n", note);
-    return answer.fired ? 0 : 1;
+    return answer.fired ? 0 : answer.known ? 1 : kUnusable;
   }
 
   // Files are read side by side, as far as their event times go together.

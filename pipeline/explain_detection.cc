@@ -147,8 +147,9 @@ class Writer {
       if (map_holds != holds) continue;
       for (const Item& item : items) {
         if (item.Matches(event_) != holds) continue;
-        reasons.push_back(fmt::format("{} is {}", item.keywords() ? "no keyword" : item.key,
-                                      item.keywords() ? "found" : Seen(item)));
+        reasons.push_back(item.keywords()
+                              ? std::string(holds ? "a keyword is found" : "no keyword is found")
+                              : fmt::format("{} is {}", item.key, Seen(item)));
         break;
       }
       if (holds || reasons.size() == kExplainNamesMax) break;

@@ -10,11 +10,14 @@
 #include "operators/key.h"
 #include "operators/payload.h"
 #include "operators/sigma/correlation.h"
+#include "operators/sigma/temporal_condition.h"
 #include "pipeline/explain.h"
 #include "pipeline/json_text.h"
 
 namespace bongsu {
 namespace {
+
+constexpr char kKeyless[] = "events without a usable key";
 
 std::string Seconds(DurationNs duration) {
   return fmt::format("{} s", static_cast<double>(duration / kMillisecondNs) / 1e3);
@@ -60,9 +63,21 @@ class Explainer {
     if (!HasKey()) {
       const std::string of_key =
           key_.empty() ? "" : fmt::format("{}the key '{}'", evidence_.state ? " of " : "", key_);
-      answer.verdict = evidence_.state ? "did not fire: the state holds no event" + of_key
-                       : key_.empty()  ? "did not fire: no step has seen any event"
-                                       : "did not fire: no step has seen " + of_key;
+      const auto keyless = evidence_.counters.find(kKeyless);
+      answer.known = !evidence_.state;
+      answer.verdict =
+          evidence_.state
+              ? fmt::format(
+                    "cannot be said: the state holds no event{} now; windows and incidents "
+                    "that are over are not in it (give it files of events)",
+                    of_key)
+          : key_.empty() && keyless != evidence_.counters.end()
+              ? fmt::format(
+                    "did not fire: none of its {} events has all fields that the key is "
+                    "made of",
+                    keyless->second)
+          : key_.empty() ? "did not fire: no step has seen any event"
+                         : "did not fire: no step has seen " + of_key;
       for (const Step& step : steps_)
         answer.steps.push_back(fmt::format("step '{}' (of {}): {} events of other keys", step.name,
                                            step.source, step.events.size()));
@@ -77,8 +92,9 @@ class Explainer {
     if (incident != nullptr) {
       const bool at_end = !evidence_.state && Incident(question_.before_end) == nullptr;
       answer.verdict = fmt::format(
-          "fired for key '{}': {} events from {} to {}{}", incident->key, incident->events,
+          "fired for key '{}': {} events from {} to {}{}{}", incident->key, incident->events,
           Rfc3339(incident->first_time), Rfc3339(incident->last_time),
+          spec_.emits_alerts() ? "" : " (it makes no alerts of its own: others refer to it)",
           at_end ? "; only because the input ended: in service the watermark is not there yet, and "
                    "the window is still open"
                  : "");
@@ -104,6 +120,10 @@ class Explainer {
       std::string& source = steps_[step].source;
       source += (source.empty() ? "" : ", ") + spec_.inputs()[port].source;
     }
+    std::map<std::pair<uint16_t, int64_t>, DurationNs> late;  // by how much
+    for (const RehearsedReject& reject : evidence_.rejects) {
+      if (reject.op == spec_.rule().name) late[{reject.source, reject.offset}] = reject.behind;
+    }
     std::set<std::tuple<uint8_t, uint16_t, int64_t, std::string>> once;
     for (size_t i = 0; i < evidence_.inputs.size(); ++i) {
       const RehearsedInput& input = evidence_.inputs[i];
@@ -118,12 +138,9 @@ class Explainer {
           !evidence_.places.empty()
               ? evidence_.places[i]
               : fmt::format("{}, record {}", config_.sources[input.source].name, input.offset + 1);
-      for (const RehearsedReject& reject : evidence_.rejects) {
-        if (reject.op != spec_.rule().name || reject.offset != seen.offset ||
-            reject.source != seen.source)
-          continue;
+      if (const auto reject = late.find({seen.source, seen.offset}); reject != late.end()) {
         seen.late = true;
-        seen.behind = reject.behind;
+        seen.behind = reject->second;
       }
       steps_[StepOf(input.port)].events.push_back(std::move(seen));
     }
@@ -204,6 +221,11 @@ class Explainer {
                             ValueText(*here[i]));
       if (here.size() > kExplainNamesMax)
         text += fmt::format("\n    and {} more", here.size() - kExplainNamesMax);
+      for (size_t i = 0; i < late.size() && i < kExplainNamesMax; ++i)
+        text += fmt::format("\n    {} ({}): late by {} behind the watermark, left out",
+                            Rfc3339(late[i]->time), late[i]->place, Seconds(late[i]->behind));
+      if (late.size() > kExplainNamesMax)
+        text += fmt::format("\n    and {} more that are late", late.size() - kExplainNamesMax);
     } else if (!late.empty()) {
       text += fmt::format("late by {} behind the watermark: {}", Seconds(late[0]->behind),
                           Rfc3339(late[0]->time));
@@ -228,14 +250,31 @@ class Explainer {
     } else {
       text += fmt::format("absent: no event in the window matched ({} in the whole {})",
                           step.events.size(), evidence_.state ? "state" : "input");
-      missing->push_back(fmt::format("step '{}' is absent", step.name));
+      if (Wanted(step)) missing->push_back(fmt::format("step '{}' is absent", step.name));
     }
     return text;
+  }
+
+  // Not of what the condition wants to be absent.
+  bool Wanted(const Step& step) const {
+    if (correlation_ == nullptr || IsMeasured()) return true;
+    Diagnostics unused;
+    const auto condition = sigma::CompileTemporal(correlation_->correlation(), unused);
+    const size_t rule = static_cast<size_t>(&step - steps_.data());
+    return !condition.has_value() || condition->AsksFor(rule);
   }
 
   // Every step was seen near the time: what is it, then?
   std::string WhyNot() const {
     if (correlation_ != nullptr && IsMeasured()) return WhyNotMeasured();
+    if (correlation_ != nullptr && !correlation_->correlation().expression.text.empty())
+      return fmt::format("the condition '{}' does not hold{}{}",
+                         correlation_->correlation().expression.text,
+                         spec_.rule().type == "temporal_ordered" ? " in this order" : "",
+                         std::all_of(steps_.begin(), steps_.end(),
+                                     [this](const Step& step) { return Wanted(step); })
+                             ? ""
+                             : ": what is to be absent was seen, or the window is still open");
     const DurationNs closest = ClosestTogether();
     if (closest > question_.span)
       return fmt::format("all steps were seen, but {} apart: outside the window by {}",
@@ -257,9 +296,12 @@ class Explainer {
     const sigma::CorrelationRule& rule = correlation_->correlation();
     std::vector<const Seen*> all;
     size_t without = 0;
+    size_t late = 0;
     for (const Step& step : steps_) {
       for (const Seen& seen : step.events) {
-        if (!Same(seen.key, key_) || seen.late) continue;
+        if (!Same(seen.key, key_)) continue;
+        if (seen.late) ++late;
+        if (seen.late) continue;
         if (rule.fields.empty() || !seen.digests.empty())
           all.push_back(&seen);
         else
@@ -287,9 +329,10 @@ class Explainer {
                  ? fmt::format("{} of {} is at most {} for the key",
                                sigma::CorrelationTypeName(rule.type), rule.fields[0].text, value)
                  : fmt::format("no event of the key has a number in {}", rule.fields[0].text);
-    return fmt::format("{} within {}, the rule wants {}{}", what, Seconds(question_.span),
+    return fmt::format("{} within {}, the rule wants {}{}{}", what, Seconds(question_.span),
                        correlation_->threshold(),
-                       without == 0 ? "" : fmt::format("; {} events have no such value", without));
+                       without == 0 ? "" : fmt::format("; {} events have no such value", without),
+                       late == 0 ? "" : fmt::format("; {} events came late", late));
   }
 
   // What the correlation measures of the event.
@@ -376,7 +419,7 @@ StepsAnswer ExplainSteps(const Config& config, const Rehearsal& rehearsal,
   }
   evidence.counters = rehearsal.operator_counters().operators[question.op].named;
   const OperatorCounters& routed = rehearsal.counters().operators[question.op];
-  if (routed.key_missing > 0) evidence.counters["events without a usable key"] = routed.key_missing;
+  if (routed.key_missing > 0) evidence.counters[kKeyless] = routed.key_missing;
   if (routed.key_members_capped > 0) evidence.counters["keys capped"] = routed.key_members_capped;
   return ExplainSteps(config, evidence, question);
 }

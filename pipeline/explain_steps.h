@@ -31,6 +31,7 @@ struct StepsQuestion {
 
 struct StepsAnswer {
   bool fired = false;
+  bool known = true;               // else the evidence does not say whether it fired
   std::string verdict;             // one line
   std::vector<std::string> steps;  // one or more lines
 };

@@ -4,6 +4,8 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <cstdio>
 #include <memory>
 
 #include "pipeline/json_text.h"
@@ -25,9 +27,12 @@ class JsonMessage : public spdlog::custom_flag_formatter {
   }
 };
 
+bool json_lines = false;
+
 }  // namespace
 
 void SetUpLogging(const LoggingOptions& options) {
+  json_lines = options.json;
   auto logger =
       std::make_shared<spdlog::logger>("bongsu", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
@@ -45,5 +50,17 @@ void LogDebug(std::string_view message) { spdlog::debug("{}", message); }
 void LogInfo(std::string_view message) { spdlog::info("{}", message); }
 void LogWarning(std::string_view message) { spdlog::warn("{}", message); }
 void LogError(std::string_view message) { spdlog::error("{}", message); }
+
+void LogText(std::string_view text) {
+  if (!json_lines) {
+    std::fwrite(text.data(), 1, text.size(), stderr);
+    return;
+  }
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    if (!line.empty()) LogInfo(line);
+  }
+}
 
 }  // namespace bongsu

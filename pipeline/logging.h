@@ -25,5 +25,8 @@ void LogDebug(std::string_view message);
 void LogInfo(std::string_view message);
 void LogWarning(std::string_view message);
 void LogError(std::string_view message);
+// A text of several lines for whoever sees the program run, as it stands; where logs are JSON, each
+// of its lines is one.
+void LogText(std::string_view text);
 
 }  // namespace bongsu

@@ -241,7 +241,7 @@ int Run(const Arguments& arguments) {
   status = service.Run(stop_requested, isatty(STDERR_FILENO) != 0);
   if (!status.ok()) LogError(std::string(status.message()));
   const RunReport report = service.Report();
-  fmt::print(stderr, "{}", ReportText(report));
+  LogText(ReportText(report));
   if (!arguments.report.empty()) {
     const absl::Status written = WriteReportFile(arguments.report, report);
     if (!written.ok()) LogError(std::string(written.message()));
@@ -388,9 +388,9 @@ int Main(int argc, char** argv) {
       "explain",
       "Say why a rule fired or not\n\n"
       "Example: bongsu explain 'A shell starts' -r rules sysmon-nxlog=event.json\n"
-      "         bongsu explain port-scan -c bongsu.yaml --key '10.0.0.9, 10.0.0.5' "
+      "         bongsu explain port_scan -c bongsu.yaml --key '10.0.0.9, 10.0.0.5' "
       "firewall=fw.jsonl\n"
-      "         bongsu explain port-scan -c bongsu.yaml --key '10.0.0.9, 10.0.0.5' --state\n\n"
+      "         bongsu explain port_scan -c bongsu.yaml --key '10.0.0.9, 10.0.0.5' --state\n\n"
       "Exit status: 0 it matched or fired, 1 it did not, 2 it cannot be said");
   explain->add_option("rule", arguments.explain.rule, "Its id, name or title; an operator's name")
       ->required();

@@ -233,10 +233,11 @@ void OperatorFamilies(const MetricsSnapshot& snapshot, Families* all) {
   PerOperator(snapshot, all,
               [](const OperatorCounters& one) { return static_cast<double>(one.cpu_ns) / 1e9; });
   all->Gauge("bongsu_operator_last_fired_seconds",
-             "Event time, as Unix time, of the newest incident; 0: none.");
-  PerOperator(snapshot, all, [](const OperatorCounters& one) {
-    return one.last_fired == kMinEventTime ? 0 : Seconds(one.last_fired);
-  });
+             "Event time, as Unix time, of the newest incident.");
+  for (size_t i = 0; i < counters.size(); ++i) {
+    if (counters[i].last_fired != kMinEventTime)
+      all->Set({{"operator", operators[i]->rule().name}}, Seconds(counters[i].last_fired));
+  }
   all->Counter("bongsu_operator_events_total",
                "What the operator counts itself, bounds that were hit among it.");
   for (size_t i = 0; i < counters.size(); ++i) {

@@ -106,4 +106,16 @@ Plan MakePlan(const Config& config) {
   return plan;
 }
 
+DurationNs ResultsBehind(const Plan& plan, size_t op) {
+  DurationNs behind = 0;
+  const OperatorPlan& reader = plan.operators[op];
+  for (size_t port = 0; port < reader.port_source.size(); ++port) {
+    if (!reader.port_from_operator[port]) continue;
+    const auto from = static_cast<size_t>(reader.port_source[port]);
+    behind = std::max(behind,
+                      plan.operators[from].spec->first_result_delay() + ResultsBehind(plan, from));
+  }
+  return behind;
+}
+
 }  // namespace bongsu

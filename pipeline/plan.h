@@ -53,4 +53,8 @@ struct Plan {
 
 Plan MakePlan(const Config& config);
 
+// How far behind its sources the results of operators that are older than this one may still come
+// in; 0 where it reads none.
+DurationNs ResultsBehind(const Plan& plan, size_t op);
+
 }  // namespace bongsu

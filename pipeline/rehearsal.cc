@@ -115,6 +115,7 @@ absl::Status Rehearsal::OpenState() {
   if (!opened.ok()) return opened.status();
   run.store = *std::move(opened);
   ShardTaskOptions task;
+  task.all_incidents = true;
   task.memory_bytes = kStoreBytes;
   for (const OperatorPlan& op : plan_.operators) {
     uint64_t reset = 0;

@@ -92,6 +92,7 @@ struct RuleRow {
   std::string title;
   std::string kind;
   RuleCounters counted;
+  bool mute = false;  // its incidents are no alerts
 };
 
 // Detections and filters, then correlations and operators. Those that did nothing may still cost.
@@ -103,13 +104,18 @@ std::vector<RuleRow> AllRows(const RunReport& report) {
       const sigma::RuleEntry& entry = report.config->rules->entries[i];
       if (entry.rule.kind() == sigma::RuleKind::kCorrelation) continue;  // it is an operator, too
       rows.push_back({sigma::RuleName(entry), entry.rule.metadata.title,
-                      std::string(sigma::RuleKindName(entry.rule.kind())), counters.rules[i]});
+                      std::string(sigma::RuleKindName(entry.rule.kind())), counters.rules[i],
+                      entry.mute});
     }
   }
   for (size_t i = 0; i < counters.operators.size(); ++i) {
     const RuleInfo& info = report.config->operators[i]->rule();
     const OperatorCounters& op = counters.operators[i];
-    RuleRow row{info.name, info.title, info.metadata != nullptr ? "correlation" : "operator", {}};
+    RuleRow row;
+    row.name = info.name;
+    row.title = info.title;
+    row.kind = info.metadata != nullptr ? "correlation" : "operator";
+    row.mute = !report.config->operators[i]->emits_alerts();
     for (const uint64_t selected : op.selected) row.counted.matches += selected;
     row.counted.incidents = op.created;
     row.counted.last_fired = op.last_fired;
@@ -159,7 +165,7 @@ void RuleTable(const RunReport& report, std::string* out) {
     for (size_t i = 0; i < rows.size() && i < kRulesShown; ++i)
       *out +=
           fmt::format("{:<70.70} {:>10} {:>10} {:>10}\n", rows[i].title, rows[i].counted.matches,
-                      rows[i].counted.incidents, rows[i].counted.filtered);
+                      rows[i].mute ? 0 : rows[i].counted.incidents, rows[i].counted.filtered);
     if (rows.size() > kRulesShown)
       *out += fmt::format("and {} more rules\n", rows.size() - kRulesShown);
   }
@@ -172,6 +178,7 @@ OrderedJson RowJson(const RuleRow& row) {
           {"kind", row.kind},
           {"matches", row.counted.matches},
           {"incidents", row.counted.incidents},
+          {"alerts", !row.mute},
           {"filtered", row.counted.filtered},
           {"last_fired", LastFired(row.counted.last_fired)},
           {"cpu_seconds", CpuSeconds(row.counted.cpu_ns)}};

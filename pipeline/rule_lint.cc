@@ -7,10 +7,12 @@
 #include <map>
 #include <optional>
 
+#include "operators/sigma/correlation.h"
 #include "operators/sigma/rule_binding.h"
 #include "operators/sigma/selection.h"
 #include "pipeline/decoder.h"
 #include "pipeline/file/byte_stream.h"
+#include "pipeline/rehearsal.h"
 
 namespace bongsu {
 namespace {
@@ -237,6 +239,34 @@ void LintFields(const Config& config, const std::vector<SourceSample>& samples,
   }
 }
 
+// A correlation's own fields: where no record has one, its events are left out.
+void LintCorrelations(const Config& config, const std::vector<SourceSample>& samples,
+                      std::vector<std::string>* findings) {
+  for (const auto& spec : config.operators) {
+    const auto* correlation = dynamic_cast<const sigma::CorrelationSpec*>(spec.get());
+    if (correlation == nullptr) continue;
+    const int entry = FindRuleEntry(config, spec->rule().name);
+    if (entry < 0) continue;
+    for (size_t port = 0; port < spec->inputs().size(); ++port) {
+      const InputSpec& input = spec->inputs()[port];
+      for (size_t source = 0; !input.from_operator && source < config.sources.size(); ++source) {
+        if (config.sources[source].name != input.source || samples[source].records == 0) continue;
+        std::vector<std::string> asked = input.key_fields;
+        for (const int position : correlation->value_positions(port))
+          asked.push_back(input.fields[static_cast<size_t>(position)]);
+        for (const std::string& field : asked) {
+          const int slot = config.sources[source].fields.Find(field);
+          if (slot < 0 || samples[source].seen[static_cast<size_t>(slot)]) continue;
+          findings->push_back(
+              fmt::format("{}takes no event of '{}' from source '{}', where no record has {}",
+                          Head(config.rules->entries[static_cast<size_t>(entry)]), input.name,
+                          input.source, field));
+        }
+      }
+    }
+  }
+}
+
 // A filter that leaves nothing of a rule most often has the other polarity; one that removes
 // nothing may have a mistake in a field's name.
 void LintFilters(const Config& config, const std::vector<SourceSample>& samples,
@@ -327,6 +357,7 @@ std::vector<std::string> LintRules(const Config& config, const std::vector<Sourc
         "{}can never match: no source has its log source, {}", Head(config.rules->entries[entry]),
         sigma::LogSourceText(config.rules->entries[entry].rule.detection().logsource)));
   LintFields(config, samples, &findings);
+  LintCorrelations(config, samples, &findings);
   LintFilters(config, samples, &findings);
   return findings;
 }

@@ -50,12 +50,12 @@ std::shared_ptr<const Config> RuleLoader::LoadFirst() {
     };
     loaded = ChooseRules(std::move(loaded), topic_->Newest()->texts, Accepted(), load);
   }
-  fmt::print(stderr, "{}", loaded.messages);
   if (loaded.config == nullptr) {
-    fmt::print(stderr, "{} cannot be used\n", file_);
+    fmt::print(stderr, "{}{} cannot be used\n", loaded.messages, file_);
     return nullptr;
   }
   SetUpLogging({loaded.config->logging_json, loaded.config->logging_level});
+  LogText(loaded.messages);
   refused_ = !loaded.refused.empty();
   if (refused_) {
     LogError(

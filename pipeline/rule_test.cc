@@ -60,10 +60,6 @@ bool RuleTester::FindRule(const RuleTestCase& test, Case* prepared, RuleTestResu
     prepared->rule = op->rule().name;
     prepared->type = op->rule().type;
     result->title = op->rule().title;
-    if (!op->emits_alerts()) {
-      result->broken = "the rule makes no alerts of its own: test the one that refers to it";
-      return false;
-    }
     break;
   }
   if (config_.rules == nullptr) return !prepared->rule.empty();
@@ -73,15 +69,10 @@ bool RuleTester::FindRule(const RuleTestCase& test, Case* prepared, RuleTestResu
   prepared->entry = entry;
   prepared->rule = sigma::RuleName(found);
   prepared->type = sigma::InfoOf(found).type;
-  prepared->mute = found.mute;
+  prepared->mute = found.mute && found.rule.kind() == sigma::RuleKind::kDetection;
   result->title = found.rule.metadata.title;
   if (found.rule.kind() == sigma::RuleKind::kFilter) {
     result->broken = "a filter makes no alerts: test the rules that it applies to";
-    return false;
-  }
-  const bool correlation = found.rule.kind() == sigma::RuleKind::kCorrelation;
-  if (correlation && found.mute) {
-    result->broken = "the rule makes no alerts of its own: test the one that refers to it";
     return false;
   }
   return true;

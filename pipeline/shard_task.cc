@@ -35,7 +35,7 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
     OperatorCounters& counted = Counters(spec);
     ++(incident.activity == Activity::kCreate ? counted.created : counted.updated);
     counted.last_fired = std::max(counted.last_fired, incident.last_time);
-    if (!spec.emits_alerts()) return;
+    if (!spec.emits_alerts() && !task_.options_.all_incidents) return;
     scratch_.clear();
     if (WriteAlert(*writer_, spec, incident, alert_bytes_max_, &scratch_) > 0)
       ++counted.named["alerts_cut"];
@@ -206,12 +206,19 @@ absl::Status ShardTask::Missed(size_t op, EventTimeNs newest) {
   return absl::OkStatus();
 }
 
-absl::Status ShardTask::NoteBegun() {
-  for (const PartitionId partition : watermarks_.begun()) {
-    const PartitionClock& clock = watermarks_.partitions()[partition];
+absl::Status ShardTask::NoteBegun(int level, uint64_t number) {
+  auto& begun = begun_[number % kBatchesInFlight];
+  if (level == 0) {
+    begun.clear();
+    for (const PartitionId partition : watermarks_.begun()) {
+      const PartitionClock& clock = watermarks_.partitions()[partition];
+      begun.emplace_back(clock.source, clock.missed);
+    }
+  }
+  for (const auto& [source, missed] : begun) {
     for (size_t op = 0; op < plan_.operators.size(); ++op) {
-      if (plan_.operators[op].fed_by[clock.source])
-        BONGSU_RETURN_IF_ERROR(Missed(op, clock.missed));
+      if (plan_.operators[op].level == level && plan_.operators[op].fed_by[source])
+        BONGSU_RETURN_IF_ERROR(Missed(op, missed));
     }
   }
   return absl::OkStatus();
@@ -236,10 +243,10 @@ absl::Status ShardTask::Apply(int level, uint64_t number, OutputChunk& outputs, 
                       options_.results == nullptr ? MarkSide::kAll : MarkSide::kSource);
     if (options_.results == nullptr)
       source_watermarks_[number % kBatchesInFlight] = watermarks_.sources();
-    if (options_.results == nullptr) BONGSU_RETURN_IF_ERROR(NoteBegun());
     // All threads know of an alarm; one of them says it.
     if (options_.thread == 0) RaiseAlarms(watermarks_.raised());
   }
+  if (options_.results == nullptr) BONGSU_RETURN_IF_ERROR(NoteBegun(level, number));
   BONGSU_RETURN_IF_ERROR(options_.results != nullptr ? AdvanceShared(batch)
                                                      : Advance(level, number));
   seal->epoch = 0;
@@ -311,7 +318,8 @@ absl::Status ShardTask::Inputs(int level, uint64_t number) {
     if (level > 0) {
       // Results reach us from several threads: one order, whatever their number.
       std::sort(inputs.begin(), inputs.end(), [](const Input& a, const Input& b) {
-        return std::tie(a.time, a.seq, a.port, a.key) < std::tie(b.time, b.seq, b.port, b.key);
+        return std::tie(a.time, a.seq, a.port, a.key, a.payload) <
+               std::tie(b.time, b.seq, b.port, b.key, b.payload);
       });
     }
     if (status.ok()) {

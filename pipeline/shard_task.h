@@ -64,6 +64,7 @@ struct ShardTaskOptions {
   int threads = 1;
   std::vector<uint16_t> operator_ids;  // the store's numbers, by operator
   size_t memory_bytes = 0;             // this thread's part of the state's budget
+  bool all_incidents = false;  // write also those of operators that make no alerts (rehearsals)
   // exchange: kafka; null otherwise. Where results go.
   InputSink* results = nullptr;
   uint16_t clocks_id = 0;  // the store's number for the shards' clocks
@@ -121,9 +122,9 @@ class ShardTask {
   absl::Status Inputs(int level, uint64_t number);
   absl::Status Advance(int level, uint64_t number);
   absl::Status AdvanceShared(const ExchangeSlot& slot);
-  static absl::Status NoteMissed(Shard& shard, size_t op);
+  absl::Status NoteMissed(Shard& shard, size_t op);
   // What partitions held before the first event that was read of them, no operator has seen.
-  absl::Status NoteBegun();
+  absl::Status NoteBegun(int level, uint64_t number);
   absl::Status SealShared(EpochId epoch, bool freeze, EpochSeal* seal);
   absl::StatusOr<std::shared_ptr<Shard>> MakeShard(ShardId id);
   void RaiseAlarms(const std::vector<RaisedAlarm>& raised);
@@ -155,6 +156,8 @@ class ShardTask {
   // By batch in flight and level: what level 0's slot has for it (the slot keeps what it points
   // at).
   std::array<std::vector<std::vector<RoutedInput>>, kBatchesInFlight> waiting_;
+  // By batch in flight: sources whose partitions began in it, and what these may have held before.
+  std::array<std::vector<std::pair<uint16_t, EventTimeNs>>, kBatchesInFlight> begun_;
   std::vector<std::vector<Input>> inputs_;  // scratch, by (shard, operator)
   std::vector<size_t> filled_;              // which of them have inputs
   std::vector<std::vector<EventTimeNs>>

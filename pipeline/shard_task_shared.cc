@@ -53,7 +53,9 @@ absl::StatusOr<std::shared_ptr<ShardTask::Shard>> ShardTask::OpenShard(
 
 absl::Status ShardTask::NoteMissed(Shard& shard, size_t op) {
   const EventTimeNs missed = shard.clocks->missed(op);
-  return missed == kMinEventTime ? absl::OkStatus() : shard.runners[op]->Missed(missed);
+  return missed == kMinEventTime
+             ? absl::OkStatus()
+             : shard.runners[op]->Missed(AddTime(missed, ResultsBehind(plan_, op)));
 }
 
 void ShardTask::Adopt(std::shared_ptr<Shard> shard) {

@@ -66,6 +66,10 @@ absl::StatusOr<uint16_t> OperatorNumbers::Claim(std::string_view name, std::stri
   }
   if (auto it = entries_.find(wanted); it != entries_.end()) {
     it->second.claimed = true;
+    // Claimed once more, before the store has heard of the first time.
+    for (const Removed& one : removed_) {
+      if (one.numbered.name.name == wanted.name && !one.written) *reset = 1;
+    }
     return it->second.id;
   }
   return Add(wanted, /*claimed=*/true);

@@ -244,7 +244,8 @@ const Node* Node::Find(std::string_view key) const {
 }
 
 std::vector<Node> ParseYaml(std::string_view text, std::string_view file, const YamlLimits& limits,
-                            Diagnostics& diagnostics) {
+                            Diagnostics& diagnostics, bool* whole) {
+  if (whole != nullptr) *whole = false;
   std::vector<Node> documents;
   const std::string name(file);
   if (text.size() > limits.bytes_max) {
@@ -266,6 +267,7 @@ std::vector<Node> ParseYaml(std::string_view text, std::string_view file, const 
     while (!builder.stopped() && parser.HandleNextDocument(builder)) {
       if (!builder.stopped()) documents.push_back(builder.TakeDocument());
     }
+    if (whole != nullptr) *whole = !builder.stopped();
   } catch (const YAML::Exception& error) {
     // What the library says of the rest of a document that we gave up on is no news.
     if (!builder.stopped()) {

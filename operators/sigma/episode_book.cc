@@ -362,9 +362,10 @@ absl::Status EpisodeBook::End(std::string_view key, OperatorContext& context) {
   Episode& episode = group_.episode;
   if (episode.published && !episode.suppressed && episode.event_count != episode.count_published)
     BONGSU_RETURN_IF_ERROR(Emit(key, Activity::kUpdate, episode, evidence_, context));
-  // Windows that were joined to it by a full note and are none of its own.
+  // Windows that were joined to it by a full note and are none of its own: from its end on there
+  // may be several incidents.
   if (!options_.reset && episode.known_last > episode.last)
-    group_.found.push_back({episode.known_last, episode.known_last});
+    group_.found.push_back({AddTime(episode.last, 1), episode.known_last});
   episode = Episode{};
   evidence_.Clear();
   return absl::OkStatus();

@@ -39,6 +39,7 @@
 // Thread-safety: one thread. Errors: of the state's handles.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -123,7 +124,10 @@ class EpisodeBook {
   static bool IsTimer(const DueTimer& timer) { return timer.data == kTimer; }
   [[nodiscard]] absl::Status OnTimer(const DueTimer& timer, OperatorContext& context);
 
-  DurationNs events_kept() const { return AddTime(options_.span, step_ + 1); }
+  // A timer may have been set with the other step, before a reload that brought readers.
+  DurationNs events_kept() const {
+    return AddTime(options_.span, std::max(options_.step, options_.quiet_step) + 1);
+  }
 
  private:
   static constexpr std::string_view kTimer = "e";

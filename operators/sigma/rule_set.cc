@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <climits>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -93,20 +94,40 @@ class Loader {
     Diagnostics found;
     YamlLimits limits;
     limits.bytes_max = kRuleFileBytesMax;
-    const std::vector<Node> documents =
-        ExpandCollection(ParseYaml(text, file, limits, found), found);
+    bool whole = true;
+    std::vector<Node> documents = ParseYaml(text, file, limits, found, &whole);
     ++set_.files;
-    if (found.has_errors()) {
-      // Half a file is no file: what could be read may lack what a later line says.
+    // Half a file is no file: what could be read may lack what a later line says. So it is where
+    // documents say something of others.
+    const bool tied = std::any_of(documents.begin(), documents.end(),
+                                  [](const Node& one) { return one.Find("action") != nullptr; });
+    const int in_documents = found.errors();
+    documents = ExpandCollection(std::move(documents), found);
+    if (!whole || found.errors() > in_documents || (tied && found.has_errors())) {
       ++set_.documents;
-      Skip(found, "", "", {file, 0, 0});
+      Skip(found, "", "", {file, 0, 0}, "the file is left out, with all its rules");
       return;
     }
     bool empty = true;
-    for (const Node& document : documents) {
+    for (size_t i = 0; i < documents.size(); ++i) {
+      const Node& document = documents[i];
       if (document.is_null()) continue;
-      Document(document);
       empty = false;
+      const int behind = i + 1 < documents.size() ? documents[i + 1].where.line : INT_MAX;
+      Diagnostics own;
+      for (const Diagnostic& one : found.all()) {
+        if (one.where.line >= (i == 0 ? 0 : document.where.line) && one.where.line < behind)
+          own.Error(one.where, one.message, one.hint);
+      }
+      if (!own.has_errors()) {
+        Document(document);
+        continue;
+      }
+      ++set_.documents;
+      NoteCorrelation(document);
+      std::string label = TextOf(document, "id");
+      if (label.empty()) label = TextOf(document, "name");
+      Skip(own, std::move(label), TextOf(document, "title"), document.where);
     }
     if (empty) diagnostics_.Warning({file, 0, 0}, "the file holds no rule", "");
   }
@@ -123,17 +144,18 @@ class Loader {
  private:
   // Leaves a document out for the mistakes in `found`.
   void Skip(const Diagnostics& found, std::string label, std::string title,
-            const SourceLocation& where) {
+            const SourceLocation& where, std::string_view what = "the rule is left out") {
     SkippedRule skipped{std::move(label), std::move(title), where, "", true};
     for (const Diagnostic& one : found.all()) {
       if (one.severity == Severity::kError && skipped.why.empty()) {
-        skipped.why = one.message;
+        skipped.why =
+            one.hint.empty() ? one.message : fmt::format("{} ({})", one.message, one.hint);
         if (one.where.line > 0) skipped.where = one.where;
       }
       if (one.severity == Severity::kError && options_.strict) {
         diagnostics_.Error(one.where, one.message, one.hint);
       } else if (one.severity == Severity::kError) {
-        diagnostics_.Warning(one.where, one.message + "; the rule is left out", one.hint);
+        diagnostics_.Warning(one.where, fmt::format("{}; {}", one.message, what), one.hint);
       } else {
         diagnostics_.Warning(one.where, one.message, one.hint);
       }
@@ -194,6 +216,9 @@ class Loader {
         if (const auto selection = CompileSelection(entry.detection, fields, found)) {
           entry.normal_form = selection->normal_form();
           entry.matched_fields = selection->fields();
+          for (const Search* one : selection->unasked())
+            found.Warning(one->where, fmt::format("the condition does not ask for '{}'", one->name),
+                          "did you forget it, or 'and not'?");
         }
       }
     }
@@ -588,6 +613,10 @@ int RuleSet::Find(std::string_view id_or_name) const {
 }
 
 std::string RuleSet::NearestHint(std::string_view id_or_name) const {
+  for (const SkippedRule& one : skipped) {
+    if (one.label == id_or_name || one.title == id_or_name)
+      return fmt::format("{}:{}: it was left out: {}", one.where.file, one.where.line, one.why);
+  }
   std::vector<std::string_view> names;
   for (const RuleEntry& entry : entries) {
     for (const std::string* one :

@@ -90,7 +90,8 @@ struct RuleSet {
   size_t Count(RuleKind kind) const;
   // The entry with this id, else with this name; -1 where there is none.
   int Find(std::string_view id_or_name) const;
-  // "did you mean 'x'?", of the ids, names and titles; empty: none is near.
+  // Why there is none: it was left out, or "did you mean 'x'?", of the ids, names and titles;
+  // empty: none is near.
   std::string NearestHint(std::string_view id_or_name) const;
   // "3780 rules from 3780 files: 3780 detections, 0 correlations, 0 filters; 0 left out"
   std::string Summary() const;

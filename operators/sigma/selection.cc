@@ -129,6 +129,25 @@ bool Detection::Holds(const Condition& part, const Event& event) const {
   return false;
 }
 
+namespace {
+
+void MarkAsked(const Condition& part, std::vector<bool>* asked) {
+  if (part.kind == Condition::kSearch) (*asked)[static_cast<size_t>(part.search)] = true;
+  for (const Condition& operand : part.operands) MarkAsked(operand, asked);
+}
+
+}  // namespace
+
+std::vector<const Search*> Detection::unasked() const {
+  std::vector<bool> asked(searches_.size(), false);
+  MarkAsked(condition_, &asked);
+  std::vector<const Search*> found;
+  for (size_t i = 0; i < searches_.size(); ++i) {
+    if (!asked[i]) found.push_back(&searches_[i]);
+  }
+  return found;
+}
+
 std::shared_ptr<const Detection> CompileSelection(const Node& detection, FieldTable& fields,
                                                   Diagnostics& diagnostics) {
   if (!detection.is_map()) {

@@ -64,6 +64,8 @@ class Detection : public Selection {
   const std::vector<Search>& searches() const { return searches_; }
   // Condition::search is an index into searches().
   const Condition& condition() const { return condition_; }
+  // The searches that the condition does not ask for: most often a mistake.
+  std::vector<const Search*> unasked() const;
   // What a part of the condition says of an event.
   bool Holds(const Condition& part, const Event& event) const;
 

@@ -48,6 +48,9 @@ class TemporalSpec : public CorrelationSpec {
     const bool waits = tiled() || settings_.condition.kind() != TemporalKind::kPositive;
     return waits ? 0 : settings_.episodes.step;
   }
+  DurationNs first_result_delay() const override {
+    return std::max(result_delay(), settings_.episodes.quiet_step);
+  }
   bool follows_incidents() const override { return true; }
   std::unique_ptr<Operator> NewInstance() const override {
     if (!tiled()) return std::make_unique<TemporalOperator>(*this, settings_);

@@ -101,7 +101,7 @@ EventTimeNs Tiled::StartOf(EventTimeNs first_event) const {
   int64_t start = 0;
   return __builtin_mul_overflow(first_event % options_.span < 0 ? quotient - 1 : quotient,
                                 options_.span, &start)
-             ? kMinEventTime
+             ? kMinEventTime + 1
              : start;
 }
 

@@ -185,9 +185,12 @@ void CheckSize(const Config& config, const TopicNeed& need, const Settings& sett
   const int64_t theirs = Number(settings, "max.message.bytes", ours);
   if (ours <= theirs) return;
   findings.Wrong(fmt::format(
-      "topic '{}' ({}) takes records of up to {} bytes (max.message.bytes), but ours may "
-      "have {}: raise it, or set kafka: {{message.max.bytes: \"{}\"}}",
-      need.name, need.purpose, theirs, ours, theirs));
+      "topic '{}' ({}) takes records of up to {} bytes (max.message.bytes), but ours may have {}: "
+      "raise it{}",
+      need.name, need.purpose, theirs, ours,
+      theirs < kLettersBytes
+          ? fmt::format(" to {} at least", kLettersBytes)
+          : fmt::format(", or set kafka: {{message.max.bytes: \"{}\"}}", theirs)));
 }
 
 void CheckOne(const Config& config, const TopicNeed& need, const Cluster& cluster,
@@ -362,6 +365,16 @@ absl::StatusOr<std::vector<TopicFinding>> CheckTopics(const Config& config, uint
     BONGSU_ASSIGN_OR_RETURN(const std::optional<Settings> settings,
                             Describe(handle.get(), RD_KAFKA_RESOURCE_TOPIC, need.name));
     CheckOne(config, need, cluster, settings, findings);
+  }
+  for (const SourceConfig& source : config.sources) {
+    for (const std::string& topic : source.topics) {
+      if (cluster.partitions.count(topic) > 0) continue;
+      findings.topic = topic;
+      findings.Wrong(
+          fmt::format("topic '{}' (source '{}') does not exist: whoever writes the events "
+                      "makes it",
+                      topic, source.name));
+    }
   }
   findings.topic.clear();
   if (config.delivery == Delivery::kExactlyOnce && config.uses_kafka() && cluster.any_broker >= 0) {

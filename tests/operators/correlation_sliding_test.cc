@@ -382,6 +382,20 @@ TEST(CorrelationSliding, TheBoundOfGroupsIsCountedAndKeepsWhatIsThere) {
   EXPECT_EQ(harness.counters().at("groups_capped"), capped);
 }
 
+// More bursts than a group has notes for, all before the watermark moves.
+TEST(CorrelationSliding, WindowsJoinedIntoOneNoteAreAllPublished) {
+  std::vector<TestEvent> events;
+  for (int burst = 0; burst < 400; ++burst) {
+    for (int i = 0; i < 3; ++i) events.push_back(At(burst * 100'000 + i));
+  }
+  for (const char* emit : {"early", "watermark"}) {
+    OperatorHarness harness(Count("gte: 3", fmt::format(", bongsu: {{emit: {}}}", emit)), "c",
+                            {"fw"});
+    EXPECT_THAT(harness.Run(events, {.batch = 10'000, .watermarks = false}), SizeIs(400)) << emit;
+    EXPECT_GT(harness.counters().at("windows_joined"), 0u);
+  }
+}
+
 TEST(CorrelationSliding, TheBoundOfEventsIsCounted) {
   OperatorHarness harness(Count("gte: 2", ", bongsu: {events_max: 5}"), "c", {"fw"});
   std::vector<TestEvent> events;

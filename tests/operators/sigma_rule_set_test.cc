@@ -106,8 +106,8 @@ TEST(SigmaRuleSet, IdsAndNamesAreTakenOnce) {
       "condition: s}\n---\n";
   const Loaded loaded = Load(with_id + with_id + Detection("n", "a: 1") + Detection("n", "a: 2"));
   EXPECT_EQ(loaded.set.entries.size(), 2u);
-  EXPECT_EQ(loaded.why("1"), "the id '1' is taken");
-  EXPECT_EQ(loaded.why("n"), "the name 'n' is taken");
+  EXPECT_EQ(loaded.why("1"), "the id '1' is taken (by r.yml:1)");
+  EXPECT_EQ(loaded.why("n"), "the name 'n' is taken (by r.yml:11)");
   EXPECT_THAT(loaded.diagnostics.Text(), HasSubstr("by r.yml:1"));
 }
 
@@ -122,6 +122,22 @@ TEST(SigmaRuleSet, ANameIsNotAnotherRulesId) {
     EXPECT_EQ(loaded.set.entries.size(), 1u);
     EXPECT_THAT(loaded.diagnostics.Text(), HasSubstr("is another rule's id"));
   }
+}
+
+TEST(SigmaRuleSet, AMistakeOfYamlStopsItsDocumentAlone) {
+  const Loaded twice = Load(Detection("one", "a: 1") + "title: two\nname: two\nname: too\n" +
+                            "logsource: {product: windows}\n"
+                            "detection: {sel: {a: 1}, condition: sel}\n---\n" +
+                            Detection("three", "a: 1"));
+  EXPECT_EQ(twice.set.entries.size(), 2u);
+  EXPECT_EQ(twice["three"].rule.metadata.title, "three");
+  EXPECT_THAT(twice.why("two"), HasSubstr("key 'name' stands twice"));
+  EXPECT_THAT(twice.diagnostics.Text(), HasSubstr("r.yml:8:1: warning: key 'name' stands twice"));
+  // Behind this one nothing can be read.
+  const Loaded broken =
+      Load(Detection("one", "a: 1") + "title: [\n---\n" + Detection("two", "a: 1"));
+  EXPECT_TRUE(broken.set.entries.empty());
+  EXPECT_THAT(broken.diagnostics.Text(), HasSubstr("the file is left out, with all its rules"));
 }
 
 TEST(SigmaRuleSet, MistakesHaveTheirLineAndAHint) {
@@ -270,8 +286,8 @@ TEST(SigmaRuleSet, DanglingReferencesAreErrorsAndSpread) {
       Load(Detection("failed_login", "x: 1") + Correlation("a", "[failed_logn]") +
            Correlation("b", "[a]") + Detection("broken", "x|y: 1") + Correlation("c", "[broken]"));
   EXPECT_EQ(loaded.set.entries.size(), 1u);
-  EXPECT_EQ(loaded.why("a"), "there is no rule 'failed_logn'");
-  EXPECT_EQ(loaded.why("b"), "there is no rule 'a'");
+  EXPECT_THAT(loaded.why("a"), HasSubstr("there is no rule 'failed_logn' (did you mean"));
+  EXPECT_THAT(loaded.why("b"), HasSubstr("there is no rule 'a' (it was left out"));
   EXPECT_THAT(loaded.diagnostics.Text(), HasSubstr("did you mean 'failed_login'?"));
   EXPECT_THAT(loaded.diagnostics.Text(), HasSubstr("it was left out"));
 }

@@ -269,6 +269,32 @@ TEST(Config, OperatorsFormLevelsAndCirclesAreErrors) {
   EXPECT_NE(Problems(detection).find("have no field 'rigth.dest_ip'"), std::string::npos);
 }
 
+// Each pair of such a join is an incident; nothing would ever come of it.
+TEST(Config, ResultsOfPairsAreRefused) {
+  const std::string text = R"(
+application: pairs
+sources:
+  - {name: fw, files: [fw.jsonl], format: ecs}
+  - {name: ep, files: [ep.jsonl], format: ecs}
+operators:
+  - name: near
+    type: interval_join
+    emit: pairs
+    left: {source: fw, key: ip}
+    right: {source: ep, key: ip}
+    within: {before: 1s, after: 1s}
+  - name: above
+    type: interval_join
+    left: {source: near, key: left.ip}
+    right: {source: ep, key: ip}
+    within: {before: 1s, after: 1s}
+sinks: {alerts: {file: a.jsonl}}
+)";
+  EXPECT_NE(Problems(text).find("'above' takes results of 'near', which has none to give"),
+            std::string::npos)
+      << Problems(text);
+}
+
 TEST(Config, HostileYamlEndsWithAMessage) {
   std::string bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n";
   for (char c = 'b'; c <= 'k'; ++c) {
