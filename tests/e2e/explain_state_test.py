@@ -92,7 +92,7 @@ def run_through(broker):
         says("both", "joe", 1, "did not fire for key 'joe'", "step 'another' has only other keys: 'ann' (1)")
         says("join", "joe", 1, "did not fire for key 'joe'", "step 'right' has only other keys: 'ann' (1)")
         says("few", "joe", 1, "did not fire for key 'joe'", "seen, 2 events of the key")
-        says("three", "eve", 1, "the state holds no event of the key 'eve'")
+        says("three", "eve", 2, "cannot be said: the state holds no event of the key 'eve'")
         # What fires afterwards is told as well.
         event(broker, "two.exe", "joe", 4)
         event(broker, "one.exe", "joe", 5)
