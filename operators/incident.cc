@@ -83,6 +83,7 @@ std::string IncidentIdText(const IncidentId& id) { return Hex(id.data(), id.size
 IncidentId MakeIncidentId(const IncidentAnchor& anchor) {
   thread_local std::string bytes;
   bytes.clear();
+  AppendPart(anchor.rule, &bytes);
   AppendPart(anchor.rule_hash, &bytes);
   AppendPart(anchor.key, &bytes);
   AppendPart(anchor.origin, &bytes);

@@ -4,9 +4,9 @@
 // by the stored payloads; how it is written (OCSF, native JSON) is the pipeline's business.
 //
 // Identity. `IncidentId` is the first 128 bits of SHA-256 over tenant and canonical key, the rule's
-// semantic hash, and the anchor event's source, partition (topic and number, or path), offset and
-// time. It does not hang on arrival order, process, instance or wall clock: replaying the same
-// topics gives the same ids (deploy/ALERTS.md tells readers how to fold by it).
+// name and semantic hash, and the anchor event's source, partition (topic and number, or path),
+// offset and time. It does not hang on arrival order, process, instance or wall clock: replaying
+// the same topics gives the same ids (deploy/ALERTS.md tells readers how to fold by it).
 //
 // Lifetime: everything that an Incident points at is valid until Emit returns.
 // Thread-safety: plain data of the thread that emits it; IncidentId may be called from any thread.
@@ -70,6 +70,7 @@ struct Incident {
 
 // What the identity is made of.
 struct IncidentAnchor {
+  std::string_view rule;  // RuleInfo::name: two rules of one meaning have incidents of their own
   std::string_view rule_hash;  // OperatorSpec::semantic_hash()
   std::string_view key;        // canonical, tenant included
   std::string_view origin;  // "source\0topic\0partition" or "source\0path": PartitionInfo::identity

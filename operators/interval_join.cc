@@ -208,6 +208,7 @@ class IntervalJoin : public Operator {
 IncidentId IntervalJoin::Id(std::string_view key, const Evidence& left, const Evidence* right,
                             OperatorContext& context) {
   IncidentAnchor anchor;
+  anchor.rule = spec_.rule().name;
   anchor.rule_hash = spec_.semantic_hash();
   anchor.key = key;
   anchor.origin = context.origin(left.seq);

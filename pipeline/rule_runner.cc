@@ -67,6 +67,7 @@ void RuleRunner::Alert(const sigma::BoundRule& rule, const Event& event, EventTi
   evidence.seq = event.seq;
   evidence.payload = payload_;
   IncidentAnchor anchor;
+  anchor.rule = rule.spec->rule().name;
   anchor.rule_hash = rule.spec->semantic_hash();
   anchor.key = key_;
   anchor.origin = partitions_.Get(SeqPartition(event.seq)).identity;

@@ -32,6 +32,7 @@ SourceAlarmSpec::SourceAlarmSpec(SourceAlarm alarm, const SourceConfig& source)
 Incident SourceAlarmSpec::MakeIncident(EventTimeNs time) const {
   Incident incident;
   IncidentAnchor anchor;
+  anchor.rule = rule_.name;
   anchor.rule_hash = semantic_hash_;
   anchor.key = key_;
   anchor.origin = source_;

@@ -406,6 +406,7 @@ absl::Status EpisodeBook::Once(std::string_view key, std::span<const GroupEvent>
 IncidentId EpisodeBook::Id(std::string_view key, EventTimeNs time, const GroupEvent* anchor,
                            bool cut, const OperatorContext& context) const {
   IncidentAnchor named;
+  named.rule = spec_.rule().name;
   named.rule_hash = spec_.semantic_hash();
   named.key = key;
   named.time = time;

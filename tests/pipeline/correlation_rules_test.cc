@@ -130,6 +130,21 @@ TEST_F(CorrelationRulesTest, EventCountWritesAnIncidentAndItsBaseIsMute) {
   }
 }
 
+// A copy of a rule under another id is another rule: readers fold by the incident's id.
+TEST_F(CorrelationRulesTest, TwoRulesOfOneMeaningHaveIncidentsOfTheirOwn) {
+  Rules(R"(
+title: The same
+name: same
+logsource: {product: windows}
+detection: {sel: {EventID: 4625}, condition: sel}
+)");
+  Logons({{0, "joe", "h1"}});
+  ASSERT_TRUE(Run().ok());
+  ASSERT_EQ(alerts_.size(), 2u);
+  EXPECT_NE(alerts_[0]["id"], alerts_[1]["id"]);
+  EXPECT_EQ(alerts_[0]["sigma"]["hash"], alerts_[1]["sigma"]["hash"]);
+}
+
 TEST_F(CorrelationRulesTest, GenerateLetsTheBaseRuleMakeItsAlerts) {
   Rules(R"(
 title: Many
