@@ -46,9 +46,15 @@ operators:
     right: {{source: ep, key: host.ip, fields: [id]}}
     within: {{before: 2s, after: 3s}}
     emit: pairs
+  - name: below
+    type: interval_join
+    alerts: false
+    left: {{source: fw, key: ip}}
+    right: {{source: ep, key: host.ip}}
+    within: {{before: 2s, after: 3s}}
   - name: chained
     type: interval_join
-    left: {{source: near, key: left.ip}}
+    left: {{source: below, key: left.ip}}
     right: {{source: ep, key: host.ip}}
     within: {{before: 1s, after: 1s}}
     emit: pairs
@@ -98,6 +104,7 @@ class Simulation : public testing::Test {
     for (const char* bytes : {kFewBytes, kManyBytes}) {
       for (int i = 0; i < kSimInstances; ++i)
         configs_.push_back(Parse(fmt::format("i{}", i), bytes, registry_));
+      for (const auto& config : configs_) ASSERT_NE(config, nullptr);
     }
     for (int i = 0; i < kScenarios; ++i) {
       std::mt19937_64 random(static_cast<uint64_t>(i));
@@ -115,6 +122,9 @@ class Simulation : public testing::Test {
       scenarios_.push_back(std::move(scenario));
     }
   }
+
+  // Tests run even where what is set up for all of them failed.
+  void SetUp() override { ASSERT_EQ(scenarios_.size(), static_cast<size_t>(kScenarios)); }
 
   // Not everything goes wrong in every run: where it always storms, nothing rare happens.
   static Faults Weather(uint64_t seed) {
