@@ -1,5 +1,7 @@
 #include "pipeline/decode_task.h"
 
+#include <algorithm>
+
 #include "operators/payload.h"
 #include "pipeline/alert_writer.h"
 
@@ -119,7 +121,7 @@ DecodeTask::DecodeTask(const Config& config, const Plan& plan, const PartitionTa
 uint16_t DecodeTask::SourceOf(PartitionId partition) {
   if (source_of_.size() <= partition) {
     source_of_.resize(size_t{partition} + 1, -1);
-    batch_time_.resize(size_t{partition} + 1, kMinEventTime);
+    batch_time_.resize(size_t{partition} + 1);
   }
   if (source_of_[partition] < 0) source_of_[partition] = partitions_.Get(partition).source_index;
   return static_cast<uint16_t>(source_of_[partition]);
@@ -135,9 +137,9 @@ void DecodeTask::Run(const Batch& batch, InputSink& inputs, ExchangeSlot& slot,
     RunRecord(record, inputs, outputs, counters, live);
   }
   for (PartitionId partition : touched_) {
-    slot.times.push_back({partition, batch_time_[partition]});
-    newest_.Raise(partition, batch_time_[partition]);
-    batch_time_[partition] = kMinEventTime;
+    slot.times.push_back(batch_time_[partition]);
+    newest_.Raise(partition, batch_time_[partition].newest);
+    batch_time_[partition] = PartitionTime();
   }
   touched_.clear();
   live.records.fetch_add(batch.records.size(), std::memory_order_relaxed);
@@ -178,9 +180,12 @@ void DecodeTask::RunRecord(const Record& record, InputSink& inputs, OutputChunk&
     return;
   }
   ++counted.events;
-  EventTimeNs& newest = batch_time_[record.partition];
-  if (newest == kMinEventTime) touched_.push_back(record.partition);
-  if (event.time > newest) newest = event.time;
+  PartitionTime& time = batch_time_[record.partition];
+  if (time.newest == kMinEventTime) {
+    touched_.push_back(record.partition);
+    time = {record.partition, event.time, event.time};
+  }
+  time.newest = std::max(time.newest, event.time);
   source.rules.Report(event, event.time, TimeOrigin::kEvent, outputs, counters, live);
   source.router.Route(event, source.rules.fired(), inputs, counters);
   source.rules.SampleCost(event, counters);

@@ -70,10 +70,11 @@ class InputSink {
   virtual void Put(uint16_t op, ShardId shard, const Input& input) = 0;
 };
 
-// The highest usable event time that a batch held of a partition.
+// The usable event times that a batch held of a partition.
 struct PartitionTime {
   PartitionId partition = 0;
   EventTimeNs newest = kMinEventTime;
+  EventTimeNs first = kMinEventTime;  // of its first record
 };
 
 // With exchange: kafka, for one shard: the clock of a source partition, as its owner knows it.

@@ -95,9 +95,9 @@ bool Watermarks::Apply(std::span<const PartitionTime> times, std::span<const Par
       clock.state = PartitionClock::State::kActive;
       moved = true;
     }
-    // What was before it in the partition is at most so much newer.
+    // What was before its first record in the partition is at most so much newer.
     if (clock.missed == kMaxEventTime) {
-      clock.missed = AddTime(time.newest, out_of_orderness_[clock.source]);
+      clock.missed = AddTime(time.first, out_of_orderness_[clock.source]);
       begun_.push_back(time.partition);
     }
     if (time.newest <= clock.newest) continue;

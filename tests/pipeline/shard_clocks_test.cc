@@ -250,11 +250,24 @@ TEST_F(ShardClocksTest, WhatIsActiveAgainWithinABatchHoldsItsSource) {
 TEST(Watermarks, ABatchCountsBeforeTheQuietAtItsEnd) {
   Watermarks watermarks({kBound});
   watermarks.AddPartition(0, 0);
-  const PartitionTime time{0, 100 * kSecondNs};
+  const PartitionTime time{0, 100 * kSecondNs, 100 * kSecondNs};
   const PartitionMark idle{PartitionMark::Kind::kIdle, 0, 0};
   EXPECT_TRUE(watermarks.Apply({&time, 1}, {&idle, 1}));
   EXPECT_EQ(watermarks.source(0), 95 * kSecondNs);
   EXPECT_EQ(watermarks.partitions()[0].state, State::kIdle);
+}
+
+// However much of it the first batch holds.
+TEST(Watermarks, WhatIsMissedHangsOnThePartitionsFirstRecordAlone) {
+  Watermarks watermarks({kBound});
+  watermarks.AddPartition(0, 0);
+  watermarks.BeginsLate(0);
+  const PartitionTime times[] = {{0, 900 * kSecondNs, 100 * kSecondNs},
+                                 {0, 950 * kSecondNs, 90 * kSecondNs}};
+  EXPECT_TRUE(watermarks.Apply({&times[0], 1}, {}));
+  EXPECT_EQ(watermarks.partitions()[0].missed, 100 * kSecondNs + kBound);
+  EXPECT_TRUE(watermarks.Apply({&times[1], 1}, {}));
+  EXPECT_EQ(watermarks.partitions()[0].missed, 100 * kSecondNs + kBound);
 }
 
 TEST_F(ShardClocksTest, AnIdlePartitionWakesWithItsFirstEvent) {
