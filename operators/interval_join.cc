@@ -49,8 +49,9 @@ struct Options {
   DurationNs before = 0;
   DurationNs after = 0;
   bool pairs = false;
-  bool one_source =
-      false;  // both sides take the same; results of two operators may have one anchor
+  // Both sides take the same; results of two operators may have one anchor.
+  bool one_source = false;
+  bool left_results = false;  // the left side takes an operator's
   size_t evidence_max = 16;
   size_t matches_max = 10'000;
 };
@@ -268,6 +269,18 @@ void IntervalJoin::Prefetch(std::span<const Input> inputs) {
 }
 
 absl::Status IntervalJoin::OnLeft(const Input& left, OperatorContext& context) {
+  if (options_.left_results) {
+    // Results of two groups may have one anchor and time (a key that is an array), and here one
+    // key: they are one event, and its incident is there.
+    bool known = false;
+    BONGSU_RETURN_IF_ERROR(
+        left_->Scan(left.key, left.time, left.time, [&](const TimeListCursor& entry) {
+          known = entry.seq() == left.seq;
+          return !known;
+        }));
+    if (known) context.Count("results_joined", 1);
+    if (known) return absl::OkStatus();
+  }
   const Evidence anchor{kLeft, left.time, left.seq, left.payload};
   size_t partners = 0;
   bool capped = false;
@@ -475,6 +488,7 @@ std::unique_ptr<OperatorSpec> IntervalJoinSpec::Create(const Node& node,
                       "both sides need the same number of key fields");
   }
   spec->options_.pairs = reader.String("emit") == "pairs";
+  spec->options_.left_results = spec->inputs_[kLeft].from_operator;
   spec->options_.one_source = spec->inputs_[kLeft].source == spec->inputs_[kRight].source;
   spec->options_.evidence_max = static_cast<size_t>(reader.Int("evidence_max"));
   spec->options_.matches_max = static_cast<size_t>(reader.Int("matches_max"));

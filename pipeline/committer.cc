@@ -14,6 +14,8 @@ namespace {
 
 // How often a committer without work looks whether the store is due.
 constexpr auto kQuietLook = std::chrono::seconds(1);
+// Then a thread goes on, whatever holds the sinks: nothing stands still for ever by that wait.
+constexpr auto kRoomWait = std::chrono::seconds(1);
 
 }  // namespace
 
@@ -35,6 +37,7 @@ Committer::Committer(const Config& config, const PartitionTable& partitions, Sto
       clock_(clock),
       threads_(static_cast<size_t>(threads)),
       on_change_(std::move(on_change)),
+      taken_(first_epoch - 1),
       current_(first_epoch),
       committed_(first_epoch - 1),
       persisted_(first_epoch - 1) {}
@@ -51,16 +54,35 @@ void Committer::Stop() {
     stop_ = true;
   }
   changed_.notify_all();
+  room_.notify_all();
   if (thread_.joinable()) thread_.join();
 }
 
 void Committer::Outputs(OutputChunk chunk) {
-  backlog_bytes_.fetch_add(chunk.size_bytes(), std::memory_order_relaxed);
   {
     std::lock_guard lock(mutex_);
+    backlog_bytes_.fetch_add(chunk.size_bytes(), std::memory_order_relaxed);
+    backlog_bytes_peak_.store(std::max(backlog_bytes(), backlog_bytes_peak()));
     pending_[chunk.epoch].chunks.push_back(std::move(chunk));
   }
   changed_.notify_all();
+}
+
+void Committer::AwaitRoom(EpochId epoch) {
+  std::unique_lock lock(mutex_);
+  room_.wait_for(lock, kRoomWait, [&] {
+    return stop_ || !status_.ok() || wants_membership() || !AllSealedBefore(epoch) ||
+           backlog_bytes() <= kOutputBacklogBytesMax;
+  });
+}
+
+// The mutex is held.
+bool Committer::AllSealedBefore(EpochId epoch) const {
+  for (EpochId before = taken_ + 1; before < epoch; ++before) {
+    const auto it = pending_.find(before);
+    if (it == pending_.end() || !Sealed(it->second)) return false;
+  }
+  return true;
 }
 
 void Committer::BeginCommit(EpochEnd end) {
@@ -129,6 +151,7 @@ bool Committer::Step() {
       chunks.swap(pending.chunks);
       if (Sealed(pending)) {
         complete = std::move(pending);
+        taken_ = current_;
         pending_.erase(current_);
       }
     }
@@ -140,7 +163,11 @@ bool Committer::Step() {
   absl::Status status;
   for (const OutputChunk& chunk : chunks) {
     if (status.ok()) status = Write(chunk);
-    backlog_bytes_.fetch_sub(chunk.size_bytes(), std::memory_order_relaxed);
+    {
+      std::lock_guard lock(mutex_);
+      backlog_bytes_.fetch_sub(chunk.size_bytes(), std::memory_order_relaxed);
+    }
+    room_.notify_all();
   }
   if (status.ok() && complete.has_value()) status = Commit(*std::move(complete));
   Finish(std::move(status));
@@ -152,6 +179,7 @@ void Committer::Finish(absl::Status status) {
     std::lock_guard lock(mutex_);
     status_ = std::move(status);
   }
+  room_.notify_all();
   on_change_();
 }
 
@@ -302,6 +330,7 @@ absl::Status Committer::Prepare(Pending pending) {
         log.Append(store_.shards(), prepared_->positions, &prepared_->positions_offset));
   }
   wants_membership_.store(true, std::memory_order_release);
+  room_.notify_all();
   return absl::OkStatus();
 }
 

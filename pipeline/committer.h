@@ -92,6 +92,10 @@ class Committer {
   bool Step();
 
   void Outputs(OutputChunk chunk);
+  // For a thread in the middle of a batch of `epoch`: waits until the backlog is below its bound,
+  // kRoomWait at most. Not at all where an epoch before is not sealed, which may need this very
+  // thread, or while the committer waits for the membership, whose giver may wait for it.
+  void AwaitRoom(EpochId epoch);
   void BeginCommit(EpochEnd end);
   void Seal(EpochSeal seal);
 
@@ -103,6 +107,7 @@ class Committer {
   EpochId committed() const { return committed_.load(std::memory_order_acquire); }
   EpochId persisted() const { return persisted_.load(std::memory_order_acquire); }
   size_t backlog_bytes() const { return backlog_bytes_.load(std::memory_order_relaxed); }
+  size_t backlog_bytes_peak() const { return backlog_bytes_peak_.load(std::memory_order_relaxed); }
   // Positions of the newest checkpoint that has not been fetched yet, for the group's commit.
   std::optional<std::vector<Position>> TakePersistedPositions();
   absl::Status status() const;
@@ -133,6 +138,7 @@ class Committer {
   void Loop();
   bool HasWork() const;
   bool Sealed(const Pending& pending) const;
+  bool AllSealedBefore(EpochId epoch) const;
   void Finish(absl::Status status);
   absl::Status Write(const OutputChunk& chunk);
   absl::Status Unsendable(Stream stream, std::string_view key, std::string_view value,
@@ -164,10 +170,12 @@ class Committer {
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
+  std::condition_variable room_;                              // the backlog has shrunk
   std::map<EpochId, Pending> pending_;                        // guarded by mutex_
   std::optional<std::vector<Position>> persisted_positions_;  // guarded by mutex_
   absl::Status status_;                                       // guarded by mutex_
   bool stop_ = false;                                         // guarded by mutex_
+  EpochId taken_;  // guarded by mutex_: the newest epoch whose commit has begun
   // Guarded by mutex_: the answer to wants_membership_, one of the two.
   std::shared_ptr<const Membership> membership_;
   absl::Status no_membership_;
@@ -183,7 +191,8 @@ class Committer {
   int64_t previous_positions_ = -1;  // offset of the newest committed positions record
   std::atomic<EpochId> committed_;
   std::atomic<EpochId> persisted_;
-  std::atomic<size_t> backlog_bytes_{0};
+  std::atomic<size_t> backlog_bytes_{0};       // changed under mutex_
+  std::atomic<size_t> backlog_bytes_peak_{0};  // so far
   std::atomic<uint64_t> epochs_{0};
   std::atomic<uint64_t> checkpoints_{0};
   std::atomic<uint64_t> unsendable_{0};

@@ -150,6 +150,7 @@ absl::Status Engine::OpenState() {
     // Half of the budget is RocksDB's cache and write buffers, half the maps in front of it.
     options.memory_bytes =
         static_cast<size_t>(config_.state.memory_bytes) / 2 / static_cast<size_t>(threads_);
+    options.hand_over = [this, w = worker.get()](OutputChunk& outputs) { HandOver(*w, outputs); };
     worker->shards = std::make_unique<ShardTask>(config_, plan_, *parts_.partitions, *parts_.clock,
                                                  *parts_.store, *exchange_, std::move(options));
     if (!shared()) BONGSU_RETURN_IF_ERROR(worker->shards->Open());
@@ -281,7 +282,7 @@ absl::Status Engine::RestoreTime(const std::vector<Position>& stored) {
         newest = std::max(newest, clock.newest);
     }
     if (newest == kMinEventTime) continue;
-    newest = AddTime(newest, ResultsBehind(plan_, op));
+    newest = AddTime(newest, plan_.operators[op].results_behind);
     for (auto& worker : workers_) BONGSU_RETURN_IF_ERROR(worker->shards->Missed(op, newest));
   }
   return absl::OkStatus();
@@ -378,6 +379,15 @@ bool Engine::ApplyNext(Worker& worker) {
     return true;
   }
   return false;
+}
+
+void Engine::HandOver(Worker& worker, OutputChunk& outputs) {
+  if (shared()) worker.results->TakeFull(&outputs.bundles);
+  if (outputs.empty()) return;
+  const EpochId epoch = outputs.epoch;
+  committer_->Outputs(std::exchange(outputs, OutputChunk()));
+  outputs.epoch = epoch;
+  if (parts_.scheduler == nullptr) committer_->AwaitRoom(epoch);
 }
 
 bool Engine::DecodeNext(Worker& worker) {
@@ -672,6 +682,7 @@ EngineTotals Engine::CommitterTotals() const {
     totals.checkpoints = committer_->checkpoints();
     totals.unsendable = committer_->unsendable();
     totals.trims_failed = committer_->trims_failed();
+    totals.output_backlog_bytes_peak = committer_->backlog_bytes_peak();
     totals.commit_times = committer_->commit_times();
   }
   totals.waits = waits_;
@@ -744,6 +755,8 @@ void EngineTotals::Merge(const EngineTotals& earlier) {
   checkpoints += earlier.checkpoints;
   unsendable += earlier.unsendable;
   trims_failed += earlier.trims_failed;
+  output_backlog_bytes_peak =
+      std::max(output_backlog_bytes_peak, earlier.output_backlog_bytes_peak);
   reader_waits += earlier.reader_waits;
   holds += earlier.holds;
   for (size_t i = 0; i < waits.size(); ++i) waits[i] += earlier.waits[i];

@@ -92,8 +92,9 @@ struct EngineTotals {
   uint64_t unsendable = 0;
   uint64_t trims_failed = 0;  // delivery: exactly_once: the changelog could not be shortened
   uint64_t recoveries = 0;    // delivery: exactly_once: how often memory was dropped and restored
-  uint64_t reader_waits = 0;  // how often the reader waited for a bound
-  uint64_t holds = 0;         // how often a partition waited for slower ones (backfill_ahead)
+  uint64_t output_backlog_bytes_peak = 0;  // the most that waited for the sinks at a time
+  uint64_t reader_waits = 0;               // how often the reader waited for a bound
+  uint64_t holds = 0;  // how often a partition waited for slower ones (backfill_ahead)
   std::array<uint64_t, kWaitReasons> waits{};  // the same by bound
   TimeHistogram::Counts commit_times;
   Ownership::Counters ownership;  // exchange: kafka
@@ -148,6 +149,9 @@ class Engine : private OwnershipHost {
 
  private:
   struct Worker;
+
+  // ShardTaskOptions::hand_over.
+  void HandOver(Worker& worker, OutputChunk& outputs);
 
   // exchange: kafka (engine_shared.cc).
   absl::Status Settle(DurationNs deadline) override;

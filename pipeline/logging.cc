@@ -51,7 +51,7 @@ void LogInfo(std::string_view message) { spdlog::info("{}", message); }
 void LogWarning(std::string_view message) { spdlog::warn("{}", message); }
 void LogError(std::string_view message) { spdlog::error("{}", message); }
 
-void LogText(std::string_view text) {
+void LogText(std::string_view text, void (*log)(std::string_view)) {
   if (!json_lines) {
     std::fwrite(text.data(), 1, text.size(), stderr);
     return;
@@ -59,7 +59,7 @@ void LogText(std::string_view text) {
   while (!text.empty()) {
     const std::string_view line = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(line.size() + 1, text.size()));
-    if (!line.empty()) LogInfo(line);
+    if (!line.empty()) log(line);
   }
 }
 

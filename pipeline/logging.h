@@ -26,7 +26,7 @@ void LogInfo(std::string_view message);
 void LogWarning(std::string_view message);
 void LogError(std::string_view message);
 // A text of several lines for whoever sees the program run, as it stands; where logs are JSON, each
-// of its lines is one.
-void LogText(std::string_view text);
+// of its lines is one, by `log`.
+void LogText(std::string_view text, void (*log)(std::string_view));
 
 }  // namespace bongsu

@@ -241,7 +241,7 @@ int Run(const Arguments& arguments) {
   status = service.Run(stop_requested, isatty(STDERR_FILENO) != 0);
   if (!status.ok()) LogError(std::string(status.message()));
   const RunReport report = service.Report();
-  LogText(ReportText(report));
+  LogText(ReportText(report), LogInfo);
   if (!arguments.report.empty()) {
     const absl::Status written = WriteReportFile(arguments.report, report);
     if (!written.ok()) LogError(std::string(written.message()));

@@ -3,9 +3,10 @@
 // What the threads have for the sinks, on its way to the committer: alerts, late events and dead
 // letters, gathered by each thread and handed over in chunks that name their epoch.
 //
-// Bounds: a thread hands its chunk over after each batch; the committer's backlog is bounded by
-// `kOutputBacklogBytesMax` (the reader stops while it is above) plus what batches in flight still
-// add.
+// Bounds: a thread hands its chunk over after each batch, and in the middle of one each
+// `kOutputsOfChunk` records of operators; the committer's backlog is bounded by
+// `kOutputBacklogBytesMax` (the reader stops while it is above, and so do operators once the epoch
+// before is committed) plus what batches in flight still add.
 //
 // Thread-safety: a chunk has one owner at a time.
 #pragma once
@@ -22,6 +23,7 @@ namespace bongsu {
 enum class Stream : uint8_t { kAlerts = 0, kLate = 1, kDeadLetter = 2 };
 inline constexpr int kStreams = 3;
 inline constexpr size_t kOutputBacklogBytesMax = size_t{64} << 20;
+inline constexpr uint32_t kOutputsOfChunk = 1024;
 
 // A bundle on its way to a shard through the exchange topic (exchange_bundle.h).
 struct ShardRecord {

@@ -83,6 +83,9 @@ Plan MakePlan(const Config& config) {
         OperatorPlan& from = plan.operators[static_cast<size_t>(source)];
         operator_plan.port_source.push_back(source);
         operator_plan.allowed_lateness.push_back(0);
+        operator_plan.results_behind =
+            std::max(operator_plan.results_behind,
+                     AddTime(from.spec->first_result_delay(), from.results_behind));
         for (size_t i = 0; i < from.fed_by.size(); ++i) {
           if (from.fed_by[i]) operator_plan.fed_by[i] = true;
         }
@@ -104,18 +107,6 @@ Plan MakePlan(const Config& config) {
     }
   }
   return plan;
-}
-
-DurationNs ResultsBehind(const Plan& plan, size_t op) {
-  DurationNs behind = 0;
-  const OperatorPlan& reader = plan.operators[op];
-  for (size_t port = 0; port < reader.port_source.size(); ++port) {
-    if (!reader.port_from_operator[port]) continue;
-    const auto from = static_cast<size_t>(reader.port_source[port]);
-    behind = std::max(behind,
-                      plan.operators[from].spec->first_result_delay() + ResultsBehind(plan, from));
-  }
-  return behind;
 }
 
 }  // namespace bongsu

@@ -40,6 +40,9 @@ struct OperatorPlan {
   std::vector<bool> port_from_operator;
   std::vector<DurationNs> allowed_lateness;  // for each port; 0 for an operator's results
   std::vector<bool> fed_by;  // for each source: by itself, or through an operator's results
+  // How far behind its sources the results of operators that are older than this one may still come
+  // in; 0 where it reads none.
+  DurationNs results_behind = 0;
   // The operators (always of higher levels) that read this one's results.
   std::vector<Feed> readers;
   FieldTable result_fields;  // what the readers' slots refer to
@@ -52,9 +55,5 @@ struct Plan {
 };
 
 Plan MakePlan(const Config& config);
-
-// How far behind its sources the results of operators that are older than this one may still come
-// in; 0 where it reads none.
-DurationNs ResultsBehind(const Plan& plan, size_t op);
 
 }  // namespace bongsu

@@ -327,6 +327,7 @@ std::string ReportJson(const RunReport& report) {
   json["checkpoints"] = report.totals.checkpoints;
   json["unsendable"] = report.totals.unsendable;
   json["reader_waits"] = report.totals.reader_waits;
+  json["output_backlog_bytes_peak"] = report.totals.output_backlog_bytes_peak;
   json["backfill_holds"] = report.totals.holds;
   json["recoveries"] = report.totals.recoveries;
   if (report.config->exchange == ExchangeMode::kKafka) {

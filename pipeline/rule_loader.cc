@@ -55,7 +55,7 @@ std::shared_ptr<const Config> RuleLoader::LoadFirst() {
     return nullptr;
   }
   SetUpLogging({loaded.config->logging_json, loaded.config->logging_level});
-  LogText(loaded.messages);
+  LogText(loaded.messages, LogWarning);
   refused_ = !loaded.refused.empty();
   if (refused_) {
     LogError(

@@ -41,11 +41,13 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
       ++counted.named["alerts_cut"];
     chunk_->Add(Stream::kAlerts, IncidentIdText(incident.id), scratch_);
     live_->alerts.fetch_add(1, std::memory_order_relaxed);
+    Added();
   }
   void Forward(const OperatorSpec& spec, const Incident& incident, EventTimeNs time,
                ResultKind kind) override {
     ++Counters(spec).forwarded;
     task_.Forward(index_.at(&spec), incident, time, kind);
+    Added();
   }
   bool HasReaders(const OperatorSpec& spec) const override {
     return !task_.plan_.operators[index_.at(&spec)].readers.empty();
@@ -71,6 +73,7 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
     WriteLate(partition, SeqOffset(input.seq), late, "", LateFields(spec, input), &scratch_);
     chunk_->Add(Stream::kLate, partition.source, scratch_);
     live_->late.fetch_add(1, std::memory_order_relaxed);
+    Added();
   }
   void Alarm(const RaisedAlarm& raised) {
     const SourceConfig& source = config_.sources[raised.source];
@@ -93,6 +96,9 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
   }
 
  private:
+  void Added() {
+    if (++added_ % kOutputsOfChunk == 0) task_.options_.hand_over(*chunk_);
+  }
   OperatorCounters& Counters(const OperatorSpec& spec) {
     return task_.counters_.operators[index_.at(&spec)];
   }
@@ -105,6 +111,7 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
   absl::flat_hash_map<const OperatorSpec*, size_t> index_;
   std::map<std::pair<uint16_t, SourceAlarm>, std::unique_ptr<SourceAlarmSpec>> alarms_;
   OutputChunk* chunk_ = nullptr;
+  uint32_t added_ = 0;
   LiveCounters* live_ = nullptr;
   std::string scratch_;
 };

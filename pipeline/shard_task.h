@@ -14,6 +14,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -65,6 +66,9 @@ struct ShardTaskOptions {
   std::vector<uint16_t> operator_ids;  // the store's numbers, by operator
   size_t memory_bytes = 0;             // this thread's part of the state's budget
   bool all_incidents = false;  // write also those of operators that make no alerts (rehearsals)
+  // Takes what a batch has given so far, each kOutputsOfChunk records: a watermark's jump may close
+  // millions of windows in one batch.
+  std::function<void(OutputChunk& outputs)> hand_over = [](OutputChunk&) {};
   // exchange: kafka; null otherwise. Where results go.
   InputSink* results = nullptr;
   uint16_t clocks_id = 0;  // the store's number for the shards' clocks

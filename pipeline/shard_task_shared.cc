@@ -55,7 +55,7 @@ absl::Status ShardTask::NoteMissed(Shard& shard, size_t op) {
   const EventTimeNs missed = shard.clocks->missed(op);
   return missed == kMinEventTime
              ? absl::OkStatus()
-             : shard.runners[op]->Missed(AddTime(missed, ResultsBehind(plan_, op)));
+             : shard.runners[op]->Missed(AddTime(missed, plan_.operators[op].results_behind));
 }
 
 void ShardTask::Adopt(std::shared_ptr<Shard> shard) {

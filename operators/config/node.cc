@@ -244,8 +244,7 @@ const Node* Node::Find(std::string_view key) const {
 }
 
 std::vector<Node> ParseYaml(std::string_view text, std::string_view file, const YamlLimits& limits,
-                            Diagnostics& diagnostics, bool* whole) {
-  if (whole != nullptr) *whole = false;
+                            Diagnostics& diagnostics, std::vector<size_t>* ends) {
   std::vector<Node> documents;
   const std::string name(file);
   if (text.size() > limits.bytes_max) {
@@ -265,9 +264,10 @@ std::vector<Node> ParseYaml(std::string_view text, std::string_view file, const 
   try {
     YAML::Parser parser(stream);
     while (!builder.stopped() && parser.HandleNextDocument(builder)) {
-      if (!builder.stopped()) documents.push_back(builder.TakeDocument());
+      if (builder.stopped()) break;
+      documents.push_back(builder.TakeDocument());
+      if (ends != nullptr) ends->push_back(diagnostics.all().size());
     }
-    if (whole != nullptr) *whole = !builder.stopped();
   } catch (const YAML::Exception& error) {
     // What the library says of the rest of a document that we gave up on is no news.
     if (!builder.stopped()) {

@@ -61,10 +61,10 @@ struct YamlLimits {
   size_t aliased_nodes_max = 100'000;  // a small file must not become a large rule
 };
 
-// All documents of `text`. Mistakes go to `diagnostics`; what could be read is returned. `whole`:
-// false where reading ended at a mistake, so that documents behind it are missing; other mistakes
-// are of the document that they stand in.
+// All documents of `text`. Mistakes go to `diagnostics`; what could be read is returned. `ends`:
+// for each document how many of the diagnostics stand up to its end; where there are more behind
+// the last one, reading ended there, and documents may be missing.
 std::vector<Node> ParseYaml(std::string_view text, std::string_view file, const YamlLimits& limits,
-                            Diagnostics& diagnostics, bool* whole = nullptr);
+                            Diagnostics& diagnostics, std::vector<size_t>* ends = nullptr);
 
 }  // namespace bongsu

@@ -126,6 +126,7 @@ struct Comparison {
   double value = 0;     // the same, rounded
   SourceLocation where;
 };
+bool Meets(const Comparison& one, double value);
 
 // `alias: {rule: field, ...}`. The rule is named as in `rules:` (by name or id).
 struct CorrelationAlias {

@@ -111,34 +111,18 @@ void ReadCondition(const Node& node, CorrelationRule* rule, Diagnostics& diagnos
   }
 }
 
-// A count is a whole number: the least and the most that meet each comparison.
+// A count is a whole number.
 bool SomeCountMeets(const std::vector<Comparison>& comparisons) {
   // Comparisons change their answer next to their own numbers only.
-  std::vector<double> tried = {0};
+  std::vector<double> tried = {0, INFINITY};
   for (const Comparison& one : comparisons) {
     for (const double number : {std::floor(one.value) - 1, std::floor(one.value),
                                 std::floor(one.value) + 1, std::floor(one.value) + 2})
       tried.push_back(number);
   }
   return std::any_of(tried.begin(), tried.end(), [&](double number) {
-    return number >= 0 &&
-           std::all_of(comparisons.begin(), comparisons.end(), [&](const Comparison& one) {
-             switch (one.op) {
-               case ComparisonOperator::kGt:
-                 return number > one.value;
-               case ComparisonOperator::kGte:
-                 return number >= one.value;
-               case ComparisonOperator::kLt:
-                 return number < one.value;
-               case ComparisonOperator::kLte:
-                 return number <= one.value;
-               case ComparisonOperator::kEq:
-                 return number == one.value;
-               case ComparisonOperator::kNeq:
-                 return number != one.value;
-             }
-             return false;
-           });
+    return number >= 0 && std::all_of(comparisons.begin(), comparisons.end(),
+                                      [&](const Comparison& one) { return Meets(one, number); });
   });
 }
 
@@ -373,6 +357,23 @@ std::optional<DurationNs> ParseTimespan(std::string_view text) {
 
 std::string_view CorrelationTypeName(CorrelationType type) {
   return kTypes[static_cast<size_t>(type)];
+}
+bool Meets(const Comparison& one, double value) {
+  switch (one.op) {
+    case ComparisonOperator::kGt:
+      return value > one.value;
+    case ComparisonOperator::kGte:
+      return value >= one.value;
+    case ComparisonOperator::kLt:
+      return value < one.value;
+    case ComparisonOperator::kLte:
+      return value <= one.value;
+    case ComparisonOperator::kEq:
+      return value == one.value;
+    case ComparisonOperator::kNeq:
+      return value != one.value;
+  }
+  return false;
 }
 std::string_view ComparisonOperatorName(ComparisonOperator op) {
   return kOperators[static_cast<size_t>(op)];

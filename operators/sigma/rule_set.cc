@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <climits>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -94,16 +93,16 @@ class Loader {
     Diagnostics found;
     YamlLimits limits;
     limits.bytes_max = kRuleFileBytesMax;
-    bool whole = true;
-    std::vector<Node> documents = ParseYaml(text, file, limits, found, &whole);
+    std::vector<size_t> ends;
+    std::vector<Node> documents = ParseYaml(text, file, limits, found, &ends);
     ++set_.files;
     // Half a file is no file: what could be read may lack what a later line says. So it is where
     // documents say something of others.
     const bool tied = std::any_of(documents.begin(), documents.end(),
                                   [](const Node& one) { return one.Find("action") != nullptr; });
-    const int in_documents = found.errors();
     documents = ExpandCollection(std::move(documents), found);
-    if (!whole || found.errors() > in_documents || (tied && found.has_errors())) {
+    const size_t in_documents = ends.empty() ? 0 : ends.back();
+    if (found.all().size() > in_documents || (tied && in_documents > 0)) {
       ++set_.documents;
       Skip(found, "", "", {file, 0, 0}, "the file is left out, with all its rules");
       return;
@@ -111,14 +110,14 @@ class Loader {
     bool empty = true;
     for (size_t i = 0; i < documents.size(); ++i) {
       const Node& document = documents[i];
-      if (document.is_null()) continue;
-      empty = false;
-      const int behind = i + 1 < documents.size() ? documents[i + 1].where.line : INT_MAX;
       Diagnostics own;
-      for (const Diagnostic& one : found.all()) {
-        if (one.where.line >= (i == 0 ? 0 : document.where.line) && one.where.line < behind)
-          own.Error(one.where, one.message, one.hint);
+      // With mistakes nothing was expanded: each document is where it was.
+      for (size_t at = i == 0 ? 0 : ends[i - 1]; in_documents > 0 && at < ends[i]; ++at) {
+        const Diagnostic& one = found.all()[at];
+        own.Error(one.where, one.message, one.hint);
       }
+      if (document.is_null() && !own.has_errors()) continue;
+      empty = false;
       if (!own.has_errors()) {
         Document(document);
         continue;

@@ -9,24 +9,6 @@
 namespace bongsu::sigma {
 namespace {
 
-bool Compare(const Comparison& one, double value) {
-  switch (one.op) {
-    case ComparisonOperator::kGt:
-      return value > one.value;
-    case ComparisonOperator::kGte:
-      return value >= one.value;
-    case ComparisonOperator::kLt:
-      return value < one.value;
-    case ComparisonOperator::kLte:
-      return value <= one.value;
-    case ComparisonOperator::kEq:
-      return value == one.value;
-    case ComparisonOperator::kNeq:
-      return value != one.value;
-  }
-  return false;
-}
-
 bool Contains(const std::vector<uint16_t>& rules, uint16_t rule) {
   return std::find(rules.begin(), rules.end(), rule) != rules.end();
 }
@@ -124,7 +106,7 @@ bool TemporalCondition::CompileCount(const CorrelationRule& rule, Diagnostics& d
                            ? n == rules_
                            : std::all_of(rule.comparisons.begin(), rule.comparisons.end(),
                                          [&](const Comparison& one) {
-                                           return Compare(one, static_cast<double>(n));
+                                           return Meets(one, static_cast<double>(n));
                                          });
     by_count_[n] = holds ? 1 : 0;
   }

@@ -133,6 +133,15 @@ TEST(SigmaRuleSet, AMistakeOfYamlStopsItsDocumentAlone) {
   EXPECT_EQ(twice["three"].rule.metadata.title, "three");
   EXPECT_THAT(twice.why("two"), HasSubstr("key 'name' stands twice"));
   EXPECT_THAT(twice.diagnostics.Text(), HasSubstr("r.yml:8:1: warning: key 'name' stands twice"));
+  // Whatever stands behind it.
+  for (const char* behind : {"---\n", "---\n---\n# nothing\n---\n"}) {
+    const Loaded last = Load(Detection("one", "a: 1") +
+                             "title: two\nname: two\nlogsource: {product: windows}\n"
+                             "detection: {sel: {a: 1, a: 2}, condition: sel}\n" +
+                             behind);
+    EXPECT_EQ(last.set.entries.size(), 1u);
+    EXPECT_THAT(last.why("two"), HasSubstr("key 'a' stands twice"));
+  }
   // Behind this one nothing can be read.
   const Loaded broken =
       Load(Detection("one", "a: 1") + "title: [\n---\n" + Detection("two", "a: 1"));

@@ -94,18 +94,24 @@ state: {{memory: 32MiB, checkpoint_interval: 5ms}}
                        threads);
   }
 
-  std::optional<Config> Parse(int threads) const {
+  std::optional<Config> Parse(const std::string& yaml) const {
     OperatorRegistry registry;
     RegisterAllOperators(registry);
     Diagnostics diagnostics;
     std::optional<Config> config =
-        ParseConfig(Yaml(threads), (folder_ / "c.yaml").string(), registry, diagnostics);
+        ParseConfig(yaml, (folder_ / "c.yaml").string(), registry, diagnostics);
     EXPECT_TRUE(config.has_value()) << diagnostics.Text();
     return config;
   }
+  std::optional<Config> Parse(int threads) const { return Parse(Yaml(threads)); }
+  std::string YamlWith(int threads, std::string_view operators) const {
+    std::string yaml = Yaml(threads);
+    const size_t from = yaml.find("operators:");
+    return yaml.replace(from, yaml.find("sinks:") - from, operators);
+  }
 
-  absl::Status RunOnce(int threads) {
-    const std::optional<Config> config = Parse(threads);
+  absl::Status RunOnce(const std::string& yaml) {
+    const std::optional<Config> config = Parse(yaml);
     if (!config.has_value()) return absl::InvalidArgumentError("the configuration");
     Service service(*config);
     absl::Status status = service.Open(Service::Mode::kRun);
@@ -115,6 +121,7 @@ state: {{memory: 32MiB, checkpoint_interval: 5ms}}
     report_ = ReportJson(service.Report());
     return status;
   }
+  absl::Status RunOnce(int threads) { return RunOnce(Yaml(threads)); }
 
   std::multiset<std::string> Alerts() const {
     std::multiset<std::string> alerts;
@@ -199,6 +206,64 @@ TEST_F(EngineTest, PairsEqualTheNestedLoopWithAnyNumberOfThreads) {
     else
       EXPECT_EQ(Alerts(), first) << threads << " threads";
   }
+}
+
+// A left event with two keys makes two results of one anchor and time, which are one to a join
+// above.
+TEST_F(EngineTest, ResultsOfOneAnchorMakeOneIncident) {
+  std::ofstream(folder_ / "fw1.jsonl") << R"({"t":1800000001,"ip":["x","y"],"h":"1"})"
+                                       << "\n";
+  std::ofstream(folder_ / "ep.jsonl") << R"({"t":1800000000,"h":"1"})"
+                                      << "\n"
+                                      << R"({"t":1800000001,"host":{"ip":["x","y"]}})"
+                                      << "\n";
+  const absl::Status status = RunOnce(YamlWith(2, R"(operators:
+  - name: below
+    type: interval_join
+    alerts: false
+    left: {source: fw, key: ip, fields: [h]}
+    right: {source: ep, key: host.ip}
+    within: {before: 5s, after: 5s}
+  - name: above
+    type: interval_join
+    left: {source: below, key: left.h}
+    right: {source: ep, key: h}
+    within: {before: 5s, after: 5s}
+)"));
+  ASSERT_TRUE(status.ok()) << status;
+  const auto alerts = Alerts();
+  ASSERT_EQ(alerts.size(), 1u) << *alerts.rbegin();
+  EXPECT_THAT(*alerts.begin(), ::testing::HasSubstr("\"rule\":\"above\""));
+  EXPECT_THAT(nlohmann::json::parse(report_).dump(), ::testing::HasSubstr("\"results_joined\":1"));
+}
+
+// The end of the input closes all windows in one batch.
+TEST_F(EngineTest, WhatOneBatchGivesDoesNotGatherInMemory) {
+  constexpr int kHosts = 20'000;
+  std::ofstream left(folder_ / "fw1.jsonl");
+  std::ofstream right(folder_ / "ep.jsonl");
+  for (int i = 0; i < kHosts; ++i) {
+    const std::string name = fmt::format("{:02000}", i);
+    left << fmt::format(R"({{"t":1800000000,"ip":"{}"}})", name) << "\n";
+    for (int j = 0; j < 2; ++j)
+      right << fmt::format(R"({{"t":1800000000,"host":{{"ip":"{}"}}}})", name) << "\n";
+  }
+  left.close();
+  right.close();
+  const absl::Status status = RunOnce(YamlWith(1, R"(operators:
+  - name: near
+    type: interval_join
+    left: {source: fw, key: ip, fields: [ip]}
+    right: {source: ep, key: host.ip, fields: [host.ip]}
+    within: {before: 5s, after: 5s}
+)"));
+  ASSERT_TRUE(status.ok()) << status;
+  // Of each incident its beginning, and at its close the second partner.
+  ASSERT_EQ(Alerts().size(), 2u * kHosts);
+  ASSERT_GT(fs::file_size(folder_ / "alerts.jsonl"), 3 * kOutputBacklogBytesMax);
+  const auto waited = nlohmann::json::parse(report_).at("output_backlog_bytes_peak").get<size_t>();
+  EXPECT_GT(waited, 0u);
+  EXPECT_LT(waited, kOutputBacklogBytesMax + size_t{kOutputsOfChunk} * 20'000);
 }
 
 // A shared instance's folder holds a part of the shards.
