@@ -1,6 +1,7 @@
 #include "operators/operator_runner.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "state/check.h"
 #include "state/key_encoding.h"
@@ -39,24 +40,30 @@ class OperatorRunner::Impl : public OperatorContext {
     bool found = false;
     BONGSU_RETURN_IF_ERROR(own_->Get(kCompleteFromKey, &bytes, &found));
     if (!found) return absl::OkStatus();
-    BONGSU_CHECK_MSG(bytes.size() == sizeof(EventTimeNs), "an operator's begin does not parse");
-    complete_from_ = ReadTime(bytes);
+    constexpr size_t kTime = sizeof(EventTimeNs);
+    BONGSU_CHECK_MSG(bytes.size() == kTime || bytes.size() == 3 * kTime,
+                     "an operator's begin does not parse");
+    const std::string_view row = bytes;
+    complete_from_ = ReadTime(row);
+    if (row.size() == kTime) return absl::OkStatus();
+    stored_lateness_ = ReadTime(row.substr(kTime));
+    closed_ = ReadTime(row.substr(2 * kTime));
+    own_written_ = stored_lateness_ == lateness_max_;
     return absl::OkStatus();
   }
 
   absl::Status Missed(EventTimeNs newest) {
     if (newest < complete_from_) return absl::OkStatus();
     complete_from_ = AddTime(newest, 1);
-    std::string bytes;
-    AppendTime(complete_from_, &bytes);
-    return own_->Put(kCompleteFromKey, bytes);
+    return WriteOwn();
   }
 
   absl::Status Process(std::span<const Input> batch) {
     on_time_.clear();
     for (const Input& input : batch) {
       BONGSU_CHECK(input.port < ports_.size());
-      const EventTimeNs oldest = AddTime(watermark_, -allowed_lateness_[input.port]);
+      const EventTimeNs oldest =
+          std::max(closed_, AddTime(watermark_, -allowed_lateness_[input.port]));
       if (input.time < oldest) {
         DurationNs behind = 0;  // an event of 1700 is too far behind for a number
         if (__builtin_sub_overflow(watermark_, input.time, &behind)) behind = kMaxEventTime;
@@ -65,7 +72,9 @@ class OperatorRunner::Impl : public OperatorContext {
         on_time_.push_back(input);
       }
     }
-    return on_time_.empty() ? absl::OkStatus() : operator_->Process(on_time_, *this);
+    if (on_time_.empty()) return absl::OkStatus();
+    if (!own_written_) BONGSU_RETURN_IF_ERROR(WriteOwn());
+    return operator_->Process(on_time_, *this);
   }
 
   absl::Status AdvanceWatermark(std::span<const EventTimeNs> port_watermarks) {
@@ -74,6 +83,7 @@ class OperatorRunner::Impl : public OperatorContext {
     const EventTimeNs lowest = *std::min_element(ports_.begin(), ports_.end());
     if (lowest <= watermark_) return absl::OkStatus();
     watermark_ = lowest;
+    if (stored_lateness_.has_value() && !own_written_) BONGSU_RETURN_IF_ERROR(WriteOwn());
     const auto fire = [this](EventTimeNs time, std::string_view key, std::string_view data) {
       return operator_->OnTimer({time, key, data}, *this);
     };
@@ -85,13 +95,18 @@ class OperatorRunner::Impl : public OperatorContext {
     BONGSU_CHECK(port_watermarks.size() == ports_.size());
     std::copy(port_watermarks.begin(), port_watermarks.end(), ports_.begin());
     watermark_ = *std::min_element(ports_.begin(), ports_.end());
+    // With more lateness the closing time would go back behind what has expired.
+    if (stored_lateness_.has_value())
+      closed_ = std::max(closed_, AddTime(watermark_, -*stored_lateness_));
   }
 
   ShardState& state() override { return state_; }
   uint16_t operator_id() const override { return operator_id_; }
   EventTimeNs watermark() const { return watermark_; }
   EventTimeNs complete_from() const override { return complete_from_; }
-  EventTimeNs closing_time() const override { return AddTime(watermark_, -lateness_max_); }
+  EventTimeNs closing_time() const override {
+    return std::max(closed_, AddTime(watermark_, -lateness_max_));
+  }
   EventTimeNs result_watermark() const { return AddTime(closing_time(), -spec_.result_delay()); }
   std::span<const EventTimeNs> ports() const { return ports_; }
   std::string_view origin(RecordSeq seq) const override {
@@ -108,6 +123,15 @@ class OperatorRunner::Impl : public OperatorContext {
   void Count(const char* name, uint64_t n) override { output_.Count(spec_, name, n); }
 
  private:
+  absl::Status WriteOwn() {
+    own_written_ = true;
+    std::string bytes;
+    AppendTime(complete_from_, &bytes);
+    AppendTime(lateness_max_, &bytes);
+    AppendTime(closed_, &bytes);
+    return own_->Put(kCompleteFromKey, bytes);
+  }
+
   const OperatorSpec& spec_;
   ShardState& state_;
   const uint16_t operator_id_;
@@ -121,6 +145,10 @@ class OperatorRunner::Impl : public OperatorContext {
   TimerSet* timers_ = nullptr;
   ValueMap* own_ = nullptr;
   EventTimeNs complete_from_ = kMinEventTime;
+  // The closing time is never before this: as it was under another allowed lateness.
+  EventTimeNs closed_ = kMinEventTime;
+  std::optional<DurationNs> stored_lateness_;  // that the state was last kept with
+  bool own_written_ = false;                   // the state says so of ours
   std::vector<EventTimeNs> ports_;
   EventTimeNs watermark_ = kMinEventTime;
   std::vector<Input> on_time_;  // scratch

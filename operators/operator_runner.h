@@ -12,6 +12,8 @@
 // Time (design: watermarks and lateness). The operator's watermark is the minimum over its ports;
 // it never goes back. An input with time < watermark - allowed_lateness(port) is late: it goes to
 // output.Late and no further. The closing time is watermark - max(allowed_lateness of all ports).
+// It never goes back either: after a restart with more lateness it stays where it was until the
+// watermark has gone as much further, and what is older is late.
 //
 // Thread-safety: one thread. Errors: absl::Status from state I/O; the runner is then unusable.
 #pragma once
@@ -52,7 +54,8 @@ class PartitionNames {
 };
 
 // The key, and the name of its value map, by which an operator's state holds
-// OperatorContext::complete_from: a time (state/key_encoding.h).
+// OperatorContext::complete_from, the allowed lateness it was kept with, and the closing time under
+// the one before: times (state/key_encoding.h), the last two not in older states.
 inline constexpr char kCompleteFromKey[] = "(complete_from)";
 
 class OperatorRunner {

@@ -44,7 +44,7 @@ class Reader {
   void Row(const StateRow& row) {
     if (row.kind == "list") {
       List(row);
-    } else if (row.key == kCompleteFromKey && row.value.size() == sizeof(EventTimeNs)) {
+    } else if (row.key == kCompleteFromKey && row.value.size() >= sizeof(EventTimeNs)) {
       complete_from_ = std::max(complete_from_, ReadTime(row.value));
     } else if (row.handle == groups_handle_ && layout_ != Layout::kJoin) {
       Group(row);

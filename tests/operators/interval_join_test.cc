@@ -93,6 +93,23 @@ TEST(IntervalJoin, LateEventsGoToTheLateStreamAndNoFurther) {
   EXPECT_EQ(harness.late(), 1u);
 }
 
+// What has expired under the lateness before does not come back with more of it.
+TEST(IntervalJoin, MoreLatenessAfterARestartOpensNothingThatIsClosed) {
+  OperatorHarness harness(Yaml("100s", "10s", "incident"), {"fw", "ep"});
+  const std::vector<TestEvent> events = {Right(1000, "10.0.0.1"), Right(1001, "10.0.0.1"),
+                                         Right(1020, "10.0.0.2"), Left(1005, "10.0.0.1"),
+                                         Right(5000, "10.0.0.2"), Left(4990, "10.0.0.2"),
+                                         Right(9000, "10.0.0.3")};
+  RunOptions options;
+  options.crash_between = true;
+  options.batch = 3;
+  options.lateness_later = 3600 * kSecondNs;
+  const auto incidents = harness.Run(events, options);
+  EXPECT_EQ(harness.late(), 1u);
+  ASSERT_EQ(incidents.size(), 1u);
+  EXPECT_EQ(incidents.begin()->second.first_time, 4990 * kSecondNs);
+}
+
 TEST(IntervalJoin, ResultsGoOnceToReadersWithTheCompletingTime) {
   OperatorHarness harness(Yaml("5s", "60s", "incident"), {"fw", "ep"});
   harness.set_has_readers(true);

@@ -299,7 +299,9 @@ std::map<std::string, FinalIncident> OperatorHarness::Run(
       const std::vector<EventTimeNs> watermarks(instance->runner->port_watermarks().begin(),
                                                 instance->runner->port_watermarks().end());
       instance.reset();
-      instance = std::make_unique<Instance>(*this, path, options, output);
+      RunOptions later = options;
+      later.lateness = options.lateness_later.value_or(options.lateness);
+      instance = std::make_unique<Instance>(*this, path, later, output);
       instance->runner->RestoreWatermark(watermarks);
     }
   }

@@ -25,6 +25,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -68,9 +69,10 @@ struct RunOptions {
   bool crash_between = false;  // restore from a checkpoint between any two batches
   size_t evict_to = SIZE_MAX;  // after each batch: memory of the state
   size_t store_memory = size_t{8} << 20;
-  bool watermarks = true;              // after each batch: newest time - lateness, for every source
-  DurationNs lateness = 0;             // how far events may be out of order
-  EventTimeNs missed = kMinEventTime;  // what had passed before the operator was there
+  bool watermarks = true;   // after each batch: newest time - lateness, for every source
+  DurationNs lateness = 0;  // how far events may be out of order
+  std::optional<DurationNs> lateness_later;  // the same after a crash: another configuration
+  EventTimeNs missed = kMinEventTime;        // what had passed before the operator was there
 };
 
 class OperatorHarness {
