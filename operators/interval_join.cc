@@ -52,6 +52,7 @@ struct Options {
   // Both sides take the same; results of two operators may have one anchor.
   bool one_source = false;
   bool left_results = false;  // the left side takes an operator's
+  bool right_results = false;
   size_t evidence_max = 16;
   size_t matches_max = 10'000;
 };
@@ -191,6 +192,7 @@ class IntervalJoin : public Operator {
   void Prefetch(std::span<const Input> inputs);
   absl::Status OnLeft(const Input& left, OperatorContext& context);
   absl::Status OnRight(const Input& right, OperatorContext& context);
+  absl::Status Known(TimeList* list, const Input& input, OperatorContext& context, bool* known);
   absl::Status SetTimer(std::string_view key, EventTimeNs left_time, RecordSeq left_seq,
                         OperatorContext& context);
   void Create(std::string_view key, const Evidence& left, const Evidence& right,
@@ -268,19 +270,23 @@ void IntervalJoin::Prefetch(std::span<const Input> inputs) {
   right_->Prefetch(right_ahead_);
 }
 
+// Results of two groups may have one anchor and time (a key that is an array), and here one key:
+// they are one event, and what comes of it is there.
+absl::Status IntervalJoin::Known(TimeList* list, const Input& input, OperatorContext& context,
+                                 bool* known) {
+  BONGSU_RETURN_IF_ERROR(
+      list->Scan(input.key, input.time, input.time, [&](const TimeListCursor& entry) {
+        *known = entry.seq() == input.seq;
+        return !*known;
+      }));
+  if (*known) context.Count("results_joined", 1);
+  return absl::OkStatus();
+}
+
 absl::Status IntervalJoin::OnLeft(const Input& left, OperatorContext& context) {
-  if (options_.left_results) {
-    // Results of two groups may have one anchor and time (a key that is an array), and here one
-    // key: they are one event, and its incident is there.
-    bool known = false;
-    BONGSU_RETURN_IF_ERROR(
-        left_->Scan(left.key, left.time, left.time, [&](const TimeListCursor& entry) {
-          known = entry.seq() == left.seq;
-          return !known;
-        }));
-    if (known) context.Count("results_joined", 1);
-    if (known) return absl::OkStatus();
-  }
+  bool known = false;
+  if (options_.left_results) BONGSU_RETURN_IF_ERROR(Known(left_, left, context, &known));
+  if (known) return absl::OkStatus();
   const Evidence anchor{kLeft, left.time, left.seq, left.payload};
   size_t partners = 0;
   bool capped = false;
@@ -307,6 +313,9 @@ absl::Status IntervalJoin::OnLeft(const Input& left, OperatorContext& context) {
 }
 
 absl::Status IntervalJoin::OnRight(const Input& right, OperatorContext& context) {
+  bool known = false;
+  if (options_.right_results) BONGSU_RETURN_IF_ERROR(Known(right_, right, context, &known));
+  if (known) return absl::OkStatus();
   BONGSU_RETURN_IF_ERROR(right_->Put(right.key, {right.time, right.seq}, right.payload));
   const Evidence partner{kRight, right.time, right.seq, right.payload};
   size_t partners = 0;
@@ -363,7 +372,7 @@ absl::Status IntervalJoin::OnTimer(const DueTimer& timer, OperatorContext& conte
   BONGSU_RETURN_IF_ERROR(
       right_->Scan(timer.key, AddTime(time, -options_.before), AddTime(time, options_.after),
                    [&](TimeListCursor& entry) {
-                     if (entry.seq() == seq) return true;
+                     if (options_.one_source && entry.seq() == seq) return true;
                      if (incident.event_count >= options_.matches_max) {
                        capped = true;
                        return false;
@@ -489,6 +498,7 @@ std::unique_ptr<OperatorSpec> IntervalJoinSpec::Create(const Node& node,
   }
   spec->options_.pairs = reader.String("emit") == "pairs";
   spec->options_.left_results = spec->inputs_[kLeft].from_operator;
+  spec->options_.right_results = spec->inputs_[kRight].from_operator;
   spec->options_.one_source = spec->inputs_[kLeft].source == spec->inputs_[kRight].source;
   spec->options_.evidence_max = static_cast<size_t>(reader.Int("evidence_max"));
   spec->options_.matches_max = static_cast<size_t>(reader.Int("matches_max"));

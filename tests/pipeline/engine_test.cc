@@ -237,6 +237,68 @@ TEST_F(EngineTest, ResultsOfOneAnchorMakeOneIncident) {
   EXPECT_THAT(nlohmann::json::parse(report_).dump(), ::testing::HasSubstr("\"results_joined\":1"));
 }
 
+// Before and behind what made the result: it is their partner, and so is another.
+TEST_F(EngineTest, AResultMayMeetTheEventItIsMadeOf) {
+  std::ofstream(folder_ / "fw1.jsonl") << R"({"t":1800000001,"ip":"a","k":"1"})"
+                                       << "\n"
+                                       << R"({"t":1800000003,"ip":"a"})"
+                                       << "\n";
+  std::ofstream(folder_ / "ep.jsonl") << R"({"t":1800000002,"host":{"ip":"a"}})"
+                                      << "\n";
+  const absl::Status status = RunOnce(YamlWith(2, R"(operators:
+  - name: below
+    type: interval_join
+    alerts: false
+    left: {source: fw, key: ip, detection: {s: {k: "1"}, condition: s}}
+    right: {source: ep, key: host.ip}
+    within: {before: 5s, after: 5s}
+  - name: above
+    type: interval_join
+    left: {source: below, key: left.ip}
+    right: {source: fw, key: ip}
+    within: {before: 5s, after: 5s}
+  - name: top
+    type: interval_join
+    left: {source: fw, key: ip}
+    right: {source: above, key: left.left.ip}
+    within: {before: 5s, after: 5s}
+)"));
+  ASSERT_TRUE(status.ok()) << status;
+  std::map<std::string, uint64_t> newest;
+  for (const std::string& line : Alerts()) {
+    const auto alert = nlohmann::json::parse(line);
+    uint64_t& count = newest[alert.at("rule").get<std::string>()];
+    count = std::max(count, alert.at("count").get<uint64_t>());
+  }
+  EXPECT_EQ(newest, (std::map<std::string, uint64_t>{{"above", 3}, {"top", 2}}));
+}
+
+// A right event with two keys below makes two results of one place.
+TEST_F(EngineTest, ResultsOfOneAnchorMakeOnePair) {
+  std::ofstream(folder_ / "fw1.jsonl") << R"({"t":1800000001,"ip":["x","y"],"h":"1"})"
+                                       << "\n";
+  std::ofstream(folder_ / "ep.jsonl") << R"({"t":1800000000,"h":"1"})"
+                                      << "\n"
+                                      << R"({"t":1800000001,"host":{"ip":["x","y"]}})"
+                                      << "\n";
+  const absl::Status status = RunOnce(YamlWith(2, R"(operators:
+  - name: below
+    type: interval_join
+    alerts: false
+    left: {source: fw, key: ip, fields: [h]}
+    right: {source: ep, key: host.ip}
+    within: {before: 5s, after: 5s}
+  - name: above
+    type: interval_join
+    left: {source: ep, key: h}
+    right: {source: below, key: left.h}
+    within: {before: 5s, after: 5s}
+    emit: pairs
+)"));
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(Alerts().size(), 1u);
+}
+
 // The end of the input closes all windows in one batch.
 TEST_F(EngineTest, WhatOneBatchGivesDoesNotGatherInMemory) {
   constexpr int kHosts = 20'000;
