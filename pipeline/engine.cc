@@ -111,12 +111,17 @@ absl::Status Engine::Failure() const {
 // --- Start ------------------------------------------------------------------------------------
 
 absl::Status Engine::OpenState() {
-  for (const OperatorPlan& op : plan_.operators) {
+  for (size_t op = 0; op < plan_.operators.size(); ++op) {
+    const OperatorSpec& spec = *plan_.operators[op].spec;
     uint64_t reset = 0;
-    auto id = parts_.store->OperatorId(op.spec->rule().name, op.spec->semantic_hash(), &reset);
+    // One that was gone and came back is another one: an instance that was not there meanwhile must
+    // not bring along what it had.
+    const uint64_t since = shared() ? parts_.shared->since[op] : 0;
+    auto id =
+        parts_.store->OperatorId(spec.rule().name, HashSince(spec.semantic_hash(), since), &reset);
     if (!id.ok()) return id.status();
     operator_ids_.push_back(*id);
-    if (reset > 0) reset_operators_.push_back(op.spec->rule().name);
+    if (reset > 0) reset_operators_.push_back(spec.rule().name);
   }
   if (shared()) {
     uint64_t reset = 0;

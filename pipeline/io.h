@@ -195,6 +195,9 @@ struct Place {
 //   group: "this is yours now"     ->  TakeAssignment(); CommittedPlaces(); Locate(); Read()
 class SharedSource : public RecordSource {
  public:
+  // Asks the brokers which partitions there are. Bind numbers those that were there at the last
+  // look, and no others: one that came since is nobody's yet.
+  [[nodiscard]] virtual absl::Status Look() = 0;
   // The group wants everything back, and waits until Release; we are still a member.
   virtual bool revoking() const = 0;
   [[nodiscard]] virtual absl::Status Release() = 0;

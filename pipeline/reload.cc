@@ -234,10 +234,13 @@ void Reloader::RefusedAtStart() {
 void Reloader::Loop() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
-    if (hangup_ != nullptr && hangup_->exchange(false)) {
+    if (hangup_ != nullptr && hangup_->load()) {
+      trying_.store(true);
+      hangup_->store(false);
       lock.unlock();
       (void)Ask();  // the log has the answer
       lock.lock();
+      trying_.store(false);
     }
     changed_.wait_for(lock, kLookEvery, [&] { return stop_; });
   }

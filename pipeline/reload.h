@@ -59,6 +59,10 @@ class Reloader {
   void SetRunning(std::shared_ptr<const Config> config);
   // A set waits to be taken: the engine ends its epoch.
   const std::atomic<bool>& wanted() const { return wanted_; }
+  // Somebody has asked, or is about to: another set may be on its way.
+  bool asked() const {
+    return wanted_.load() || trying_.load() || (hangup_ != nullptr && *hangup_);
+  }
   std::shared_ptr<const Config> Take();
   // The set that was taken runs, or could not be made to.
   void Done(const absl::Status& status);
@@ -87,6 +91,7 @@ class Reloader {
   ReloadStatus status_;
   bool stop_ = false;
   std::atomic<bool> wanted_{false};
+  std::atomic<bool> trying_{false};
   std::thread thread_;
 };
 

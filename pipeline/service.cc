@@ -190,7 +190,10 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
       status = Reopen();
       if (status.ok()) continue;
     }
-    if (absl::IsCancelled(status) && stop.load()) status = absl::OkStatus();
+    // What a stop cuts short is no failure: nothing of it is committed.
+    if (stop.load() && (absl::IsCancelled(status) || absl::IsAborted(status) ||
+                        (absl::IsUnavailable(status) && engine_ == nullptr)))
+      status = absl::OkStatus();
     if (!status.ok() && RulesAreToBlame(status) && !stop.load()) {
       status = GoBackToOldRules(status);
       if (!status.ok()) break;
@@ -200,6 +203,8 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
       if (!std::exchange(plan_behind_said_, true)) {
         LogWarning(fmt::format("waiting for the others' rules: {}", std::string(status.message())));
       }
+      // A set that the others have left behind never runs; whoever waits for it asks for the next.
+      if (reloader_ != nullptr) reloader_->Done(status);
       clock_.Sleep(kBehindPauseNs);
       continue;
     }

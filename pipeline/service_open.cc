@@ -192,8 +192,9 @@ absl::StatusOr<Registry> Service::Agree(const std::vector<PartitionInfo>& partit
   const int64_t now = clock_.MonotonicNs();
   if (!plan_behind_since_ns_.has_value()) plan_behind_since_ns_ = now;
   // Files do not change by themselves.
-  if (!config_.rules_topic.empty() && now - *plan_behind_since_ns_ < kBehindNs)
-    return absl::UnavailableError(agreed.behind);
+  const bool coming =
+      now - *plan_behind_since_ns_ < kBehindNs || (reloader_ != nullptr && reloader_->asked());
+  if (!config_.rules_topic.empty() && coming) return absl::UnavailableError(agreed.behind);
   return absl::FailedPreconditionError(
       fmt::format("{}. Give this instance the same configuration and start it again; nothing is "
                   "lost meanwhile",
@@ -205,6 +206,7 @@ absl::Status Service::OpenShared(const std::atomic<bool>& stop) {
   store_.reset();
   BONGSU_RETURN_IF_ERROR(log_->Init(stop));
   PartitionTable here;  // numbered by the registry, not by us
+  BONGSU_RETURN_IF_ERROR(shared_source_->Look());
   BONGSU_RETURN_IF_ERROR(shared_source_->Bind(here));
   std::vector<PartitionInfo> wanted;
   for (size_t id = 0; id < here.size(); ++id)

@@ -67,6 +67,8 @@ std::string_view FailpointName(Failpoint point) {
       return "owned";
     case Failpoint::kFenced:
       return "fenced";
+    case Failpoint::kRegistrySent:
+      return "registry_sent";
     case Failpoint::kRestoring:
       return "restoring";
     case Failpoint::kRestored:

@@ -36,10 +36,11 @@ enum class Failpoint : uint8_t {
   kTrimmed,           // deleted
   kOwned,             // the partitions are ours; the old producer is not fenced yet
   kFenced,            // init_transactions has returned
+  kRegistrySent,      // exchange: kafka: the registry's record is acknowledged, not committed
   kRestoring,         // a bundle of the changelog is about to be applied
   kRestored,          // the store stands at the end of the log; nothing is read yet
 };
-inline constexpr int kFailpoints = 19;
+inline constexpr int kFailpoints = 20;
 
 // "epoch_begun", ...
 std::string_view FailpointName(Failpoint point);

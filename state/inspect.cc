@@ -7,6 +7,8 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <utility>
 
 #include "state/key_encoding.h"
@@ -278,8 +280,13 @@ absl::Status Inspector::Export(absl::FunctionRef<void(const StateRow&)> visit) {
 absl::Status Inspector::ExportOperator(std::string_view name, std::string_view semantic_hash,
                                        absl::FunctionRef<void(const StateRow&)> visit) {
   BONGSU_ASSIGN_OR_RETURN(const StateInfo head, Head());
+  std::map<uint64_t, uint16_t> ids;  // by plan
   for (const auto& [id, known] : names_) {
-    if (known.name != name || known.hash != semantic_hash) continue;
+    const std::optional<uint64_t> since = SinceOf(known.hash, semantic_hash);
+    if (known.name == name && since.has_value()) ids[*since] = id;
+  }
+  if (!ids.empty()) {
+    const uint16_t id = ids.rbegin()->second;
     for (ShardId shard = 0; shard < head.shards; ++shard) {
       std::string prefix;
       AppendU16(shard, &prefix);

@@ -85,7 +85,7 @@ class StateInspector {
   // Every live row of every operator; views are valid during the call.
   [[nodiscard]] virtual absl::Status Export(absl::FunctionRef<void(const StateRow&)> visit) = 0;
   // The same of one operator's lists and values, without reading the others' rows; known by name
-  // and semantic hash. NotFound: the state has no such operator.
+  // and semantic hash; the newest where plans brought several. NotFound: the state has none.
   [[nodiscard]] virtual absl::Status ExportOperator(
       std::string_view name, std::string_view semantic_hash,
       absl::FunctionRef<void(const StateRow&)> visit) = 0;

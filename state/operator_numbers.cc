@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "state/key_encoding.h"
 
@@ -17,6 +18,20 @@ absl::Status TooMany() {
 }
 
 }  // namespace
+
+std::string HashSince(std::string_view semantic_hash, uint64_t since) {
+  return since == 0 ? std::string(semantic_hash) : fmt::format("{}@{}", semantic_hash, since);
+}
+
+std::optional<uint64_t> SinceOf(std::string_view hash, std::string_view semantic_hash) {
+  if (hash == semantic_hash) return 0;
+  if (!hash.starts_with(semantic_hash) || hash[semantic_hash.size()] != '@') return std::nullopt;
+  hash.remove_prefix(semantic_hash.size() + 1);
+  uint64_t since = 0;
+  const auto [end, error] = std::from_chars(hash.data(), hash.data() + hash.size(), since);
+  if (error != std::errc() || end != hash.data() + hash.size()) return std::nullopt;
+  return since;
+}
 
 absl::Status OperatorNumbers::Load(std::string_view key, std::string_view value) {
   if (value.size() < 2) return absl::DataLossError("an operator's record is too short");

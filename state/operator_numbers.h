@@ -33,6 +33,12 @@ struct OperatorName {
   auto operator<=>(const OperatorName&) const = default;
 };
 
+// The hash by which a store knows an operator that came with plan `since` of an application whose
+// instances share its shards (0: with the first): HASH@SINCE.
+std::string HashSince(std::string_view semantic_hash, uint64_t since);
+// The plan, if `hash` is the semantic hash with one, or without (0).
+std::optional<uint64_t> SinceOf(std::string_view hash, std::string_view semantic_hash);
+
 class OperatorNumbers {
  public:
   struct Numbered {

@@ -17,6 +17,7 @@ namespace {
 
 constexpr int kCommittedTimeoutMs = 2'000;  // of one try
 constexpr DurationNs kRemindNs = 10 * kSecondNs;
+constexpr DurationNs kAskAgainNs = 100 * kMillisecondNs;
 constexpr DurationNs kLookAfterNs = kSecondNs;
 constexpr DurationNs kLookAgainMaxNs = 5 * kMinuteNs;
 
@@ -30,6 +31,7 @@ class KafkaGroupSource : public SharedSource {
   ~KafkaGroupSource() override { (void)Close(); }
 
   absl::Status Open(PartitionTable& partitions) override;
+  absl::Status Look() override;
   absl::Status Bind(PartitionTable& partitions) override;
   absl::Status Own(const std::atomic<bool>& stop) override;
   absl::Status Rejoin() override;
@@ -121,7 +123,7 @@ absl::Status KafkaGroupSource::Open(PartitionTable& partitions) {
 }
 
 // Also after a recovery, which may be because a topic has more partitions now.
-absl::Status KafkaGroupSource::Bind(PartitionTable& partitions) {
+absl::Status KafkaGroupSource::Look() {
   BONGSU_RETURN_IF_ERROR(partitions_.AddNew(handle_.get()));
   // The group does not give them again.
   std::erase_if(unknown_, [this](const auto& one) {
@@ -129,6 +131,10 @@ absl::Status KafkaGroupSource::Bind(PartitionTable& partitions) {
     if (partition != nullptr) partition->assigned = true;
     return partition != nullptr;
   });
+  return absl::OkStatus();
+}
+
+absl::Status KafkaGroupSource::Bind(PartitionTable& partitions) {
   return partitions_.Bind(partitions);
 }
 
@@ -251,6 +257,7 @@ absl::StatusOr<std::vector<Place>> KafkaGroupSource::CommittedPlaces(
     const absl::Status status = KafkaError(error, "cannot read the group's committed offsets");
     if (!absl::IsUnavailable(status)) return status;
     if (cancel.load()) return absl::CancelledError("no longer wanted");
+    clock_.Sleep(kAskAgainNs);  // a coordinator that loads says so at once
     if (clock_.MonotonicNs() >= remind) {
       remind = clock_.MonotonicNs() + kRemindNs;
       LogInfo(
@@ -362,12 +369,20 @@ absl::Status KafkaGroupSource::Poll(DurationNs wait, Batch* batch) {
   if (!unknown_.empty()) {
     return absl::AbortedError("a topic has partitions that it did not have before");
   }
-  if (state_ == State::kRevoking) return absl::OkStatus();
+  // A rebalance takes as long as its slowest member, and nobody sees what comes meanwhile: before
+  // it, the shards are told to wait for all partitions again.
+  if (state_ == State::kRevoking) {
+    partitions_.WakeIdle(batch);
+    return absl::OkStatus();
+  }
   BONGSU_RETURN_IF_ERROR(LookForUnassigned());
   // What came before a revocation is good: it is handed out, and committed before the release.
   const absl::Status status = partitions_.Poll(
       handle_.get(), queue_.get(), wait, [this] { return state_ == State::kRevoking; }, batch);
-  if (state_ == State::kAssigned) partitions_.MarkEnds(batch);
+  if (state_ == State::kAssigned)
+    partitions_.MarkEnds(batch);
+  else if (state_ == State::kRevoking)
+    partitions_.WakeIdle(batch);
   return status;
 }
 

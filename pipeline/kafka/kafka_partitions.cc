@@ -176,6 +176,15 @@ void KafkaPartitions::MarkEnds(Batch* batch) {
   }
 }
 
+void KafkaPartitions::WakeIdle(Batch* batch) {
+  if (backpressure_) return;
+  for (KafkaPartition& partition : all_) {
+    if (partition.of_shard || !partition.read || !partition.idle) continue;
+    partition.idle = false;
+    batch->marks.push_back({PartitionMark::Kind::kActive, partition.id, 0});
+  }
+}
+
 void KafkaPartitions::WakeFetcher(rd_kafka_t* handle, rd_kafka_queue_t* queue) {
   if (!reading_ || backpressure_) return;
   waker_.Wake(

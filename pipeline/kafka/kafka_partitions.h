@@ -86,6 +86,8 @@ class KafkaPartitions {
                                   absl::FunctionRef<bool()> stop, Batch* batch);
   // Marks the partitions that have ended, or have nothing for longer than their idle_timeout.
   void MarkEnds(Batch* batch);
+  // No partition is idle any more: the shards wait for each again. Not while paused.
+  void WakeIdle(Batch* batch);
 
   // All partitions while the engine cannot take more, else those that are held. `anew`: they were
   // just assigned, and the library may have forgotten.

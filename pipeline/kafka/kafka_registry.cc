@@ -12,6 +12,7 @@
 #include "pipeline/kafka/kafka_producer.h"
 #include "pipeline/kafka/kafka_transaction.h"
 #include "pipeline/logging.h"
+#include "state/failpoint.h"
 #include "state/status_macros.h"
 
 namespace bongsu {
@@ -21,22 +22,31 @@ using Json = nlohmann::json;
 constexpr int kVersion = 1;
 constexpr int kTriesMax = 50;
 constexpr int kCallTimeoutMs = 10'000;
+// For somebody else's transaction. It may be that of a process that has died: brokers end it after
+// transaction.timeout.ms and more, our own producer at once.
+constexpr DurationNs kOpenTransactionNs = 2 * kSecondNs;
 
-// The newest record; none: nobody has written one.
-absl::StatusOr<std::optional<Registry>> ReadNewest(KafkaLog& log, int partition) {
+struct Newest {
+  std::optional<Registry> registry;  // none: nobody has written one
+  int64_t offset = 0;
+};
+
+absl::StatusOr<Newest> ReadNewest(KafkaLog& log, int partition) {
   BONGSU_ASSIGN_OR_RETURN(const std::unique_ptr<ShardLogReader> reader, log.Reader(partition));
   BONGSU_RETURN_IF_ERROR(reader->Seek(reader->start()));
-  std::optional<std::string> newest;
+  Newest newest;
+  std::string record;
   while (true) {
     int64_t offset = 0;
     std::string_view bytes;
     BONGSU_ASSIGN_OR_RETURN(const bool more, reader->Next(&offset, &bytes));
     if (!more) break;
-    newest = std::string(bytes);
+    newest.offset = offset;
+    record = std::string(bytes);
   }
-  if (!newest.has_value()) return std::optional<Registry>();
-  BONGSU_ASSIGN_OR_RETURN(Registry registry, DecodeRegistry(*newest));
-  return std::optional<Registry>(std::move(registry));
+  if (record.empty()) return newest;
+  BONGSU_ASSIGN_OR_RETURN(newest.registry, DecodeRegistry(record));
+  return newest;
 }
 
 // Aborted: somebody else was at it.
@@ -197,7 +207,15 @@ absl::StatusOr<Agreement> AgreeOnRegistry(const Config& config,
                                           const std::vector<PartitionInfo>& partitions,
                                           const PlanWish& wish, const std::atomic<bool>& stop) {
   const int at = config.state.shards;
-  BONGSU_ASSIGN_OR_RETURN(const std::unique_ptr<KafkaLog> log, KafkaLog::Open(config, stop, {}));
+  const Clock& clock = SystemClock();
+  int64_t until_ns = 0;  // 0: as long as it takes
+  const auto in_time = [&] {
+    return until_ns == 0 || clock.MonotonicNs() < until_ns
+               ? absl::OkStatus()
+               : absl::UnavailableError("a transaction is open over the registry");
+  };
+  BONGSU_ASSIGN_OR_RETURN(const std::unique_ptr<KafkaLog> log,
+                          KafkaLog::Open(config, stop, in_time));
   if (log->partitions() != at + 1) {
     return absl::FailedPreconditionError(
         fmt::format("topic '{}' has {} partitions, not {} (state.shards and one more): shards are "
@@ -206,11 +224,16 @@ absl::StatusOr<Agreement> AgreeOnRegistry(const Config& config,
   }
   absl::Status last;
   for (int tries = 0; tries < kTriesMax && !stop.load(); ++tries) {
-    BONGSU_ASSIGN_OR_RETURN(std::optional<Registry> found, ReadNewest(*log, at));
+    until_ns = clock.MonotonicNs() + kOpenTransactionNs;
+    absl::StatusOr<Newest> found = ReadNewest(*log, at);
+    until_ns = 0;
+    if (!found.ok() && !absl::IsUnavailable(found.status())) return found.status();
     Agreement agreed;
     Registry& registry = agreed.registry;
-    registry = found.value_or(Registry());
-    if (!Extend(partitions, wish, &registry, &agreed.behind)) return agreed;
+    if (found.ok()) {
+      registry = found->registry.value_or(Registry());
+      if (!Extend(partitions, wish, &registry, &agreed.behind)) return agreed;
+    }
     if (registry.partitions.size() > kPartitionsMax)
       return absl::ResourceExhaustedError("more than 65536 source partitions");
     if (tries > 0) std::this_thread::sleep_for(std::chrono::milliseconds(100 + tries * 20));
@@ -222,16 +245,22 @@ absl::StatusOr<Agreement> AgreeOnRegistry(const Config& config,
     if (last.ok()) {
       // Now nobody else adds: what is there counts.
       BONGSU_ASSIGN_OR_RETURN(found, ReadNewest(*log, at));
-      registry = found.value_or(Registry());
+      registry = found->registry.value_or(Registry());
       if (!Extend(partitions, wish, &registry, &agreed.behind)) return agreed;
       last = Call(rd_kafka_begin_transaction(producer->handle()), "the registry");
     }
     if (last.ok()) {
       last = producer->Produce(ChangelogTopic(config), {}, EncodeRegistry(registry), {at, nullptr});
       if (last.ok()) last = producer->Flush();
+      BONGSU_FAILPOINT(kRegistrySent);
       if (last.ok())
         last =
             Call(rd_kafka_commit_transaction(producer->handle(), kCallTimeoutMs), "the registry");
+      // Who reads meanwhile finds the one before, or ours.
+      if (last.ok() && found->offset > 0) {
+        if (const absl::Status trimmed = log->Trim({{at, found->offset}}); !trimmed.ok())
+          LogDebug(std::string(trimmed.message()));
+      }
       if (last.ok()) return agreed;
     }
     // Fenced, or unknown: the partition tells. What no repetition changes ends it.

@@ -253,7 +253,10 @@ def rules_by_topic():
     broker.publish_rule("turn.rules", "one", RULES.format(span=900, least=3))   # a set that everybody takes
     newest = published + 2   # behind the two before the load
     for name in "abc":
-        wait_for(f"{name} runs version {newest}", lambda: in_force(application, name) == newest)
+        process = application.processes[name]
+        wait_for(f"{name} runs version {newest}",
+                 lambda: process.poll() is not None or in_force(application, name) == newest)
+        need(process.poll() is None, f"{name} ended with {process.poll()}; see {application.log(name)}")
         need(application.kill(name, signal.SIGTERM) == 0, f"{name} did not stop cleanly; see {application.log(name)}")
     reloads = [application.text(name).count("reloaded: operators: 3 kept, ") for name in "abc"]
     need(sum(reloads) >= 4, f"{reloads} reloads")
@@ -286,8 +289,22 @@ def killed_at_points(expected):
         print(f"{point} ({'killed' if status else 'not reached'}): {len(same(application, expected))} incidents equal", flush=True)
 
 
+def killed_in_the_registry():
+    """What a dead instance had begun to register stands in nobody's way: brokers would end it after 15 s and more."""
+    application = Shared("registry", until_end=False)
+    application.create_topics()
+    application.begin("a", BONGSU_FAILPOINT="registry_sent")
+    need(application.processes.pop("a").wait(60) == -signal.SIGKILL, "a did not reach registry_sent")
+    begun = time.time()
+    application.begin("b")
+    wait_for("b reads all shards", lambda: owned(application, "b"), 15)
+    print(f"killed in the registry: the next one reads after {time.time() - begun:.1f} s", flush=True)
+    application.kill_all()
+
+
 def main():
     broker.start()
+    killed_in_the_registry()
     comes_and_goes()
     different_rules()
     rules_by_topic()

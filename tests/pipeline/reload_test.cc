@@ -1,6 +1,7 @@
 // What a reload may change, what it says, where counters go, and the socket that asks for it.
 #include "pipeline/reload.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -132,6 +133,28 @@ TEST(Reload, AskerGetsTheOutcome) {
   EXPECT_EQ(reloader.status().done, 1u);
   EXPECT_FALSE(reloader.status().last_refused);
   EXPECT_EQ(reloader.Take(), nullptr);
+}
+
+// The engine of a set that was taken may wait for something that never comes.
+TEST(Reload, ASetThatNeverRunsDoesNotKeepTheNextOneOut) {
+  std::atomic<bool> hangup = true;
+  std::atomic<int> loads{0};
+  Reloader reloader(
+      [&](std::string*) { return Make(Operator("a", fmt::format("{}s", 20 + ++loads))); }, &hangup);
+  reloader.SetRunning(Make(Operator("a", "10s")));
+  while (!reloader.wanted()) std::this_thread::yield();
+  EXPECT_NE(reloader.Take(), nullptr);
+  hangup = true;
+  EXPECT_TRUE(reloader.asked());
+  reloader.Done(absl::UnavailableError("the others run a newer one"));
+  for (int i = 0; i < 1000 && !reloader.wanted(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_NE(reloader.Take(), nullptr);
+  EXPECT_EQ(loads.load(), 2);
+  reloader.Done(absl::OkStatus());
+  for (int i = 0; i < 1000 && reloader.asked(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_FALSE(reloader.asked());
 }
 
 TEST(Reload, AStopAnswersWhoWaits) {

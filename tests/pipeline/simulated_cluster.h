@@ -191,6 +191,7 @@ class SimulatedSource : public SharedSource {
   std::atomic<uint64_t> polls{0};
 
   absl::Status Open(PartitionTable& partitions) override { return Bind(partitions); }
+  absl::Status Look() override { return absl::OkStatus(); }
   absl::Status Bind(PartitionTable& partitions) override {
     std::lock_guard lock(cluster_.mutex);
     partitions_.clear();

@@ -143,6 +143,7 @@ TEST_F(StateInspectorTest, LooksBesideAnInstanceThatRuns) {
   EXPECT_EQ(lists, 250);
   EXPECT_EQ(values, 1);
   EXPECT_TRUE(absl::IsNotFound((*inspector)->ExportOperator("join", "other hash", visit)));
+  EXPECT_TRUE(absl::IsNotFound((*inspector)->ExportOperator("join", "has", visit)));
   EXPECT_TRUE((*inspector)->ExportOperator("other0", "h", visit).ok());
   EXPECT_EQ(lists, 250);
   // It goes on writing meanwhile, and a new look sees it.
