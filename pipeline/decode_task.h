@@ -92,7 +92,7 @@ class DecodeTask {
   NewestTimes& newest_;
   std::unique_ptr<AlertWriter> writer_;  // the sources' rules write through it
   std::vector<Source> sources_;
-  std::vector<int32_t> source_of_;       // by partition, -1 unknown
+  std::vector<int32_t> source_of_;         // by partition, -1 unknown
   std::vector<PartitionTime> batch_time_;  // by partition: of this batch
   std::vector<PartitionId> touched_;
   int64_t now_ns_ = 0;  // wall clock, once a batch
