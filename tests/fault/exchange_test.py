@@ -291,7 +291,9 @@ def killed_at_points(expected):
 
 def killed_in_the_registry():
     """What a dead instance had begun to register stands in nobody's way: brokers would end it after 15 s and more."""
-    application = Shared("registry", until_end=False)
+    for topic in ("registry.firewall", "registry.endpoint"):
+        broker.topic(topic, 1)
+    application = Shared("registry", logs="registry", until_end=False)
     application.create_topics()
     application.begin("a", BONGSU_FAILPOINT="registry_sent")
     need(application.processes.pop("a").wait(60) == -signal.SIGKILL, "a did not reach registry_sent")
