@@ -40,7 +40,8 @@ class NullTest : public ValueTest {
 class TextTest : public ValueTest {
  public:
   explicit TextTest(Pattern pattern) : ValueTest(Kind::kText), pattern_(std::move(pattern)) {
-    normal_form_ = fmt::format("text{} {}", pattern_.cased() ? " cased" : "", pattern_.Canonical());
+    normal_form_ =
+        fmt::format("text{}: {}", pattern_.cased() ? " cased" : "", pattern_.Canonical());
   }
   bool Matches(const Value& value, const Event&) const override {
     if (value.is_null_or_absent()) return false;
@@ -58,7 +59,7 @@ class RegexTest : public ValueTest {
  public:
   RegexTest(std::unique_ptr<RE2> regex, std::string_view flags)
       : ValueTest(Kind::kRegex), regex_(std::move(regex)), scan_(RegexScan::Make(*regex_)) {
-    normal_form_ = fmt::format("re {}{}", regex_->pattern(), flags);
+    normal_form_ = fmt::format("re{}: {}", flags, regex_->pattern());
   }
   bool Matches(const Value& value, const Event&) const override {
     if (value.is_null_or_absent()) return false;
@@ -162,8 +163,8 @@ class FieldRefTest : public ValueTest {
         cased_(modifiers.has(Modifier::kCased)),
         front_(modifiers.any_of({Modifier::kContains, Modifier::kEndsWith})),
         back_(modifiers.any_of({Modifier::kContains, Modifier::kStartsWith})) {
-    normal_form_ = fmt::format("fieldref{} {}{}{}", cased_ ? " cased" : "", front_ ? "*" : "",
-                               field, back_ ? "*" : "");
+    normal_form_ = fmt::format("fieldref{}{}{}: {}", cased_ ? " cased" : "", front_ ? " front" : "",
+                               back_ ? " back" : "", field);
   }
   bool Matches(const Value& value, const Event& event) const override {
     if (value.is_null_or_absent()) return false;

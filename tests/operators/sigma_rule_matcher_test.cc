@@ -171,6 +171,27 @@ TEST(RuleMatcher, LeavesAreSharedAndCommonOnesAreNotLookedFor) {
   EXPECT_EQ(rules.size().scanned, 100);  // not the image that all have in common
 }
 
+// Tests of one normal form are one: a value that reads like a modifier must not make two of them
+// so.
+TEST(RuleMatcher, ValuesThatReadLikeModifiersAreValues) {
+  Rules rules;
+  rules.Add("{s: {f|re: 'foo i'}, condition: s}");
+  rules.Add("{s: {f|re|i: 'foo'}, condition: s}");
+  rules.Add("{s: {f: 'cased Foo'}, condition: s}");
+  rules.Add("{s: {f|cased: 'foo'}, condition: s}");
+  rules.Add("{s: {f|fieldref: 'cased g'}, condition: s}");
+  rules.Add("{s: {f|fieldref|cased: 'g'}, condition: s}");
+  rules.Add("{s: {f|fieldref|startswith: 'g'}, condition: s}");
+  EXPECT_EQ(rules.Match({{"f", S("foo")}, {"g", S("foo")}}),
+            (std::vector<uint32_t>{1, 3, 5, 6}));
+  EXPECT_EQ(rules.Match({{"f", S("FOO bar")}, {"g", S("foo")}}),
+            (std::vector<uint32_t>{1, 6}));
+  EXPECT_EQ(
+      rules.Match({{"f", S("cased foo")}, {"cased g", S("CASED foo")}}),
+      (std::vector<uint32_t>{1, 2, 4}));
+  EXPECT_EQ(rules.Match({{"f", S("foo i")}}), (std::vector<uint32_t>{0, 1}));
+}
+
 TEST(RuleMatcher, TenThousandRulesOnOneEvent) {
   Rules rules;
   for (int i = 0; i < 10'000; ++i)
