@@ -110,7 +110,7 @@ class OperatorRunner::Impl : public OperatorContext {
   EventTimeNs result_watermark() const { return AddTime(closing_time(), -spec_.result_delay()); }
   std::span<const EventTimeNs> ports() const { return ports_; }
   std::string_view origin(RecordSeq seq) const override {
-    return partitions_.Origin(SeqPartition(seq));
+    return seq == kNoRecord ? "" : partitions_.Origin(SeqPartition(seq));
   }
   void Emit(const Incident& incident) override { output_.Alert(spec_, incident); }
   void Forward(const Incident& incident, EventTimeNs time, ResultKind kind) override {

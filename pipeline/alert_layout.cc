@@ -356,14 +356,21 @@ const AlertLayout::Place& AlertLayout::PlaceOf(PartitionId partition) {
 }
 
 void AlertLayout::AppendCoordinates(RecordSeq seq, std::string* out) {
+  if (seq == kNoRecord) {
+    out->append("\"source\":null");
+    return;
+  }
   out->append(PlaceOf(SeqPartition(seq)).json);
   AppendInt(SeqOffset(seq), out);
 }
 
-std::string_view AlertLayout::PartitionText(PartitionId partition) {
-  return PlaceOf(partition).text;
+std::string AlertLayout::PlaceText(RecordSeq seq) {
+  if (seq == kNoRecord) return "none";
+  return fmt::format("{}:{}", PlaceOf(SeqPartition(seq)).text, SeqOffset(seq));
 }
 
-const SourceConfig* AlertLayout::Source(PartitionId partition) { return PlaceOf(partition).source; }
+const SourceConfig* AlertLayout::Source(RecordSeq seq) {
+  return seq == kNoRecord ? nullptr : PlaceOf(SeqPartition(seq)).source;
+}
 
 }  // namespace bongsu

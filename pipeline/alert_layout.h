@@ -81,12 +81,13 @@ class AlertLayout {
   AlertLayout(const Config& config, const PartitionTable& partitions);
 
   const RuleLayout& Rule(const OperatorSpec& spec);
-  // "source":"...", then "topic", "partition" and "offset", or "file" and "offset".
+  // "source":"...", then "topic", "partition" and "offset", or "file" and "offset"; "source":null
+  // of kNoRecord.
   void AppendCoordinates(RecordSeq seq, std::string* out);
-  // The partition's place as one text, for people and ids: topic/3 or the path.
-  std::string_view PartitionText(PartitionId partition);
-  // The source of `partition` in the configuration; null where it is no longer there.
-  const SourceConfig* Source(PartitionId partition);
+  // The place as one text, for people and ids: topic/3:17 or path:17; "none" of kNoRecord.
+  std::string PlaceText(RecordSeq seq);
+  // The source in the configuration; null where it is no longer there, and of kNoRecord.
+  const SourceConfig* Source(RecordSeq seq);
 
  private:
   struct Place {

@@ -174,7 +174,7 @@ class OcsfWriter final : public AlertWriter {
     correlation->push_back('"');
     if (!rule.labels_json.empty()) metadata.Json("labels", rule.labels_json);
     if (!incident.evidence.empty()) {
-      const SourceConfig* source = layout_.Source(SeqPartition(incident.evidence[0].seq));
+      const SourceConfig* source = layout_.Source(incident.evidence[0].seq);
       if (source != nullptr && !source->tenant.empty()) metadata.Text("tenant_uid", source->tenant);
     }
     if (incident.evidence_dropped > 0) metadata.Json("is_truncated", "true");
@@ -245,8 +245,7 @@ class OcsfWriter final : public AlertWriter {
     index_ = index;
     ObjectWriter object(out);
     object.Json("name", port.title_json);
-    object.Text("uid", fmt::format("{}:{}", layout_.PartitionText(SeqPartition(evidence.seq)),
-                                   SeqOffset(evidence.seq)));
+    object.Text("uid", layout_.PlaceText(evidence.seq));
     WriteEndpoint("src_endpoint", Get(port, Entity::kSrcIp), Get(port, Entity::kSrcPort), object);
     WriteEndpoint("dst_endpoint", Get(port, Entity::kDstIp), Get(port, Entity::kDstPort), object);
     WriteDevice(Get(port, Entity::kHost), Get(port, Entity::kHostIp), object);

@@ -116,6 +116,11 @@ class Reader {
   }
 
   void Place(RecordSeq seq, RehearsedInput* input) {
+    if (seq == kNoRecord) {
+      input->offset = -1;
+      evidence_.places.push_back("no record (nothing came)");
+      return;
+    }
     input->offset = static_cast<int64_t>(seq & ((uint64_t{1} << 48) - 1));
     const auto known = partitions_.find(SeqPartition(seq));
     if (known == partitions_.end()) {

@@ -135,8 +135,9 @@ class Explainer {
           !once.insert({input.port, input.source, input.offset, seen.key}).second)
         continue;
       seen.place =
-          !evidence_.places.empty()
-              ? evidence_.places[i]
+          !evidence_.places.empty() ? evidence_.places[i]
+          : input.offset < 0
+              ? "no record (nothing came)"
               : fmt::format("{}, record {}", config_.sources[input.source].name, input.offset + 1);
       if (const auto reject = late.find({seen.source, seen.offset}); reject != late.end()) {
         seen.late = true;

@@ -221,8 +221,9 @@ absl::Status Rehearsal::Apply(Batch& batch) {
       input.key = std::string(routed.input.key);
       input.payload = std::string(routed.input.payload);
       input.time = routed.input.time;
-      input.source = SeqPartition(routed.input.seq);
-      input.offset = SeqOffset(routed.input.seq);
+      const bool none = routed.input.seq == kNoRecord;
+      input.source = none ? 0 : SeqPartition(routed.input.seq);
+      input.offset = none ? -1 : SeqOffset(routed.input.seq);
       input.arrived = before;
     }
     EpochSeal seal;

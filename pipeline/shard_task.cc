@@ -472,7 +472,7 @@ void ShardTask::Forward(size_t op, const Incident& incident, EventTimeNs time, R
   event.has_time = true;
   // Its first event's place in its source names the result: that is stable, and with the time
   // unique for an operator and key.
-  event.seq = incident.evidence.empty() ? 0 : incident.evidence.front().seq;
+  event.seq = incident.evidence.empty() ? kNoRecord : incident.evidence.front().seq;
   // Readers of one operator may stand on several levels; nobody reads those slots before this
   // thread has completed them.
   ResultRouters& routers = result_routers_[op];

@@ -46,7 +46,7 @@ absl::Status UnpackTask::RunOne(const BundleRecord& record, SlotInputs& inputs, 
       ++counters.removed_inputs;
       continue;
     }
-    if (!partitions_.Knows(SeqPartition(row.input.seq)))
+    if (row.input.seq != kNoRecord && !partitions_.Knows(SeqPartition(row.input.seq)))
       return absl::AbortedError("a source partition that was registered since we looked");
     inputs.Put(static_cast<uint16_t>(numbers_[row.op]), record.shard, row.input);
   }

@@ -234,9 +234,14 @@ absl::Status TimeListImpl::Put(std::string_view key, EntryId id, std::string_vie
                           Find(index, bucket, segment, probe, /*make=*/true));
   Chunk& chunk = found->second;
   Entry* entries = chunk.entries;
-  // Usually the newest of its key: look from the end.
-  size_t at = chunk.size;
-  while (at > 0 && Before(id.time, id.seq, entries[at - 1].time, entries[at - 1].seq)) --at;
+  size_t at = chunk.size;  // usually it is the newest of its key
+  if (at > 0 && Before(id.time, id.seq, entries[at - 1].time, entries[at - 1].seq)) {
+    const Entry* behind = std::upper_bound(
+        chunk.begin(), chunk.end(), id, [](const EntryId& one, const Entry& entry) {
+          return Before(one.time, one.seq, entry.time, entry.seq);
+        });
+    at = static_cast<size_t>(behind - chunk.begin());
+  }
   const bool same = at > 0 && entries[at - 1].time == id.time && entries[at - 1].seq == id.seq;
   if (same && entries[at - 1].size == value.size()) {
     // Changed over and over, as a counter is, it must not fill the arena.

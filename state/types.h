@@ -56,6 +56,10 @@ using RecordSeq = uint64_t;
 inline constexpr int kOffsetBits = 48;
 inline constexpr int64_t kOffsetMax = (int64_t{1} << kOffsetBits) - 1;
 
+// Of a result that no record made: nothing came (a count without group-by). No partition gets so
+// far.
+inline constexpr RecordSeq kNoRecord = ~RecordSeq{0};
+
 constexpr RecordSeq PackSeq(PartitionId partition, int64_t offset) {
   return (static_cast<uint64_t>(partition) << kOffsetBits) |
          (static_cast<uint64_t>(offset) & static_cast<uint64_t>(kOffsetMax));

@@ -235,6 +235,41 @@ correlation:
 
 // A brute force that goes on for longer than the timespan above: joe's from 0 to 60 s, hosts h0 to
 // h60; ann's ends at 12 s. joe is on another host at 45 s, and both are at 75 s.
+// Nothing came, and of nothing there is no place.
+TEST_F(CorrelationRulesTest, AResultWithoutEventsNamesNoRecord) {
+  for (const char* format : {"native", "ocsf"}) {
+    SetUp();
+    Rules(R"(
+title: Silence
+name: silence
+correlation: {type: event_count, rules: [fails], timespan: 10s, condition: {eq: 0}}
+---
+title: Silence and a logon
+name: outer
+correlation: {type: temporal, rules: [silence, fails], timespan: 20s}
+)");
+    Logons({{0, "joe", "h"}, {25, "joe", "h"}, {200, "joe", "h"}});
+    const absl::Status status = Run(format);
+    ASSERT_TRUE(status.ok()) << status;
+    bool seen = false;
+    for (const json& alert : alerts_) {
+      const bool native = format == std::string_view("native");
+      const json& list = native ? alert["evidence"] : alert["evidences"];
+      for (const json& one : list) {
+        const json& place = native ? one : one["data"];
+        if (place["input"] != "silence") continue;
+        seen = true;
+        EXPECT_TRUE(place["source"].is_null()) << place;
+        EXPECT_FALSE(place.contains("offset")) << place;
+        if (!native) {
+          EXPECT_EQ(one["uid"], "none");
+        }
+      }
+    }
+    EXPECT_TRUE(seen) << format;
+  }
+}
+
 class ChainTest : public CorrelationRulesTest {
  protected:
   void Run(const std::string& outer, const std::string& format = "native") {
