@@ -382,6 +382,11 @@ bool CompileText(const Node& value, const Modifiers& modifiers, bool keyword, Te
                         fmt::format("the keyword '{}' is in every event", value.scalar),
                         "a word that the events have, or a field");
   tests->push_back(std::make_unique<TextTest>(std::move(pattern)));
+  // A version or an amount that lies in the event as text is written as in the rule: 1.10, not 1.1.
+  if (is_number && number != value.scalar) {
+    tests->push_back(std::make_unique<TextTest>(ParsePattern(
+        value.scalar, modifiers.has(Modifier::kCased), modifiers.has(Modifier::kWindash))));
+  }
   return true;
 }
 

@@ -262,13 +262,21 @@ ValueTest TextTest(const Item& item, const Node& value, bool keyword) {
   const bool starts = item.has("startswith");
   const bool ends = item.has("endswith");
   if (keyword && !starts && !ends) contains = true;
-  Text text = Unescaped(value.scalar);
-  if (!contains && !starts && !ends && !value.quoted) {
-    if (const auto decimal = ReadDecimal(value.scalar)) text = Points(DecimalText(*decimal));
+  const bool is_encoded = item.has("base64") || item.has("base64offset");
+  std::vector<Text> texts = {Unescaped(value.scalar)};
+  // A number is its value, and what is written.
+  if (!contains && !starts && !ends && !value.quoted && !is_encoded) {
+    if (const auto decimal = ReadDecimal(value.scalar))
+      texts.push_back(Points(DecimalText(*decimal)));
   }
-  std::vector<Text> texts = {text};
-  if (item.has("windash")) texts = Windash(text);
-  if (item.has("base64") || item.has("base64offset")) {
+  if (item.has("windash")) {
+    std::vector<Text> dashed;
+    for (const Text& one : texts) {
+      for (Text& text : Windash(one)) dashed.push_back(std::move(text));
+    }
+    texts = dashed;
+  }
+  if (is_encoded) {
     std::vector<Text> encoded;
     for (const Text& one : texts) {
       std::string bytes = Utf8(one);

@@ -118,6 +118,16 @@ TEST(Sigma, NumbersCompareByShortestDecimal) {
   EXPECT_TRUE(One("f: 4625", N("4625.0")));
   EXPECT_TRUE(One("f: '4625'", N("4.625e3")));
   EXPECT_FALSE(One("f: 7", S("007")));
+  // A number that is written longer is also the text that it is written as.
+  EXPECT_TRUE(One("f: 10.0", N("10.0")));
+  EXPECT_TRUE(One("f: 10.0", S("10")));
+  EXPECT_TRUE(One("f: 10.0", S("10.0")));
+  EXPECT_TRUE(One("f: 1.10", S("1.10")));
+  EXPECT_TRUE(One("f: 1.10", S("1.1")));
+  EXPECT_FALSE(One("f: 1.10", S("1.100")));
+  EXPECT_FALSE(One("f: '1.10'", S("1.1")));
+  EXPECT_TRUE(One("f: 1E2", S("1e2")));
+  EXPECT_FALSE(One("f|neq: 10.0", S("10.0")));
   EXPECT_TRUE(One("f: 9007199254740993", N("9007199254740993")));
   EXPECT_FALSE(One("f: 9007199254740993", N("9007199254740992")));
   EXPECT_TRUE(One("f: true", Value::Bool(true)));
