@@ -9,6 +9,7 @@
 #include "operators/key.h"
 #include "operators/payload.h"
 #include "operators/sigma/rule.h"
+#include "pipeline/late_fields.h"
 #include "tests/conformance/ocsf_validator.h"
 
 namespace bongsu {
@@ -495,6 +496,33 @@ TEST_F(AlertWriterTest, LateEventsSayHowLate) {
   EXPECT_EQ(late["ahead_ms"], 3600000);
   EXPECT_EQ(late["record"], "{\"x\":1}");
   EXPECT_EQ(late["file"], "host/a.jsonl");
+}
+
+// What a late event has left is JSON of one line, whatever its values hold: objects are texts.
+TEST_F(AlertWriterTest, LateFieldsAreAlwaysJson) {
+  const std::string long_text(9000, 'y');
+  const std::string objects[] = {
+      R"({"x":nonsense "y"})",  // `validate: read` looks at its brackets only
+      R"({"x":")" + long_text + "\"}", "{\"x\":\n1}",
+      "{\"x\":\"\xE2\x80\xAE\"}",  // turns the direction of text
+  };
+  for (const std::string& object : objects) {
+    const Value item = Value::Object(object);
+    const Value values[] = {Value::Object(object), Value::Array({&item, 1})};
+    std::string payload;
+    EncodeValues(values, &payload);
+    Input input;
+    input.port = 0;
+    input.payload = payload;
+    const std::string text = LateFields(spec_, input);
+    const Json fields = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+    ASSERT_FALSE(fields.is_discarded()) << text;
+    EXPECT_EQ(text.find('\n'), std::string::npos) << text;
+    EXPECT_EQ(text.find("\xE2\x80\xAE"), std::string::npos) << text;
+    const std::string kept = object.substr(0, kPayloadFieldBytesMax);
+    EXPECT_EQ(fields["src_ip"], kept);
+    EXPECT_EQ(fields["src_port"], Json::array({kept}));
+  }
 }
 
 }  // namespace
