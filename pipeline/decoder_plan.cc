@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <map>
+#include <memory>
 #include <optional>
 
+#include "absl/container/flat_hash_map.h"
 #include "state/check.h"
 
 namespace bongsu {
@@ -57,31 +59,107 @@ std::vector<std::vector<std::string>> Forms(const std::string& path) {
 
 // The trie while it grows: maps in place of tables.
 struct DecodePlan::Builder {
+  using Children = std::map<std::string, uint32_t>;
   struct Node {
-    std::map<std::string, uint32_t> children;
+    // Beside a `*` there may be thousands of keys, and thousands under it: what is under it is
+    // never copied, but shared, or asked behind the node's own.
+    std::shared_ptr<Children> children = std::make_shared<Children>();
+    uint32_t also = 0;  // PlanNode::also; that node has none itself
     std::vector<PlanTarget> targets;
+    bool is_leaf() const { return children->empty() && also == 0; }
   };
   std::vector<Node> nodes = std::vector<Node>(1);
 
-  void Add(const std::vector<std::string>& paths, uint32_t slot) {
-    uint32_t rank = 0;
+  // Returns the rank of what follows.
+  uint32_t Add(const std::string& path, uint32_t slot, uint32_t rank) {
     // (A segment that is `*` alone is any key.)
-    for (const std::string& path : paths) {
-      for (const std::vector<std::string>& keys : Forms(path)) {
-        uint32_t node = 0;
-        for (const std::string& key : keys) {
-          const auto [it, added] =
-              nodes[node].children.try_emplace(key, static_cast<uint32_t>(nodes.size()));
-          node = it->second;
-          if (added) nodes.emplace_back();
-        }
-        // Ranks from 0x8000 on are those of null values, see decoder.cc.
-        BONGSU_CHECK_MSG(rank < 0x8000, "a field has too many paths");
-        nodes[node].targets.push_back({slot, static_cast<uint16_t>(rank)});
-        ++rank;
+    for (const std::vector<std::string>& keys : Forms(path)) {
+      uint32_t node = 0;
+      for (const std::string& key : keys) {
+        const auto [it, added] =
+            nodes[node].children->try_emplace(key, static_cast<uint32_t>(nodes.size()));
+        node = it->second;
+        if (added) nodes.emplace_back();
+        has_any_ = has_any_ || key == "*";
       }
+      // Ranks from 0x8000 on are those of null values, see decoder.cc.
+      BONGSU_CHECK_MSG(rank < 0x8000, "a field has too many paths");
+      nodes[node].targets.push_back({slot, static_cast<uint16_t>(rank)});
+      ++rank;
+    }
+    return rank;
+  }
+
+  // Puts what is under each `*` under the keys beside it, too.
+  void Widen() {
+    if (has_any_) Widen(0);
+  }
+
+ private:
+  // From below, so that Merged meets only what is widened.
+  void Widen(uint32_t node) {
+    const std::shared_ptr<Children> children = nodes[node].children;
+    for (const auto& [name, child] : *children) Widen(child);
+    const auto any = children->find("*");
+    if (any == children->end()) return;
+    for (auto& [name, child] : *children) {
+      if (child != any->second) child = Merged(child, any->second);
     }
   }
+
+  // The node of a key that is both. Neither is changed: others may lead to it.
+  uint32_t Merged(uint32_t a, uint32_t b) {
+    Node merged = nodes[a];
+    for (const PlanTarget& target : nodes[b].targets) {
+      const auto same = std::find_if(merged.targets.begin(), merged.targets.end(),
+                                     [&](const PlanTarget& t) { return t.slot == target.slot; });
+      if (same == merged.targets.end()) {
+        merged.targets.push_back(target);
+      } else {
+        same->rank = std::min(same->rank, target.rank);
+      }
+    }
+    if (merged.is_leaf()) {
+      merged.children = nodes[b].children;
+      merged.also = nodes[b].also;
+    } else if (!nodes[b].is_leaf()) {
+      const std::shared_ptr<const Children> mine = AllChildren(a);
+      const std::shared_ptr<const Children> others = AllChildren(b);
+      merged.children = std::make_shared<Children>(*mine);
+      merged.also = 0;
+      for (auto& [name, child] : *merged.children) {
+        if (const auto other = Child(*others, name); other != 0) child = Merged(child, other);
+      }
+      if (!mine->contains("*") && nodes[b].also == 0) {
+        merged.also = b;
+      } else {
+        for (const auto& [name, other] : *others) {
+          if (mine->contains(name)) continue;
+          const uint32_t child = Child(*mine, name);
+          merged.children->emplace(name, child == 0 ? other : Merged(child, other));
+        }
+      }
+    }
+    nodes.push_back(std::move(merged));
+    return static_cast<uint32_t>(nodes.size() - 1);
+  }
+
+  std::shared_ptr<const Children> AllChildren(uint32_t node) const {
+    if (nodes[node].also == 0) return nodes[node].children;
+    auto all = std::make_shared<Children>(*nodes[node].children);
+    const Children& others = *nodes[nodes[node].also].children;
+    all->insert(others.begin(), others.end());
+    return all;
+  }
+
+  // Where a key leads; 0: nowhere.
+  static uint32_t Child(const Children& children, const std::string& name) {
+    auto it = children.find(name);
+    if (it == children.end()) it = children.find("*");
+    return it == children.end() ? 0 : it->second;
+  }
+
+  bool has_any_ = false;
 };
 
 DecodePlan::DecodePlan(const Format& format, const FieldTable& fields) {
@@ -95,11 +173,13 @@ DecodePlan::DecodePlan(const Format& format, const FieldTable& fields) {
     }
     const std::vector<std::string> paths = format.PathsOf(name);
     if (paths.size() == 1) time_slots.emplace(paths[0], slots_);
-    builder.Add(paths, slots_++);
+    uint32_t rank = 0;
+    for (const std::string& path : paths) rank = builder.Add(path, slots_, rank);
+    ++slots_;
   }
   const auto slot_of = [&](const std::string& path) {
     const auto [it, added] = time_slots.try_emplace(path, slots_);
-    if (added) builder.Add({path}, slots_++);
+    if (added) builder.Add(path, slots_++, 0);
     return it->second;
   };
   for (const TimeSpec& spec : format.time) {
@@ -117,22 +197,45 @@ DecodePlan::DecodePlan(const Format& format, const FieldTable& fields) {
   if (raw != format.fields.end()) {
     for (const std::string& path : raw->second) raw_slots_.push_back(slot_of(path));
   }
-  for (Builder::Node& grown : builder.nodes) {
+  builder.Widen();
+  AddNodes(builder);
+  for (size_t i = 0; i < raw_slots_.size(); ++i) {
+    // Each path has its flat form, a key of the root.
+    std::string padded = raw->second[i];
+    padded.append(8, '\0');
+    const PlanNode* node = Find(root(), JsonKey(padded.data(), raw->second[i].size()));
+    BONGSU_CHECK_MSG(node != nullptr, "the path of the original text is not in the trie");
+    raw_nodes_.push_back(node);
+  }
+}
+
+void DecodePlan::AddNodes(const Builder& builder) {
+  absl::flat_hash_map<const Builder::Children*, size_t> tables;  // the first node that has it
+  for (const Builder::Node& grown : builder.nodes) {
     PlanNode& node = nodes_.emplace_back();
     node.targets_begin = static_cast<uint32_t>(targets_.size());
     targets_.insert(targets_.end(), grown.targets.begin(), grown.targets.end());
     node.targets_end = static_cast<uint32_t>(targets_.size());
-    node.has_children = !grown.children.empty();
+    node.has_children = !grown.is_leaf();
+    node.also = grown.also;
     if (!node.has_children && grown.targets.size() == 1) {
       node.only_slot = static_cast<int32_t>(grown.targets[0].slot);
       node.only_rank = grown.targets[0].rank;
     }
+    const auto [table, added] = tables.try_emplace(grown.children.get(), nodes_.size() - 1);
+    if (!added) {
+      const PlanNode& same = nodes_[table->second];
+      node.table_begin = same.table_begin;
+      node.table_mask = same.table_mask;
+      node.any_child = same.any_child;
+      continue;
+    }
     // At most a quarter full: most keys that nobody needs meet an empty entry at once.
-    const size_t size = std::bit_ceil(4 * grown.children.size() + 1);
+    const size_t size = std::bit_ceil(4 * grown.children->size() + 1);
     node.table_begin = static_cast<uint32_t>(table_.size());
     node.table_mask = static_cast<uint32_t>(size - 1);
     table_.resize(table_.size() + size);
-    for (const auto& [name, child] : grown.children) {
+    for (const auto& [name, child] : *grown.children) {
       if (name == "*") {
         node.any_child = child;
         continue;
@@ -146,14 +249,6 @@ DecodePlan::DecodePlan(const Format& format, const FieldTable& fields) {
                                        static_cast<uint32_t>(names_.size()), child};
       names_ += name;
     }
-  }
-  for (size_t i = 0; i < raw_slots_.size(); ++i) {
-    // Each path has its flat form, a key of the root.
-    std::string padded = raw->second[i];
-    padded.append(8, '\0');
-    const PlanNode* node = Find(root(), JsonKey(padded.data(), raw->second[i].size()));
-    BONGSU_CHECK_MSG(node != nullptr, "the path of the original text is not in the trie");
-    raw_nodes_.push_back(node);
   }
 }
 

@@ -9,7 +9,9 @@
 // A path "a.b.c" may lie in a record as the flat key "a.b.c", nested, or partly both ({"a.b": {"c":
 // ..}}). All of these are in the trie, each with its rank: the lowest rank that a record has is the
 // field's value. Order: the paths of a field as the format lists them; of one path, the form with
-// fewer levels first, so that the flat key wins.
+// fewer levels first, so that the flat key wins. A segment `*` is any key, also one that stands
+// beside it in the trie: such a key leads to a node that has both what is under it and what is
+// under `*`.
 //
 // Thread-safety: immutable.
 #pragma once
@@ -62,6 +64,7 @@ struct PlanNode {
   uint32_t table_begin = 0;  // its children's hash table
   uint32_t table_mask = 0;   // size - 1
   uint32_t any_child = 0;    // the child of every key that has none of its own; 0: none
+  uint32_t also = 0;         // the node whose children are the other keys', in its place; 0: none
   bool has_children = false;
   // Nearly all needed keys: one target, no children. -1 for the others.
   int32_t only_slot = -1;
@@ -88,7 +91,10 @@ class DecodePlan {
     uint32_t at = Hash(key) & node.table_mask;
     for (;;) {
       const Entry& entry = table_[node.table_begin + at];
-      if (entry.node == 0) return node.any_child == 0 ? nullptr : &nodes_[node.any_child];
+      if (entry.node == 0) {
+        if (node.also != 0) return Find(nodes_[node.also], key);
+        return node.any_child == 0 ? nullptr : &nodes_[node.any_child];
+      }
       if (entry.first == key.first && entry.last == key.last && entry.size == key.size &&
           (key.size <= 16 || std::memcmp(names_.data() + entry.name, key.text, key.size) == 0)) {
         return &nodes_[entry.node];
@@ -121,6 +127,7 @@ class DecodePlan {
     uint32_t node = 0;  // 0: no entry (the root is nobody's child)
   };
   struct Builder;
+  void AddNodes(const Builder& builder);
 
   std::vector<PlanNode> nodes_;
   std::vector<PlanTarget> targets_;

@@ -1,5 +1,6 @@
 // The decoder against a DOM parser, over random documents and damaged ones.
 #include <cstdlib>
+#include <cstring>
 #include <random>
 #include <sstream>
 
@@ -266,6 +267,60 @@ TEST(DecoderRandom, AgreesWithADomParserOnDamagedRecords) {
   }
   EXPECT_GT(valid, 1000);
   EXPECT_GT(invalid, 1000);
+}
+
+// Paths with `*` beside names and under them: of a record's one way down, a field has what lies at
+// the first of its paths that goes along it.
+TEST(DecoderRandom, FindsWhatLiesUnderAnyKey) {
+  const uint64_t seed = Seed();
+  SCOPED_TRACE("BONGSU_SEED=" + std::to_string(seed));
+  Documents random(seed);
+  const auto way = [&random](size_t steps_max, const char* keys) {
+    std::string steps;  // each is one letter
+    for (size_t n = 1 + random.Below(steps_max); n > 0; --n)
+      steps += keys[random.Below(std::strlen(keys))];
+    return steps;
+  };
+  int found = 0;
+  for (int round = 0; round < 500; ++round) {
+    Format format;
+    std::vector<std::string> names;
+    std::vector<std::vector<std::string>> ways;
+    for (size_t field = 0; field < 6; ++field) {
+      names.push_back("field" + std::to_string(field));
+      ways.emplace_back();
+      for (size_t n = 1 + random.Below(3); n > 0; --n) {
+        ways.back().push_back(way(4, "ab*"));
+        std::string path;
+        for (const char step : ways.back().back()) (path += path.empty() ? "" : ".") += step;
+        format.fields[names.back()].push_back(path);
+      }
+    }
+    Harness harness(names, {}, format);
+    for (int i = 0; i < 20; ++i) {
+      const std::string down = way(5, "abc");
+      // What lies behind each step, the record first.
+      std::vector<std::string> values = {"1"};
+      for (size_t n = down.size(); n > 0; --n)
+        values.insert(values.begin(), std::string("{\"") + down[n - 1] + "\":" + values[0] + "}");
+      ASSERT_EQ(harness.Decode(values[0]), DecodeResult::kNoTime);
+      for (size_t field = 0; field < names.size(); ++field) {
+        std::string want = "-";
+        for (const std::string& steps : ways[field]) {
+          bool along = steps.size() <= down.size();
+          for (size_t n = 0; along && n < steps.size(); ++n)
+            along = steps[n] == '*' || steps[n] == down[n];
+          if (!along) continue;
+          want = (steps.size() == down.size() ? "n:" : "o:") + values[steps.size()];
+          ++found;
+          break;
+        }
+        ASSERT_EQ(harness.Field(static_cast<int>(field)), want)
+            << values[0] << ", " << testing::PrintToString(format.fields[names[field]]);
+      }
+    }
+  }
+  EXPECT_GT(found, 1000);
 }
 
 }  // namespace

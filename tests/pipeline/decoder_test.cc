@@ -225,6 +225,46 @@ TEST(Decoder, FindsAFieldUnderAnyKey) {
   EXPECT_EQ(harness.Field(1), "-");
 }
 
+// A key that some rule names is any key, too.
+TEST(Decoder, FindsAFieldUnderAKeyThatAnotherNames) {
+  Format format;
+  format.other_fields = {"u.*.{}", "{}"};
+  Harness harness({"x", "u.w.y", "u.w.n.z", "n.x", "u.v", "u.*"}, {}, format);
+  const auto all = [&](std::string_view record) {
+    EXPECT_EQ(harness.Decode(record), DecodeResult::kNoTime) << record;
+    std::string text;
+    for (int slot = 0; slot < 6; ++slot) text += (slot > 0 ? " " : "") + harness.Field(slot);
+    return text;
+  };
+  EXPECT_EQ(all(R"({"u":{"w":{"x":1,"y":2}}})"), "n:1 n:2 - - - o:{\"x\":1,\"y\":2}");
+  EXPECT_EQ(all(R"({"u":{"other":{"x":1,"y":2}}})"), "n:1 - - - - o:{\"x\":1,\"y\":2}");
+  // Deeper, where only one of both has more of the way.
+  EXPECT_EQ(all(R"({"u":{"w":{"n":{"x":3,"z":4}}}})"), "- - n:4 n:3 - o:{\"n\":{\"x\":3,\"z\":4}}");
+  EXPECT_EQ(all(R"({"u":{"o":{"n":{"x":3,"z":4}}}})"), "- - - n:3 - o:{\"n\":{\"x\":3,\"z\":4}}");
+  // One that is a field itself.
+  EXPECT_EQ(all(R"({"u":{"v":{"x":5}}})"), "n:5 - - - o:{\"x\":5} o:{\"x\":5}");
+  EXPECT_EQ(all(R"({"u":{"v":6}})"), "- - - - n:6 n:6");
+  // The order of a field's paths stays.
+  EXPECT_EQ(all(R"({"x":8,"u":{"w":{"x":7}}})"), "n:7 - - - - o:{\"x\":7}");
+}
+
+// Two of them in one path, and names beside each.
+TEST(Decoder, FindsAFieldUnderAnyKeyOfAnyKey) {
+  Format format;
+  format.other_fields = {"*.*.{}", "{}"};
+  Harness harness({"x", "a.b.y", "a.z", "c"}, {}, format);
+  const auto all = [&](std::string_view record) {
+    EXPECT_EQ(harness.Decode(record), DecodeResult::kNoTime) << record;
+    std::string text;
+    for (int slot = 0; slot < 4; ++slot) text += (slot > 0 ? " " : "") + harness.Field(slot);
+    return text;
+  };
+  EXPECT_EQ(all(R"({"a":{"b":{"x":1,"y":2},"z":3},"c":4})"), "n:1 n:2 n:3 n:4");
+  EXPECT_EQ(all(R"({"o":{"p":{"x":1,"y":2}}})"), "n:1 - - -");
+  EXPECT_EQ(all(R"({"c":{"p":{"x":1}}})"), "n:1 - - o:{\"p\":{\"x\":1}}");
+  EXPECT_EQ(all(R"({"a":{"z":{"x":1}}})"), "n:1 - o:{\"x\":1} -");
+}
+
 TEST(Decoder, GivesOneValueToSeveralFields) {
   Format format;
   format.fields["x"] = {"a"};
