@@ -107,7 +107,7 @@ class Decoder::Impl : public FieldReader {
  private:
   DecodeResult Parse(const Record& record);
   bool TakeText(std::string_view bytes);
-  bool BuildIndex(const Record& record);
+  bool BuildIndex(std::string_view bytes, uint32_t slack);
   void ClearValues();
   void FindTime(Event* event) const;
   std::optional<EventTimeNs> ReadTime(const PlanTime& time) const;
@@ -220,18 +220,18 @@ void Decoder::Impl::ClearValues() {
   error_ = DecodeResult::kOk;
 }
 
-bool Decoder::Impl::BuildIndex(const Record& record) {
-  bytes_ = record.bytes.data();
-  size_ = record.bytes.size();
-  if (kAlwaysCopy || record.slack < kJsonPadding) {
+bool Decoder::Impl::BuildIndex(std::string_view bytes, uint32_t slack) {
+  bytes_ = bytes.data();
+  size_ = bytes.size();
+  if (kAlwaysCopy || slack < kJsonPadding) {
     ++counters_.copied;
-    copy_.assign(record.bytes);
+    copy_.assign(bytes);
     copy_.append(kJsonPadding, '\0');
     bytes_ = copy_.data();
   }
   StructuralIndex::Result result = index_.Build(bytes_, size_);
   if (result == StructuralIndex::Result::kInvalidUtf8) {
-    RepairUtf8(record.bytes, &repair_);
+    RepairUtf8(bytes, &repair_);
     size_ = repair_.size();
     repair_.append(kJsonPadding, '\0');
     bytes_ = repair_.data();
@@ -245,8 +245,12 @@ bool Decoder::Impl::BuildIndex(const Record& record) {
 
 DecodeResult Decoder::Impl::Parse(const Record& record) {
   if (record.bytes.size() > bytes_max_) return DecodeResult::kTooLarge;
-  if (!plan_.raw_nodes().empty() && TakeText(record.bytes)) return DecodeResult::kOk;
-  if (!BuildIndex(record)) return DecodeResult::kInvalidJson;
+  // A shipper that sends a file's first line may have left it its byte order mark.
+  constexpr std::string_view kMark = "\xEF\xBB\xBF";
+  std::string_view bytes = record.bytes;
+  if (bytes.starts_with(kMark)) bytes.remove_prefix(kMark.size());
+  if (!plan_.raw_nodes().empty() && TakeText(bytes)) return DecodeResult::kOk;
+  if (!BuildIndex(bytes, record.slack)) return DecodeResult::kInvalidJson;
   const bool object = bytes_[at_[0]] == '{';
   if (!object || options_.validate == Validate::kFull) {
     const DecodeResult valid = ValidateJson(bytes_, index_, depth_max_, &open_);
@@ -311,6 +315,9 @@ bool Decoder::Impl::ReadUnread(size_t slot) {
 bool Decoder::Impl::TakeText(std::string_view bytes) {
   const size_t first = bytes.find_first_not_of(" \t\r\n");
   if (first == std::string_view::npos || bytes[first] == '{') return false;
+  // The end of its line is no part of it: rules ask what a text ends with.
+  if (bytes.ends_with('\n')) bytes.remove_suffix(1);
+  if (bytes.ends_with('\r')) bytes.remove_suffix(1);
   RepairUtf8(bytes, &repair_);
   repaired_ = repair_ != bytes;
   const Value text = Value::String(repair_);

@@ -27,8 +27,8 @@
 // What is checked, `validate: read`: UTF-8 and strings of the whole record; syntax of every object
 // and array on the way to a needed value, and the values that are read; of all else, that brackets
 // match.
-// `validate: full`: everything. A record holds one object, maybe with white space around it; a byte
-// order mark is not JSON.
+// `validate: full`: everything. A record holds one object, maybe with white space around it and a
+// byte order mark before.
 //
 // Invalid UTF-8 gets a second try with U+FFFD in place of each wrong sequence, and so does half
 // a surrogate pair (\ud800 alone) in a string that is read.

@@ -54,6 +54,20 @@ TEST(Raw, APayloadThatIsNoJsonIsTheRawFieldsText) {
   EXPECT_EQ(harness.Decode(R"( {"msg":"m)"), DecodeResult::kInvalidJson);
   EXPECT_EQ(harness.Field(1), "-");
   EXPECT_EQ(harness.Decode(" \n"), DecodeResult::kInvalidJson);
+  // The end of a line is no part of it.
+  for (const char* line :
+       {"login failed", "login failed\n", "login failed\r\n", "login failed\r"}) {
+    EXPECT_EQ(harness.Decode(line), DecodeResult::kNoTime);
+    EXPECT_EQ(harness.Field(1), "s:login failed");
+  }
+  EXPECT_EQ(harness.Decode("two\r\n\r\n"), DecodeResult::kNoTime);
+  EXPECT_EQ(harness.Field(1), "s:two\r\n");
+  // A byte order mark says how to read, and is no part of what is read.
+  EXPECT_EQ(harness.Decode("\xEF\xBB\xBF{\"msg\":\"m\"}"), DecodeResult::kNoTime);
+  EXPECT_EQ(harness.Field(1), "s:m");
+  EXPECT_EQ(harness.Decode("\xEF\xBB\xBFlogin failed"), DecodeResult::kNoTime);
+  EXPECT_EQ(harness.Field(1), "s:login failed");
+  EXPECT_EQ(harness.Decode("\xEF\xBB\xBF"), DecodeResult::kInvalidJson);
   // Without `raw:` nothing changes.
   EXPECT_EQ(Harness({"msg"}).Decode("plain text"), DecodeResult::kInvalidJson);
 }
@@ -364,7 +378,10 @@ TEST(Decoder, RefusesWhatIsNotOneJsonObject) {
       {"", "invalid_json"},
       {" ", "invalid_json"},
       {"\n", "invalid_json"},
-      {"\xEF\xBB\xBF{\"a\":1}", "invalid_json"},
+      {"\xEF\xBB\xBF", "invalid_json"},
+      {"\xEF\xBB\xBF\xEF\xBB\xBF{\"a\":1}", "invalid_json"},
+      {" \xEF\xBB\xBF{\"a\":1}", "invalid_json"},
+      {"{\"a\":1}\xEF\xBB\xBF", "invalid_json"},
       {std::string(3, '\0'), "invalid_json"},
       {std::string("{\"a\":1}\0", 8), "invalid_json"},
       {"{\"a\":1}\x0C", "invalid_json"},
@@ -428,6 +445,11 @@ TEST(Decoder, RefusesWhatIsNotOneJsonObject) {
     EXPECT_EQ(Read("a", c.record), c.want) << c.record;
     EXPECT_EQ(Read("a", c.record, Full()), c.want) << c.record;
   }
+}
+
+TEST(Decoder, PassesOverOneByteOrderMark) {
+  EXPECT_EQ(Read("a", "\xEF\xBB\xBF{\"a\":1}"), "n:1");
+  EXPECT_EQ(Read("a", "\xEF\xBB\xBF {\"a\":\"\xFF\"}", Full()), "s:\xEF\xBF\xBD");
 }
 
 TEST(Decoder, FullValidationLooksAtEveryValue) {
