@@ -86,10 +86,12 @@ class Decoder::Impl : public FieldReader {
         open_(static_cast<size_t>(depth_max_) + 1) {
     BONGSU_CHECK(options_.later.size() <= later_.size());
     std::copy(options_.later.begin(), options_.later.end(), later_.begin());
-    for (const PlanTime& time : plan_.times()) {
-      later_[time.slot] = 0;
-      if (time.when_slot >= 0) later_[static_cast<size_t>(time.when_slot)] = 0;
-    }
+    const auto read_at_once = [this](uint32_t slot, const PlanCondition& when) {
+      later_[slot] = 0;
+      if (when.slot >= 0) later_[static_cast<size_t>(when.slot)] = 0;
+    };
+    for (const PlanTime& time : plan_.times()) read_at_once(time.slot, time.when);
+    for (const PlanConditional& path : plan_.conditionals()) read_at_once(path.from, path.when);
     for (const uint32_t slot : plan_.raw_slots()) later_[slot] = 0;
     any_later_ = std::find(later_.begin(), later_.end(), 1) != later_.end();
   }
@@ -109,6 +111,8 @@ class Decoder::Impl : public FieldReader {
   bool TakeText(std::string_view bytes);
   bool BuildIndex(std::string_view bytes, uint32_t slack);
   void ClearValues();
+  bool Holds(const PlanCondition& when) const;
+  void AssignConditional();
   void FindTime(Event* event) const;
   std::optional<EventTimeNs> ReadTime(const PlanTime& time) const;
 
@@ -196,6 +200,7 @@ DecodeResult Decoder::Impl::Decode(const Record& record, Event* event) {
   }
   if (repaired_) ++counters_.repaired_utf8;
   if (text_) event->reader = nullptr;  // all of it is there
+  AssignConditional();
   FindTime(event);
   return event->has_time ? DecodeResult::kOk : DecodeResult::kNoTime;
 }
@@ -691,13 +696,24 @@ std::optional<EventTimeNs> Decoder::Impl::ReadTime(const PlanTime& time) const {
   return std::nullopt;
 }
 
+bool Decoder::Impl::Holds(const PlanCondition& when) const {
+  if (when.slot < 0) return true;
+  const std::string_view text = values_[static_cast<size_t>(when.slot)].text();
+  return std::any_of(when.texts.begin(), when.texts.end(),
+                     [text](const std::string& one) { return EqualsIgnoringCase(text, one); });
+}
+
+// Behind the record's end, where what the conditions ask is known.
+void Decoder::Impl::AssignConditional() {
+  for (const PlanConditional& path : plan_.conditionals()) {
+    if (ranks_[path.from] != kNoRank && Holds(path.when))
+      AssignRanked(path.slot, path.rank, values_[path.from]);
+  }
+}
+
 void Decoder::Impl::FindTime(Event* event) const {
   for (const PlanTime& time : plan_.times()) {
-    if (time.when_slot >= 0 &&
-        !EqualsIgnoringCase(values_[static_cast<size_t>(time.when_slot)].text(),
-                            time.when_equals)) {
-      continue;
-    }
+    if (!Holds(time.when)) continue;
     if (const std::optional<EventTimeNs> found = ReadTime(time)) {
       event->time = *found;
       event->has_time = true;

@@ -166,15 +166,26 @@ DecodePlan::DecodePlan(const Format& format, const FieldTable& fields) {
   Builder builder;
   // Where a time's path can be read. A field with that path alone serves.
   std::map<std::string, uint32_t> time_slots;
+  std::vector<std::pair<std::string, const RecordCondition*>> conditional_paths;
   for (const std::string& name : fields.names()) {
     if (name == kAllValuesField) {  // lies at no path
       ++slots_;
       continue;
     }
     const std::vector<std::string> paths = format.PathsOf(name);
-    if (paths.size() == 1) time_slots.emplace(paths[0], slots_);
+    const auto conditions = format.field_conditions.find(name);
+    const bool conditional = conditions != format.field_conditions.end();
+    if (paths.size() == 1 && !conditional) time_slots.emplace(paths[0], slots_);
     uint32_t rank = 0;
-    for (const std::string& path : paths) rank = builder.Add(path, slots_, rank);
+    for (size_t i = 0; i < paths.size(); ++i) {
+      if (!conditional || conditions->second[i].path.empty()) {
+        rank = builder.Add(paths[i], slots_, rank);
+      } else {
+        BONGSU_CHECK_MSG(rank < 0x8000, "a field has too many paths");
+        conditional_paths.push_back({paths[i], &conditions->second[i]});
+        conditionals_.push_back({.slot = slots_, .rank = static_cast<uint16_t>(rank++)});
+      }
+    }
     ++slots_;
   }
   const auto slot_of = [&](const std::string& path) {
@@ -182,12 +193,20 @@ DecodePlan::DecodePlan(const Format& format, const FieldTable& fields) {
     if (added) builder.Add(path, slots_++, 0);
     return it->second;
   };
+  const auto condition = [&](const RecordCondition& when) {
+    if (when.path.empty()) return PlanCondition();
+    return PlanCondition{static_cast<int>(slot_of(when.path)), when.texts};
+  };
+  // (Behind the fields, whose slots are the first.)
+  for (size_t i = 0; i < conditionals_.size(); ++i) {
+    conditionals_[i].from = slot_of(conditional_paths[i].first);
+    conditionals_[i].when = condition(*conditional_paths[i].second);
+  }
   for (const TimeSpec& spec : format.time) {
     PlanTime& time = times_.emplace_back();
     time.slot = slot_of(spec.path);
     time.encoding = spec.encoding;
-    if (!spec.when_path.empty()) time.when_slot = static_cast<int>(slot_of(spec.when_path));
-    time.when_equals = spec.when_equals;
+    time.when = condition(spec.when);
     if (spec.encoding != TimeEncoding::kPattern) continue;
     std::string error;
     time.pattern = TimePattern::Compile(spec.pattern, spec.zone_offset, &error);

@@ -72,11 +72,25 @@ struct PlanNode {
   bool has_targets() const { return targets_begin != targets_end; }
 };
 
+// RecordCondition, ready to use.
+struct PlanCondition {
+  int slot = -1;  // -1: all records
+  std::vector<std::string> texts;
+};
+
+// A field's path that counts in some records only. Whether it does is known at the record's end: it
+// is read into a slot of its own, and given to the field then.
+struct PlanConditional {
+  uint32_t from = 0;
+  uint32_t slot = 0;  // the field's
+  uint16_t rank = 0;
+  PlanCondition when;
+};
+
 // One place of event time, ready to use; the texts are found in the slots.
 struct PlanTime {
   uint32_t slot = 0;
-  int when_slot = -1;  // -1: no condition
-  std::string when_equals;
+  PlanCondition when;
   TimeEncoding encoding = TimeEncoding::kRfc3339;
   std::optional<TimePattern> pattern;
 };
@@ -104,6 +118,7 @@ class DecodePlan {
   }
   const PlanTarget* target(uint32_t index) const { return &targets_[index]; }
   const std::vector<PlanTime>& times() const { return times_; }
+  const std::vector<PlanConditional>& conditionals() const { return conditionals_; }
   size_t nodes() const { return nodes_.size(); }
   static uint32_t Hash(const JsonKey& key) {
     // Keys differ at their ends ("SourceIp", "SourcePort") or their beginnings; the length tells
@@ -111,7 +126,8 @@ class DecodePlan {
     const uint64_t mixed = (key.first ^ (key.last << 23 | key.last >> 41)) + key.size;
     return static_cast<uint32_t>((mixed * 0x9E37'79B9'7F4A'7C15u) >> 40);
   }
-  // Fields of the table first, then those that only event time and the original text need.
+  // Fields of the table first, then those that only event time, conditions and the original text
+  // need.
   uint32_t slots() const { return slots_; }
   // Of the original text: where it is read, one slot for each path; empty: the format has none.
   const std::vector<uint32_t>& raw_slots() const { return raw_slots_; }
@@ -134,6 +150,7 @@ class DecodePlan {
   std::vector<Entry> table_;
   std::string names_;
   std::vector<PlanTime> times_;
+  std::vector<PlanConditional> conditionals_;
   std::vector<uint32_t> raw_slots_;
   std::vector<const PlanNode*> raw_nodes_;
   uint32_t slots_ = 0;

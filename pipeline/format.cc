@@ -91,14 +91,50 @@ void ReadEncoding(const Node& node, Diagnostics& diagnostics, TimeEncoding* enco
                     Hint(node.scalar, names));
 }
 
-void ReadWhen(const Node& node, Diagnostics& diagnostics, TimeSpec* spec) {
-  if (!node.is_map() || node.entries.size() != 1 || !node.entries[0].second.is_scalar()) {
-    diagnostics.Error(node.where, "'when' must be one field and its text",
+RecordCondition ReadWhen(const Node& node, Diagnostics& diagnostics) {
+  RecordCondition when;
+  const Node* texts = nullptr;
+  if (node.is_map() && node.entries.size() == 1) texts = &node.entries[0].second;
+  if (texts == nullptr || !(texts->is_scalar() || texts->is_sequence())) {
+    diagnostics.Error(node.where, "'when' must be one field and its text, or a list of texts",
                       "for example: when: {event_type: flow}");
-    return;
+    return when;
   }
-  spec->when_path = node.entries[0].first.scalar;
-  spec->when_equals = node.entries[0].second.scalar;
+  when.path = node.entries[0].first.scalar;
+  when.texts = ReadTexts(*texts, when.path, diagnostics);
+  return when;
+}
+
+// A field's paths: each a text, or a map where it counts in some records only.
+void ReadFieldPaths(const std::string& name, const Node& node, Diagnostics& diagnostics,
+                    Format* format) {
+  static constexpr std::array<std::string_view, 2> kKeys = {"path", "when"};
+  std::vector<std::string>& paths = format->fields[name];
+  paths.clear();
+  format->field_conditions.erase(name);
+  const std::vector<Node> one = {node};
+  const std::vector<Node>& items = node.is_sequence() ? node.items : one;
+  if (items.empty())
+    diagnostics.Error(node.where, fmt::format("'{}' must be a field name or a list of them", name));
+  std::vector<RecordCondition> conditions;
+  bool any = false;
+  for (const Node& item : items) {
+    std::string& path = paths.emplace_back();
+    RecordCondition& when = conditions.emplace_back();
+    if (!item.is_map()) {
+      ReadText(item, name, diagnostics, &path);
+      continue;
+    }
+    ReadMap(item, name, kKeys, diagnostics, [&](const Node& key, const Node& value) {
+      if (key.scalar == "path") ReadText(value, "path", diagnostics, &path);
+      if (key.scalar == "when") when = ReadWhen(value, diagnostics);
+    });
+    if (item.Find("path") == nullptr)
+      diagnostics.Error(item.where, fmt::format("a path of '{}' needs 'path'", name),
+                        "{path: a.b, when: {kind: x}}");
+    any = any || !when.path.empty();
+  }
+  if (any) format->field_conditions[name] = std::move(conditions);
 }
 
 TimeSpec ReadTime(const Node& node, Diagnostics& diagnostics) {
@@ -114,7 +150,7 @@ TimeSpec ReadTime(const Node& node, Diagnostics& diagnostics) {
     if (key.scalar == "pattern")
       ReadText(*(pattern = &value), "pattern", diagnostics, &spec.pattern);
     if (key.scalar == "zone") zone = &value;
-    if (key.scalar == "when") ReadWhen(value, diagnostics, &spec);
+    if (key.scalar == "when") spec.when = ReadWhen(value, diagnostics);
   });
   if (!node.is_map()) return spec;
   if (node.Find("path") == nullptr) {
@@ -248,7 +284,7 @@ std::optional<Format> ReadFormat(const Node& node, const FormatMap& known,
     }
     if (key.scalar == "fields") {
       ReadMap(value, "fields", {}, diagnostics, [&](const Node& name, const Node& paths) {
-        format.fields[name.scalar] = ReadTexts(paths, name.scalar, diagnostics);
+        ReadFieldPaths(name.scalar, paths, diagnostics, &format);
       });
     }
     if (key.scalar == "entities") {

@@ -35,16 +35,20 @@ enum class TimeEncoding : uint8_t {
   kPattern,  // strptime-like, with a declared zone
 };
 
+// Which records something of a format is meant for: those whose field at `path` has one of `texts`
+// (ASCII case ignored). Without a path: all.
+struct RecordCondition {
+  std::string path;
+  std::vector<std::string> texts;
+};
+
 // One place where event time may be; a list of them is tried in order, the first usable one counts.
 struct TimeSpec {
   std::string path;  // dotted
   TimeEncoding encoding = TimeEncoding::kRfc3339;
   std::string pattern;  // kPattern: %Y-%m-%d %H:%M:%S%f ...; %f = fraction with its dot, optional
   DurationNs zone_offset = 0;  // kPattern without %z: local time minus UTC
-  // Only for records where the field `when_path` has the text `when_equals` (ASCII case ignored);
-  // empty: all.
-  std::string when_path;
-  std::string when_equals;
+  RecordCondition when;
 };
 
 struct Format {
@@ -53,6 +57,10 @@ struct Format {
   // Rule's field name -> path(s) in the record, tried in order (of one path, a literal flat key
   // wins over the nested one).
   std::map<std::string, std::vector<std::string>> fields;
+  // The same path may be another thing in another kind of record (a process here, a file there): of
+  // a field in `fields`, in which records each of its paths counts, in the same order. A field that
+  // is not here has its paths in all.
+  std::map<std::string, std::vector<RecordCondition>> field_conditions;
   // What a field is to an alert: entity ("host", "host_ip", "user", "src_ip", "src_port", "dst_ip",
   // "dst_port", "process", "command_line", "parent_process", "pid", "process_uid", "message",
   // "event_id", "signature") -> rule's field names, tried in order.

@@ -93,9 +93,14 @@ std::string MakeTestRecord(const RuleTestEvent& event, const Format& format, std
   if (!event.text.empty()) return event.text;
   Node record = event.record.is_map() ? event.record : FromFields(event.fields, format);
   for (const TimeSpec& spec : format.time) {
-    if (!spec.when_path.empty()) {
-      const Node* value = At(record, spec.when_path);
-      if (value == nullptr || Folded(value->scalar) != Folded(spec.when_equals)) continue;
+    if (const RecordCondition& when = spec.when; !when.path.empty()) {
+      const Node* value = At(record, when.path);
+      if (value == nullptr ||
+          std::none_of(when.texts.begin(), when.texts.end(), [value](const std::string& text) {
+            return Folded(text) == Folded(value->scalar);
+          })) {
+        continue;
+      }
     }
     Set(spec.path, Scalar(TimeAsWritten(spec, event.time)), &record);
     std::string json;

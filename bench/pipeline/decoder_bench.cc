@@ -140,14 +140,12 @@ struct Decoders {
     for (const char* name : kFirewallFields) firewall_fields.Slot(name);
     for (const char* name : kEndpointFields) endpoint_fields.Slot(name);
     if (time) {
-      firewall_format.time = {
-          {.path = "flow.start", .when_path = "event_type", .when_equals = "flow"},
-          {.path = "timestamp"}};
+      firewall_format.time = {{.path = "flow.start", .when = {"event_type", {"flow"}}},
+                              {.path = "timestamp"}};
       endpoint_format.time = {{.path = "UtcTime",
                                .encoding = TimeEncoding::kPattern,
                                .pattern = "%Y-%m-%d %H:%M:%S%f",
-                               .when_path = "Channel",
-                               .when_equals = "Microsoft-Windows-Sysmon/Operational"},
+                               .when = {"Channel", {"Microsoft-Windows-Sysmon/Operational"}}},
                               {.path = "@timestamp"}};
     }
     firewall = std::make_unique<Decoder>(firewall_format, firewall_fields, options);

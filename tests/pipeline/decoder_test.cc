@@ -227,6 +227,42 @@ TEST(Decoder, TriesTheFormatsPathsInOrder) {
   }
 }
 
+// The same path is a process in one kind of record and a file in another.
+TEST(Decoder, TriesSomePathsInSomeRecordsOnly) {
+  Format format;
+  format.fields["image"] = {"exe", "path", "actor.path", "old"};
+  format.field_conditions["image"] = {{}, {"kind", {"start"}}, {"kind", {"write", "load"}}, {}};
+  format.fields["target"] = {"path"};
+  format.field_conditions["target"] = {{"kind", {"write"}}};
+  Harness harness({"image", "target", "path"}, {}, format);
+  struct KindCase {
+    const char* record;
+    const char* image;
+    const char* target;
+  };
+  const KindCase cases[] = {
+      {R"({"kind":"start","path":"p","actor":{"path":"a"}})", "s:p", "-"},
+      {R"({"path":"p","actor":{"path":"a"},"kind":"WRITE"})", "s:a", "s:p"},
+      {R"({"kind":"load","actor.path":"\\a","path":"\\p","old":"o"})", "s:\\a", "-"},
+      {R"({"old":"\\o","path":"p","kind":"other"})", "s:\\o", "-"},
+      {R"({"old":"o","path":"p"})", "s:o", "-"},
+      {R"({"path":"p"})", "-", "-"},
+      // Before and behind paths that count in all records, and a null behind both.
+      {R"({"kind":"start","exe":"e","path":"p","old":"o"})", "s:e", "-"},
+      {R"({"kind":"start","old":"\\o","path":"p"})", "s:p", "-"},
+      {R"({"kind":"start","old":"o","path":null})", "s:o", "-"},
+      {R"({"kind":"write","path":null})", "-", "null"},
+      {R"({"kind":["write"],"path":"p"})", "-", "-"},
+      {R"({"kind":"write","path":["p",1],"actor":[{"path":"a"},{"path":"b"}]})", "[s:a, s:b]",
+       "[s:p, n:1]"},
+  };
+  for (const KindCase& c : cases) {
+    EXPECT_EQ(harness.Decode(c.record), DecodeResult::kNoTime) << c.record;
+    EXPECT_EQ(harness.Field(0), c.image) << c.record;
+    EXPECT_EQ(harness.Field(1), c.target) << c.record;
+  }
+}
+
 TEST(Decoder, FindsAFieldUnderAnyKey) {
   Format format;
   format.other_fields = {"d.{}", "u.*.{}"};
@@ -630,7 +666,7 @@ TEST(Decoder, RepairsInvalidUtf8) {
 
 TEST(Decoder, TakesTheFirstUsableTime) {
   Format format;
-  format.time.push_back({.path = "flow.start", .when_path = "event_type", .when_equals = "flow"});
+  format.time.push_back({.path = "flow.start", .when = {"event_type", {"flow"}}});
   format.time.push_back(
       {.path = "utc", .encoding = TimeEncoding::kPattern, .pattern = "%Y-%m-%d %H:%M:%S%f"});
   format.time.push_back({.path = "ms", .encoding = TimeEncoding::kEpochMs});

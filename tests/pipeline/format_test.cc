@@ -44,15 +44,15 @@ TEST(BuiltinFormats, AreAllReadable) {
 TEST(BuiltinFormats, SayWhereEventTimeIs) {
   const Format& suricata = BuiltinFormats().find("suricata-eve")->second;
   EXPECT_EQ(suricata.time[0].path, "flow.start");
-  EXPECT_EQ(suricata.time[0].when_path, "event_type");
-  EXPECT_EQ(suricata.time[0].when_equals, "flow");
+  EXPECT_EQ(suricata.time[0].when.path, "event_type");
+  EXPECT_THAT(suricata.time[0].when.texts, ElementsAre("flow"));
   EXPECT_EQ(suricata.time.back().path, "timestamp");
-  EXPECT_EQ(suricata.time.back().when_path, "");
+  EXPECT_EQ(suricata.time.back().when.path, "");
   EXPECT_THAT(suricata.fields.at("dst_ip"), ElementsAre("dest_ip"));
   const Format& sysmon = BuiltinFormats().find("sysmon-nxlog")->second;
   EXPECT_EQ(sysmon.time[0].path, "UtcTime");
   EXPECT_EQ(sysmon.time[0].encoding, TimeEncoding::kPattern);
-  EXPECT_EQ(sysmon.time[0].when_equals, "Microsoft-Windows-Sysmon/Operational");
+  EXPECT_THAT(sysmon.time[0].when.texts, ElementsAre("Microsoft-Windows-Sysmon/Operational"));
   EXPECT_EQ(sysmon.time[1].path, "@timestamp");
   ASSERT_EQ(sysmon.logsource.product.cases.size(), 1u);
   EXPECT_EQ(sysmon.logsource.product.cases[0].is, "windows");
@@ -77,7 +77,7 @@ logsource: {category: firewall, service: x}
   EXPECT_EQ(format.time[0].encoding, TimeEncoding::kEpochMs);
   EXPECT_EQ(format.time[1].encoding, TimeEncoding::kPattern);
   EXPECT_EQ(format.time[1].zone_offset, -4 * kHourNs);
-  EXPECT_EQ(format.time[1].when_path, "kind");
+  EXPECT_EQ(format.time[1].when.path, "kind");
   EXPECT_THAT(format.fields.at("src_ip"), ElementsAre("a.ip", "b.ip"));
   EXPECT_THAT(format.fields.at("user"), ElementsAre("who"));
   EXPECT_THAT(format.entities.at("host"), ElementsAre("h"));
@@ -94,6 +94,35 @@ TEST(ParseFormat, RawIsOnePathOrAFew) {
   const Parsed many = Parse("{time: {path: t}, raw: [a, b, c, d, e, f, g, h, i]}");
   EXPECT_THAT(many.errors, HasSubstr("'raw' has 9 paths"));
   EXPECT_THAT(Parse("{time: {path: t}, raw: {a: b}}").errors, HasSubstr("'raw' must be"));
+}
+
+TEST(ParseFormat, APathMayCountInSomeRecordsOnly) {
+  const Parsed parsed = Parse(R"(
+time: {path: t, when: {kind: [a, b]}}
+fields:
+  Image: [exe, {path: file, when: {kind: process}}, {path: actor}]
+  Target: {path: file, when: {kind: [write, move]}}
+  Other: {path: x}
+)");
+  ASSERT_TRUE(parsed.format.has_value()) << parsed.errors;
+  const Format& format = *parsed.format;
+  EXPECT_THAT(format.time[0].when.texts, ElementsAre("a", "b"));
+  EXPECT_THAT(format.PathsOf("Image"), ElementsAre("exe", "file", "actor"));
+  const std::vector<RecordCondition>& image = format.field_conditions.at("Image");
+  ASSERT_EQ(image.size(), 3u);
+  EXPECT_EQ(image[0].path, "");
+  EXPECT_EQ(image[1].path, "kind");
+  EXPECT_THAT(image[1].texts, ElementsAre("process"));
+  EXPECT_EQ(image[2].path, "");
+  EXPECT_THAT(format.PathsOf("Target"), ElementsAre("file"));
+  EXPECT_THAT(format.field_conditions.at("Target")[0].texts, ElementsAre("write", "move"));
+  EXPECT_THAT(format.PathsOf("Other"), ElementsAre("x"));
+  EXPECT_FALSE(format.field_conditions.contains("Other"));
+  // A field that is named anew has the conditions that it is given, and no others.
+  const Parsed changed = Parse("{base: sentinel, fields: {ImageLoaded: path, TargetFilename: f}}");
+  ASSERT_TRUE(changed.format.has_value()) << changed.errors;
+  EXPECT_TRUE(changed.format->field_conditions.contains("Image"));
+  EXPECT_FALSE(changed.format->field_conditions.contains("ImageLoaded"));
 }
 
 TEST(ParseFormat, OtherFieldsAreLookedForWhereTheFormatSays) {
@@ -139,7 +168,11 @@ TEST(ParseFormat, ReportsEveryMistakeWithItsPlace) {
       {"{time: [{path: t, pattern: '%F %T %z', as: epoch_s}]}", "contradict"},
       {"{time: [{path: t, zone: UTC}]}", "'zone' belongs to 'pattern'"},
       {"{time: [{path: t, when: x}]}", "'when' must be one field"},
-      {"{base: ecs, fields: {a: {b: c}}}", "'a' must be a field name or a list"},
+      {"{base: ecs, fields: {a: {b: c}}}", "unknown key 'b' in 'a'"},
+      {"{base: ecs, fields: {a: {when: {b: c}}}}", "a path of 'a' needs 'path'"},
+      {"{base: ecs, fields: {a: [{path: d, when: {b: {}}}]}}", "'when' must be one field"},
+      {"{base: ecs, fields: {a: [{path: d, when: {b: []}}]}}", "'b' must be"},
+      {"{base: ecs, fields: {a: [[b]]}}", "'a' must be a text"},
       {"{base: ecs, fields: [a]}", "'fields' must be a map"},
       {"{base: ecs, entities: {hots: a}}", "did you mean 'host'?"},
       {"{base: ecs, logsource: {produkt: a}}", "did you mean 'product'?"},
