@@ -59,6 +59,25 @@ TEST(BuiltinFormats, SayWhereEventTimeIs) {
   EXPECT_TRUE(sysmon.logsource.category.otherwise_none);
 }
 
+// A shipper may have left the outer "Event" out.
+TEST(BuiltinFormats, WindowsEventsAreReadWithAndWithoutTheOuterEvent) {
+  const Format& format = BuiltinFormats().find("windows-event")->second;
+  static constexpr std::string_view kOuter = "Event.";
+  const auto inner = [](const std::string& path) { return path.substr(kOuter.size()); };
+  auto lists = format.fields;
+  lists["other_fields"] = format.other_fields;
+  for (const TimeSpec& spec : format.time) lists["time"].push_back(spec.path);
+  int found = 0;
+  for (const auto& [name, paths] : lists) {
+    for (const std::string& path : paths) {
+      if (!path.starts_with(kOuter)) continue;
+      EXPECT_THAT(paths, testing::Contains(inner(path))) << name;
+      ++found;
+    }
+  }
+  EXPECT_GT(found, 30);
+}
+
 TEST(ParseFormat, TakesANameOrAMap) {
   EXPECT_EQ(Parse("ecs").format->name, "ecs");
   const Parsed parsed = Parse(R"(
