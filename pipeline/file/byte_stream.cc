@@ -27,6 +27,13 @@ absl::Status FromErrno(const std::string& path, const char* what) {
   return absl::UnavailableError(message);
 }
 
+// A frame with content, or a skippable one, which parallel compressors put first: 0x184D2A50 to
+// 0x184D2A5F, little endian.
+bool BeginsZstd(const unsigned char (&magic)[4]) {
+  if (magic[0] == 0x28 && magic[1] == 0xb5 && magic[2] == 0x2f && magic[3] == 0xfd) return true;
+  return (magic[0] & 0xf0) == 0x50 && magic[1] == 0x2a && magic[2] == 0x4d && magic[3] == 0x18;
+}
+
 class PlainStream : public ByteStream {
  public:
   PlainStream(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
@@ -145,9 +152,7 @@ absl::StatusOr<std::unique_ptr<ByteStream>> OpenByteStream(const std::string& pa
   }
   const ssize_t n = pread(fd, magic, sizeof(magic), 0);
   if (n >= 2 && magic[0] == 0x1f && magic[1] == 0x8b) return std::make_unique<GzipStream>(path, fd);
-  if (n == 4 && magic[0] == 0x28 && magic[1] == 0xb5 && magic[2] == 0x2f && magic[3] == 0xfd) {
-    return std::make_unique<ZstdStream>(path, fd);
-  }
+  if (n == 4 && BeginsZstd(magic)) return std::make_unique<ZstdStream>(path, fd);
   return std::make_unique<PlainStream>(path, fd);
 }
 

@@ -1,7 +1,8 @@
 // File: pipeline/file/byte_stream.h
 //
 // The bytes of a log file, uncompressed: plain, gzip or zstd, told apart by their first bytes.
-// Several gzip members or zstd frames one after the other are read as one.
+// Several gzip members or zstd frames one after the other are read as one; zstd's skippable frames,
+// also in front, have no content.
 //
 //   ASSIGN_OR_RETURN(auto stream, OpenByteStream("fw.jsonl.zst"));
 //   ASSIGN_OR_RETURN(size_t n, stream->Read(buffer, sizeof(buffer)));   // 0: the end

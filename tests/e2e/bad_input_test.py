@@ -33,6 +33,8 @@ half = content.index(b"\n", len(content) // 2) + 1
 with open(os.path.join(work, "members.jsonl.gz"), "wb") as out:   # two members, one log
     out.write(gzip.compress(content[:half]) + gzip.compress(content[half:]))
 subprocess.run(["zstd", "-q", "-k", os.path.join(work, "plain.jsonl"), "-o", os.path.join(work, "plain.jsonl.zst")], check=True)
+with open(os.path.join(work, "plain.jsonl.zst"), "rb") as whole, open(os.path.join(work, "skippable.jsonl.zst"), "wb") as out:
+    out.write(b"\x50\x2a\x4d\x18\x04\x00\x00\x00size" + whole.read())   # as pzstd begins a file
 
 CONFIG = """
 application: bad
@@ -47,7 +49,7 @@ operators:
 sinks: {alerts: {file: alerts.jsonl}}
 """
 counts = []
-for name in ("plain.jsonl", "members.jsonl.gz", "plain.jsonl.zst"):
+for name in ("plain.jsonl", "members.jsonl.gz", "plain.jsonl.zst", "skippable.jsonl.zst"):
     folder = os.path.join(work, name + ".run")
     os.makedirs(folder)
     with open(os.path.join(folder, "c.yaml"), "w") as out:
@@ -70,7 +72,7 @@ for name in ("plain.jsonl", "members.jsonl.gz", "plain.jsonl.zst"):
         if "record" in letter and not letter.get("cut"):
             need(content[letter["offset"]:].startswith(letter["record"].encode()), f"wrong coordinates: {letter}")
     counts.append(source)
-need(counts[0] == counts[1] == counts[2], "compression changes the result")
+need(all(count == counts[0] for count in counts), "compression changes the result")
 
 # A damaged file: what was good before the damage counts, and the status says that something is wrong.
 with open(os.path.join(work, "cut.jsonl.gz"), "wb") as out:
