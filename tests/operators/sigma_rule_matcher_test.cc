@@ -182,13 +182,10 @@ TEST(RuleMatcher, ValuesThatReadLikeModifiersAreValues) {
   rules.Add("{s: {f|fieldref: 'cased g'}, condition: s}");
   rules.Add("{s: {f|fieldref|cased: 'g'}, condition: s}");
   rules.Add("{s: {f|fieldref|startswith: 'g'}, condition: s}");
-  EXPECT_EQ(rules.Match({{"f", S("foo")}, {"g", S("foo")}}),
-            (std::vector<uint32_t>{1, 3, 5, 6}));
-  EXPECT_EQ(rules.Match({{"f", S("FOO bar")}, {"g", S("foo")}}),
-            (std::vector<uint32_t>{1, 6}));
-  EXPECT_EQ(
-      rules.Match({{"f", S("cased foo")}, {"cased g", S("CASED foo")}}),
-      (std::vector<uint32_t>{1, 2, 4}));
+  EXPECT_EQ(rules.Match({{"f", S("foo")}, {"g", S("foo")}}), (std::vector<uint32_t>{1, 3, 5, 6}));
+  EXPECT_EQ(rules.Match({{"f", S("FOO bar")}, {"g", S("foo")}}), (std::vector<uint32_t>{1, 6}));
+  EXPECT_EQ(rules.Match({{"f", S("cased foo")}, {"cased g", S("CASED foo")}}),
+            (std::vector<uint32_t>{1, 2, 4}));
   EXPECT_EQ(rules.Match({{"f", S("foo i")}}), (std::vector<uint32_t>{0, 1}));
 }
 
