@@ -131,8 +131,11 @@ class SumMeasure : public Measure {
 // found by the runs' lengths.
 class RankMeasure : public Measure {
  public:
-  // `percent`: nullopt for the median, which lies between the two in the middle.
-  explicit RankMeasure(std::optional<double> percent) : percent_(percent) {}
+  // `percent`: nullopt for the median, which lies between the two in the middle. A decimal of nine
+  // places: in floating point 55 / 100 * 100 is more than 55.
+  explicit RankMeasure(std::optional<double> percent) {
+    if (percent) percent_ = std::llround(*percent * static_cast<double>(kFixedOne));
+  }
   void Clear() override {
     runs_.clear();
     n_ = 0;
@@ -153,7 +156,9 @@ class RankMeasure : public Measure {
     if (n_ == 0) return {};
     if (!percent_) return {true, At((n_ - 1) / 2) + At(n_ / 2), 2, 0};
     // The nearest rank: the least number that has at least so many per cent at or below it.
-    const auto rank = static_cast<size_t>(std::ceil(*percent_ / 100 * static_cast<double>(n_)));
+    const Int128 whole = 100 * kFixedOne;
+    const auto rank =
+        static_cast<size_t>((*percent_ * static_cast<Int128>(n_) + whole - 1) / whole);
     return {true, At(std::clamp<size_t>(rank, 1, n_) - 1), 1, 0};
   }
 
@@ -192,7 +197,7 @@ class RankMeasure : public Measure {
     return 0;
   }
 
-  const std::optional<double> percent_;
+  std::optional<Int128> percent_;
   Runs runs_;
   size_t n_ = 0;
 };

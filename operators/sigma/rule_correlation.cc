@@ -19,6 +19,9 @@ constexpr std::array<std::string_view, 8> kTypes = {"event_count",      "value_c
                                                     "value_percentile", "value_median"};
 constexpr std::array<std::string_view, 6> kOperators = {"gt", "gte", "lt", "lte", "eq", "neq"};
 
+// What a fixed decimal has: ranks are whole numbers of it (operators/sigma/correlation_measure.h).
+constexpr size_t kPercentilePlaces = 9;
+
 bool IsTemporal(CorrelationType type) {
   return type == CorrelationType::kTemporal || type == CorrelationType::kTemporalOrdered;
 }
@@ -60,13 +63,14 @@ void ReadPercentile(const Node& node, CorrelationRule* rule, Diagnostics& diagno
   std::string decimal;
   if (node.is_scalar() && ShortestDecimal(node.scalar, &decimal)) {
     const double value = std::strtod(decimal.c_str(), nullptr);
-    if (value >= 0 && value <= 100) {
+    const size_t point = std::min(decimal.find('.'), decimal.size() - 1);
+    if (value >= 0 && value <= 100 && decimal.size() - point - 1 <= kPercentilePlaces) {
       rule->percentile = value;
       return;
     }
   }
   diagnostics.Error(node.where, fmt::format("'{}' is no percentile", node.scalar),
-                    "a number from 0 to 100");
+                    "a number from 0 to 100 with at most nine decimal places");
 }
 
 void ReadCondition(const Node& node, CorrelationRule* rule, Diagnostics& diagnostics) {

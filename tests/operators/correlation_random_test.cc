@@ -74,8 +74,8 @@ struct Case {
   DurationNs lateness = 0;
 };
 
-// What a window measures, as a fraction; false: nothing.
-bool MeasureOf(const std::string& type, const Window& window, int64_t* numerator,
+// What a window measures, as a fraction; false: nothing. `permille`: of a percentile.
+bool MeasureOf(const std::string& type, size_t permille, const Window& window, int64_t* numerator,
                int64_t* denominator) {
   std::vector<int64_t> values;
   int64_t sum = 0;
@@ -99,9 +99,9 @@ bool MeasureOf(const std::string& type, const Window& window, int64_t* numerator
   } else if (type == "value_median") {
     *numerator = values[(n - 1) / 2] + values[n / 2];
     *denominator = 2;
-  } else {  // the 75th percentile: the least value with three quarters at or below it
+  } else {  // the least value that has at least so many at or below it
     size_t rank = 1;
-    while (100 * rank < 75 * n) ++rank;
+    while (1000 * rank < permille * n) ++rank;
     *numerator = values[rank - 1];
   }
   return true;
@@ -149,12 +149,16 @@ Case RandomCase(std::mt19937_64& random, const std::string& type) {
   }
   std::string condition = fmt::format("{}: {}", op, number);
   if (type != "event_count") condition += ", field: value";
-  if (type == "value_percentile") condition += ", percentile: 75";
+  // Also those whose part of n is a whole number that floating point misses.
+  constexpr size_t kPermilles[] = {0, 1, 70, 290, 550, 570, 580, 750, 999, 1000};
+  const size_t permille = kPermilles[random() % std::size(kPermilles)];
+  if (type == "value_percentile")
+    condition += fmt::format(", percentile: {}.{}", permille / 10, permille % 10);
   one.rules = Rules(type, one.oracle.span, condition, extensions);
   one.oracle.holds = [=](const Window& window) {
     int64_t numerator = 0;
     int64_t denominator = 1;
-    return MeasureOf(type, window, &numerator, &denominator) &&
+    return MeasureOf(type, permille, window, &numerator, &denominator) &&
            Compare(op, numerator, denominator, number);
   };
   one.lateness = pick(25) * kSecondNs;

@@ -80,6 +80,32 @@ TEST(CorrelationTiled, WindowsWithoutEventsCountOnlyWithoutGroupBy) {
   EXPECT_EQ(incidents[0].value, "0");
 }
 
+// 55 per cent of 100 are 55 of them, and not one more.
+TEST(CorrelationTiled, ThePercentileHasTheNearestRank) {
+  struct Row {
+    const char* percentile;
+    int events;
+    const char* value;
+  };
+  for (const Row& row : {Row{"55", 100, "55"}, Row{"7", 100, "7"}, Row{"99.9", 1'000, "999"},
+                         Row{"99.900000001", 1'000, "1000"}, Row{"0", 100, "1"},
+                         Row{"100", 100, "100"}, Row{"29", 100, "29"}}) {
+    SCOPED_TRACE(row.percentile);
+    std::string rules =
+        Rules("ip", fmt::format("field: value, percentile: {}, gte: 0", row.percentile),
+              ", bongsu: {window: tumbling}");
+    rules.replace(rules.find("event_count"), 11, "value_percentile");
+    std::vector<TestEvent> events;
+    for (int i = 1; i <= row.events; ++i) {
+      events.push_back(At(20));
+      events.back().fields["value"] = std::to_string(i);
+    }
+    const auto incidents = Incidents(rules, events);
+    ASSERT_THAT(incidents, SizeIs(1));
+    EXPECT_EQ(incidents[0].value, row.value);
+  }
+}
+
 // A clock that jumps must not make millions of them.
 TEST(CorrelationTiled, ALongGapIsSkippedAndCounted) {
   OperatorHarness harness(Rules("", "lt: 1"), "c", {"fw"});

@@ -267,6 +267,9 @@ TEST(SigmaRule, CorrelationMistakes) {
       {"type: value_percentile, rules: a, timespan: 1s, condition: {field: b, percentile: 101, "
        "gte: 1}",
        "is no percentile"},
+      {"type: value_percentile, rules: a, timespan: 1s, condition: {field: b, percentile: "
+       "99.9999999999, gte: 1}",
+       "at most nine decimal places"},
       {"type: temporal, rules: [a, b], timespan: 1s, condition: a and not d",
        "names 'd', which 'rules' does not"},
       {"type: temporal, rules: [a, b], timespan: 1s, groupby: c", "did you mean 'group-by'?"},
