@@ -241,24 +241,6 @@ void WriteQuantifiers(CorrelationRule* rule, Diagnostics& diagnostics) {
   if (written) rule->expression.text = out;  // else as it was: it is part of the rule's hash
 }
 
-// The names in an expression, each once, in order of appearance.
-std::vector<PlacedText> ExpressionNames(const PlacedText& expression) {
-  std::vector<PlacedText> names;
-  std::string_view rest = expression.text;
-  while (!rest.empty()) {
-    const size_t start = rest.find_first_not_of(" \t\r\n()");
-    if (start == std::string_view::npos) break;
-    const size_t end = std::min(rest.find_first_of(" \t\r\n()", start), rest.size());
-    const std::string_view word = rest.substr(start, end - start);
-    rest.remove_prefix(end);
-    const bool known = std::any_of(names.begin(), names.end(),
-                                   [&](const PlacedText& name) { return name.text == word; });
-    if (!known && !IsWord(word, "and") && !IsWord(word, "or") && !IsWord(word, "not"))
-      names.push_back({std::string(word), expression.where});
-  }
-  return names;
-}
-
 void ReadKey(const Node& key, const Node& value, CorrelationRule* rule, bool* type_known,
              Diagnostics& diagnostics) {
   static constexpr std::array<std::string_view, 8> kKeys = {
@@ -305,6 +287,23 @@ void ReadKey(const Node& key, const Node& value, CorrelationRule* rule, bool* ty
 }
 
 }  // namespace
+
+std::vector<PlacedText> ExpressionNames(const PlacedText& expression) {
+  std::vector<PlacedText> names;
+  std::string_view rest = expression.text;
+  while (!rest.empty()) {
+    const size_t start = rest.find_first_not_of(" \t\r\n()");
+    if (start == std::string_view::npos) break;
+    const size_t end = std::min(rest.find_first_of(" \t\r\n()", start), rest.size());
+    const std::string_view word = rest.substr(start, end - start);
+    rest.remove_prefix(end);
+    const bool known = std::any_of(names.begin(), names.end(),
+                                   [&](const PlacedText& name) { return name.text == word; });
+    if (!known && !IsWord(word, "and") && !IsWord(word, "or") && !IsWord(word, "not"))
+      names.push_back({std::string(word), expression.where});
+  }
+  return names;
+}
 
 void ReadCorrelation(const Node& node, CorrelationRule* rule, Diagnostics& diagnostics) {
   rule->where = node.where;

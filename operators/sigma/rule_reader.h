@@ -1,7 +1,7 @@
 // File: operators/sigma/rule_reader.h
 //
 // What the readers of the kinds of Sigma documents share: texts and lists of texts out of a Node,
-// with a message for what is neither. Internal to rule.cc and rule_correlation.cc.
+// with a message for what is neither. Internal to rule.cc, rule_correlation.cc and rule_set.cc.
 //
 // Thread-safety: pure functions.
 #pragma once
@@ -26,6 +26,9 @@ std::vector<PlacedText> ReadTexts(const Node& node, std::string_view key, size_t
 // Reports the entries whose text occurred before.
 void ReportRepeated(const std::vector<PlacedText>& texts, std::string_view key,
                     Diagnostics& diagnostics);
+
+// The names in a temporal correlation's expression, each once, in order of appearance.
+std::vector<PlacedText> ExpressionNames(const PlacedText& expression);
 
 // The map under `correlation:`.
 void ReadCorrelation(const Node& node, CorrelationRule* rule, Diagnostics& diagnostics);

@@ -17,6 +17,7 @@
 #include "operators/sigma/correlation.h"
 #include "operators/sigma/log_source.h"
 #include "operators/sigma/rule_collection.h"
+#include "operators/sigma/rule_reader.h"
 #include "operators/sigma/selection.h"
 #include "state/string_map.h"
 
@@ -173,6 +174,9 @@ class Loader {
     if (correlation == nullptr || !correlation->is_map()) return;
     if (TextOf(document, "generate") == "true" || TextOf(*correlation, "generate") == "true")
       return;
+    // `rules` may be left out where the condition names them.
+    const PlacedText expression = {TextOf(*correlation, "condition"), correlation->where};
+    for (PlacedText& name : ExpressionNames(expression)) asked_for_.push_back(std::move(name.text));
     const Node* rules = correlation->Find("rules");
     if (rules == nullptr) return;
     if (rules->is_scalar()) asked_for_.push_back(rules->scalar);

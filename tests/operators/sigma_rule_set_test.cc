@@ -288,6 +288,18 @@ TEST(SigmaRuleSet, ABaseRuleStaysMuteWhereItsCorrelationIsLeftOut) {
   EXPECT_TRUE(old["a"].mute);
   const Loaded generated = Load(rules + Correlation("d", "[a, nobody]", ", generate: true"));
   EXPECT_FALSE(generated["a"].mute);
+  // Whose rules are named by the condition alone.
+  for (const char* status : {"", "status: deprecated\n"}) {
+    const Loaded named = Load(rules + "title: d\n" + status +
+                                  "correlation: {type: temporal, timespan: 1m, condition: (a or "
+                                  "not b) and a" +
+                                  (*status == '\0' ? ", nonsense: 1}\n" : "}\n"),
+                              {.skip_status = {"deprecated"}});
+    EXPECT_EQ(named.set.entries.size(), 3u) << named.diagnostics.Text();
+    EXPECT_TRUE(named["a"].mute);
+    EXPECT_TRUE(named["b"].mute);
+    EXPECT_FALSE(named["c"].mute);
+  }
 }
 
 TEST(SigmaRuleSet, DanglingReferencesAreErrorsAndSpread) {
