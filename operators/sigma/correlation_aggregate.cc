@@ -30,6 +30,12 @@ void CheckOptions(const AggregateSpec& spec, Diagnostics& diagnostics) {
   if (spec.comparisons().least() > options.events_max && rule.type == CorrelationType::kEventCount)
     diagnostics.Error(rule.condition_where, "the condition asks for more than 'events_max' events",
                       "raise correlation.bongsu.events_max");
+  // Without group-by there are windows without events, where they follow one another without gaps.
+  const bool may_be_empty = rule.group_by.empty() && options.window == CorrelationWindow::kSliding;
+  if (spec.grows() && !may_be_empty && !SomeCountMeets(rule.comparisons, 1))
+    diagnostics.Error(rule.condition_where, "no window with an event can meet this condition",
+                      "windows without events are judged without group-by, and where they follow "
+                      "one another without gaps (no bongsu.window)");
   // A key that would change nothing is a mistake.
   const auto refuse = [&](const char* key, const char* why) {
     if (const Node* node = rule.extensions.Find(key); node != nullptr)

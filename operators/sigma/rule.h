@@ -127,6 +127,8 @@ struct Comparison {
   SourceLocation where;
 };
 bool Meets(const Comparison& one, double value);
+// Whether a count, a whole number from `least` on, meets them all.
+bool SomeCountMeets(const std::vector<Comparison>& comparisons, double least);
 
 // `alias: {rule: field, ...}`. The rule is named as in `rules:` (by name or id).
 struct CorrelationAlias {

@@ -115,26 +115,11 @@ void ReadCondition(const Node& node, CorrelationRule* rule, Diagnostics& diagnos
   }
 }
 
-// A count is a whole number.
-bool SomeCountMeets(const std::vector<Comparison>& comparisons) {
-  // Comparisons change their answer next to their own numbers only.
-  std::vector<double> tried = {0, INFINITY};
-  for (const Comparison& one : comparisons) {
-    for (const double number : {std::floor(one.value) - 1, std::floor(one.value),
-                                std::floor(one.value) + 1, std::floor(one.value) + 2})
-      tried.push_back(number);
-  }
-  return std::any_of(tried.begin(), tried.end(), [&](double number) {
-    return number >= 0 && std::all_of(comparisons.begin(), comparisons.end(),
-                                      [&](const Comparison& one) { return Meets(one, number); });
-  });
-}
-
 // A range that nothing can be in is a mistake: gt 10 and lt 5.
 void CheckRange(const CorrelationRule& rule, Diagnostics& diagnostics) {
   const bool counts = rule.type == CorrelationType::kEventCount ||
                       rule.type == CorrelationType::kValueCount || IsTemporal(rule.type);
-  if (counts && !SomeCountMeets(rule.comparisons)) {
+  if (counts && !SomeCountMeets(rule.comparisons, 0)) {
     diagnostics.Error(rule.condition_where, "no number meets this condition",
                       "a count is a whole number, and the comparisons hold together");
     return;
@@ -377,6 +362,20 @@ bool Meets(const Comparison& one, double value) {
       return value != one.value;
   }
   return false;
+}
+bool SomeCountMeets(const std::vector<Comparison>& comparisons, double least) {
+  // Comparisons change their answer next to their own numbers only.
+  std::vector<double> tried = {least, INFINITY};
+  for (const Comparison& one : comparisons) {
+    for (const double number : {std::floor(one.value) - 1, std::floor(one.value),
+                                std::floor(one.value) + 1, std::floor(one.value) + 2})
+      tried.push_back(number);
+  }
+  return std::any_of(tried.begin(), tried.end(), [&](double number) {
+    return number >= least &&
+           std::all_of(comparisons.begin(), comparisons.end(),
+                       [&](const Comparison& one) { return Meets(one, number); });
+  });
 }
 std::string_view ComparisonOperatorName(ComparisonOperator op) {
   return kOperators[static_cast<size_t>(op)];

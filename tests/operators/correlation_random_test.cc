@@ -126,8 +126,9 @@ Case RandomCase(std::mt19937_64& random, const std::string& type) {
                                            ? std::vector<std::string>{"lt", "lte", "eq", "neq"}
                                            : std::vector<std::string>{"gt", "gte"};
   const std::string op = ops[random() % ops.size()];
-  // No count is below 0: such a rule is refused.
-  const int64_t number = grows ? std::max<int64_t>(pick(6), op == "lt" ? 1 : 0) : pick(40) - 10;
+  // A window of a group has an event: a rule that asks for none is refused.
+  const int64_t least = op == "lt" ? 2 : op == "lte" || op == "eq" ? 1 : 0;
+  const int64_t number = grows ? std::max(pick(6), least) : pick(40) - 10;
   std::string extensions;
   one.early = !one.tiled && grows && random() % 2 == 0;
   if (!one.tiled && grows && !one.early && random() % 3 > 0) {

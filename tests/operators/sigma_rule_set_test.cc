@@ -302,6 +302,30 @@ TEST(SigmaRuleSet, ABaseRuleStaysMuteWhereItsCorrelationIsLeftOut) {
   }
 }
 
+// Silence, which only windows without gaps and without a key show.
+TEST(SigmaRuleSet, AConditionThatOnlyWindowsWithoutEventsMeetIsRefusedWhereThereAreNone) {
+  const auto why = [](const std::string& correlation) {
+    return Load(Detection("a", "x: 1") +
+                "title: c\nname: c\ncorrelation: {rules: [a], timespan: 1m, " + correlation + "}\n")
+        .why("c");
+  };
+  const std::string count = "type: event_count, condition: ";
+  const std::string values = "type: value_count, condition: ";
+  for (const std::string& one :
+       {count + "{lt: 1}, group-by: [u]", count + "{eq: 0}, group-by: [u]",
+        count + "{lte: 0.5}, group-by: [u]", count + "{neq: 1, lt: 2}, group-by: [u]",
+        count + "{lt: 1}, bongsu: {window: tumbling}", count + "{lt: 1}, bongsu: {window: session}",
+        values + "{field: v, lt: 1}, group-by: [u]",
+        values + "{field: v, lt: 1}, bongsu: {window: tumbling}"})
+    EXPECT_THAT(why(one), HasSubstr("no window with an event can meet this condition")) << one;
+  for (const std::string& one :
+       {count + "{lt: 1}", count + "{eq: 0}", values + "{field: v, lt: 1}",
+        count + "{lt: 2}, group-by: [u]", count + "{gte: 0}, group-by: [u]",
+        count + "{neq: 1}, group-by: [u]",
+        std::string("type: value_sum, condition: {field: v, lt: 1}, group-by: [u]")})
+    EXPECT_EQ(why(one), "was not left out") << one;
+}
+
 TEST(SigmaRuleSet, DanglingReferencesAreErrorsAndSpread) {
   const Loaded loaded =
       Load(Detection("failed_login", "x: 1") + Correlation("a", "[failed_logn]") +
