@@ -51,6 +51,15 @@ absl::Status RuleEvents::Put(const Input& input, uint32_t index) {
   return list_->Put(Row(input.key, RuleOf(input.port)), {input.time, input.seq}, value_);
 }
 
+absl::Status RuleEvents::AnyNewest(std::string_view key, uint16_t rule, EventTimeNs from,
+                                   EventTimeNs to, std::optional<Found>* found) {
+  found->reset();
+  return list_->ScanBack(Row(key, rule), from, to, [&](TimeListCursor& entry) {
+    *found = Decode(entry, rule);
+    return false;
+  });
+}
+
 absl::Status RuleEvents::Newest(std::string_view key, uint16_t rule, EventTimeNs from,
                                 EventTimeNs to, OperatorContext& context,
                                 std::optional<Found>* found) {

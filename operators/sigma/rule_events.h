@@ -44,6 +44,10 @@ class RuleEvents {
     RuleEvent event;
     uint32_t index = 0;
   };
+  // An event of the newest time with from <= time <= to, whichever of that time: one look-up,
+  // however many there are.
+  [[nodiscard]] absl::Status AnyNewest(std::string_view key, uint16_t rule, EventTimeNs from,
+                                       EventTimeNs to, std::optional<Found>* found);
   // The newest event with from <= time <= to: of those of one time the last in order.
   [[nodiscard]] absl::Status Newest(std::string_view key, uint16_t rule, EventTimeNs from,
                                     EventTimeNs to, OperatorContext& context,

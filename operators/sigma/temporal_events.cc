@@ -28,11 +28,11 @@ absl::Status TemporalEvents::Open(OperatorContext& context) {
 }
 
 // The newest event of each rule less than a timespan before or behind this one, itself left out.
-absl::Status TemporalEvents::LookAround(const Input& input, OperatorContext& context) {
+absl::Status TemporalEvents::LookAround(const Input& input) {
   for (uint16_t rule = 0; rule < newest_.size(); ++rule) {
-    BONGSU_RETURN_IF_ERROR(lists_.Newest(input.key, rule, AddTime(input.time, 1 - settings_.span),
-                                         AddTime(input.time, settings_.span - 1), context,
-                                         &newest_[rule]));
+    BONGSU_RETURN_IF_ERROR(
+        lists_.AnyNewest(input.key, rule, AddTime(input.time, 1 - settings_.span),
+                         AddTime(input.time, settings_.span - 1), &newest_[rule]));
   }
   return absl::OkStatus();
 }
@@ -53,8 +53,7 @@ bool TemporalEvents::Thin(const Input& input, uint32_t* index) const {
 }
 
 // Whether the group has an event in the cell of this one (GroupBound).
-absl::Status TemporalEvents::IsCounted(const Input& input, OperatorContext& context,
-                                       bool* counted) {
+absl::Status TemporalEvents::IsCounted(const Input& input, bool* counted) {
   const EventTimeNs cell = groups_.CellStart(input.time);
   const EventTimeNs cell_end = AddTime(cell, settings_.span - 1);
   *counted = std::any_of(newest_.begin(), newest_.end(), [&](const auto& one) {
@@ -64,7 +63,7 @@ absl::Status TemporalEvents::IsCounted(const Input& input, OperatorContext& cont
   for (uint16_t rule = 0; !*counted && rule < newest_.size(); ++rule) {
     if (!newest_[rule] || newest_[rule]->event.time < cell) continue;
     std::optional<RuleEvents::Found> found;
-    BONGSU_RETURN_IF_ERROR(lists_.Newest(input.key, rule, cell, cell_end, context, &found));
+    BONGSU_RETURN_IF_ERROR(lists_.AnyNewest(input.key, rule, cell, cell_end, &found));
     *counted = found.has_value();
   }
   return absl::OkStatus();
@@ -72,14 +71,14 @@ absl::Status TemporalEvents::IsCounted(const Input& input, OperatorContext& cont
 
 absl::Status TemporalEvents::Put(const Input& input, OperatorContext& context, bool* kept) {
   *kept = false;
-  BONGSU_RETURN_IF_ERROR(LookAround(input, context));
+  BONGSU_RETURN_IF_ERROR(LookAround(input));
   uint32_t index = 0;
   if (Thin(input, &index)) {
     context.Count("events_thinned", 1);
     return absl::OkStatus();
   }
   bool counted = false;
-  BONGSU_RETURN_IF_ERROR(IsCounted(input, context, &counted));
+  BONGSU_RETURN_IF_ERROR(IsCounted(input, &counted));
   const bool known =
       std::any_of(newest_.begin(), newest_.end(), [](const auto& one) { return one.has_value(); });
   BONGSU_RETURN_IF_ERROR(groups_.Admit(input.time, known, counted, context, kept));

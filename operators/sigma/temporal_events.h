@@ -51,8 +51,8 @@ class TemporalEvents {
 
   // Keeps the event, or counts why not.
   [[nodiscard]] absl::Status Put(const Input& input, OperatorContext& context, bool* kept);
-  // Of the event last put: the newest of a rule less than a timespan before or behind it, itself
-  // left out.
+  // Of the event last put: one of the newest time of a rule less than a timespan before or behind
+  // it, itself left out.
   const std::optional<RuleEvents::Found>& newest(size_t rule) const { return newest_[rule]; }
 
   RuleEvents& lists() { return lists_; }
@@ -71,8 +71,8 @@ class TemporalEvents {
   void Describe(Incident* incident);
 
  private:
-  absl::Status LookAround(const Input& input, OperatorContext& context);
-  absl::Status IsCounted(const Input& input, OperatorContext& context, bool* counted);
+  absl::Status LookAround(const Input& input);
+  absl::Status IsCounted(const Input& input, bool* counted);
   bool Thin(const Input& input, uint32_t* index) const;
 
   const TemporalSettings& settings_;

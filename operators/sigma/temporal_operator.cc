@@ -197,7 +197,7 @@ absl::Status TemporalOperator::WindowHolds(std::string_view key, EventTimeNs sta
   }
   for (uint16_t rule = 0; rule < condition_.rules(); ++rule) {
     std::optional<RuleEvents::Found> found;
-    BONGSU_RETURN_IF_ERROR(events_.lists().Newest(key, rule, start, EndOf(start), context, &found));
+    BONGSU_RETURN_IF_ERROR(events_.lists().AnyNewest(key, rule, start, EndOf(start), &found));
     seen_[rule] = found ? 1 : 0;
   }
   *holds = condition_.Holds(seen_);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <ctime>
 #include <deque>
 #include <random>
 
@@ -224,6 +225,7 @@ std::map<std::string, FinalIncident> OperatorHarness::Run(
     const std::function<bool(TestEvent*)>& next, const RunOptions& options) {
   late_ = 0;
   memory_max_ = 0;
+  const std::clock_t begun = std::clock();
   counters_.clear();
   forwarded_.clear();
   emitted_.clear();
@@ -306,6 +308,7 @@ std::map<std::string, FinalIncident> OperatorHarness::Run(
     }
   }
   check(instance->runner->AdvanceWatermark(std::vector<EventTimeNs>(ports, kMaxEventTime)));
+  cpu_seconds_ = static_cast<double>(std::clock() - begun) / CLOCKS_PER_SEC;
   return incidents;
 }
 

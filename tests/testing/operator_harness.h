@@ -99,6 +99,8 @@ class OperatorHarness {
   const std::map<std::string, uint64_t>& counters() const { return counters_; }
   // The most bytes of state in memory behind a batch (and its eviction, RunOptions::evict_to).
   size_t memory_max() const { return memory_max_; }
+  // What it took of the processor: to compare runs of as many events with each other.
+  double cpu_seconds() const { return cpu_seconds_; }
   // Results for readers: those of incidents that begin, and with followers those of their further
   // events.
   struct Forwarded {
@@ -124,6 +126,7 @@ class OperatorHarness {
   std::unique_ptr<OperatorSpec> spec_;
   uint64_t late_ = 0;
   size_t memory_max_ = 0;
+  double cpu_seconds_ = 0;
   bool has_readers_ = false;
   bool has_followers_ = false;
   std::map<std::string, uint64_t> counters_;

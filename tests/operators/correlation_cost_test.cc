@@ -1,0 +1,78 @@
+// What an event of a flood costs: about the same, however its group's events lie and in which order
+// they come. Each test runs as many events twice, once in the order that is easy, and compares what
+// the processor had to do: quadratic work is many times more.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "tests/testing/operator_harness.h"
+#include "tests/testing/sanitized.h"
+
+namespace bongsu {
+namespace {
+
+using testing::OperatorHarness;
+using testing::RunOptions;
+using testing::TestEvent;
+
+// Under a sanitizer there is less to see, and it takes longer.
+constexpr int kEvents = kSanitized ? 1'000 : 4'000;
+
+std::string Rules(const std::string& correlation) {
+  return R"(
+title: A
+name: a
+logsource: {product: any}
+detection: {sel: {kind: a}, condition: sel}
+---
+title: A, too
+name: again
+logsource: {product: any}
+detection: {sel: {kind|startswith: a}, condition: sel}
+---
+title: B
+name: b
+logsource: {product: any}
+detection: {sel: {kind: b}, condition: sel}
+---
+title: C
+name: c
+correlation:
+)" + correlation;
+}
+
+TestEvent At(EventTimeNs time, const std::string& kind, const std::string& value = "1") {
+  return {.source = "fw", .time = time, .fields = {{"kind", kind}, {"ip", "h"}, {"value", value}}};
+}
+
+// `n` events of one kind, evenly over `length` from `begin` on.
+std::vector<TestEvent> Spread(int n, EventTimeNs begin, DurationNs length, const char* kind) {
+  std::vector<TestEvent> events;
+  for (int i = 0; i < n; ++i) events.push_back(At(begin + length / n * i, kind));
+  return events;
+}
+
+std::vector<TestEvent> Joined(std::vector<TestEvent> first, const std::vector<TestEvent>& then) {
+  first.insert(first.end(), then.begin(), then.end());
+  return first;
+}
+
+double Cost(const std::string& rules, const std::vector<TestEvent>& events,
+            DurationNs lateness = kHourNs) {
+  OperatorHarness harness(rules, "c", {"fw"});
+  harness.Run(events, {.batch = 100, .lateness = lateness});
+  return harness.cpu_seconds();
+}
+
+void ExpectNoMore(double seconds, double easy) {
+  EXPECT_LT(seconds, 5 * easy + 0.2) << "and " << easy << " s where it is easy";
+}
+
+TEST(CorrelationCost, TemporalEventsOfOneTime) {
+  const std::string rules =
+      Rules("  {type: temporal, rules: [a, b], group-by: [ip], timespan: 5m}\n");
+  const auto ties = Spread(2 * kEvents, kHourNs, 0, "a");
+  ExpectNoMore(Cost(rules, ties), Cost(rules, Spread(2 * kEvents, kHourNs, kSecondNs, "a")));
+}
+
+}  // namespace
+}  // namespace bongsu
