@@ -118,6 +118,24 @@ absl::Status MeasuredEvents::CountNear(const Input& input, bool* counted) {
   return absl::OkStatus();
 }
 
+// Whether the event is there, and, put_again_, with the same values. Of one time the last is found
+// first, and an event that meets two rules comes for both at once.
+absl::Status MeasuredEvents::FindPut(const Input& input, bool* found) {
+  *found = false;
+  put_again_ = false;
+  if (spec_.inputs().size() < 2) return absl::OkStatus();
+  return list_->ScanBack(input.key, input.time, input.time, [&](TimeListCursor& entry) {
+    if (entry.seq() > put_entry_) return true;
+    *found = entry.seq() == put_entry_;
+    if (!*found) return false;
+    const std::string_view digests = DecodeMember(entry.value()).digests;
+    put_again_ =
+        digests.size() == put_digests_.size_bytes() &&
+        (digests.empty() || std::memcmp(digests.data(), put_digests_.data(), digests.size()) == 0);
+    return false;
+  });
+}
+
 absl::Status MeasuredEvents::Put(const Input& input, OperatorContext& context, bool* kept) {
   *kept = false;
   put_digests_ = {};
@@ -129,9 +147,12 @@ absl::Status MeasuredEvents::Put(const Input& input, OperatorContext& context, b
       return absl::OkStatus();
     }
   }
+  put_entry_ = EntryOf(input);
   bool counted = false;
   BONGSU_RETURN_IF_ERROR(CountNear(input, &counted));
-  if (near_ >= spec_.options().events_max) {
+  bool found = false;
+  BONGSU_RETURN_IF_ERROR(FindPut(input, &found));
+  if (!found && near_ >= spec_.options().events_max) {
     context.Count("events_capped", 1);
     return absl::OkStatus();
   }
@@ -144,8 +165,7 @@ absl::Status MeasuredEvents::Put(const Input& input, OperatorContext& context, b
     value_.append(reinterpret_cast<const char*>(digest.data()), digest.size());
   if (IsResult(input.port)) AppendU64(input.seq, &value_);
   value_ += input.payload;
-  ++near_;
-  put_entry_ = EntryOf(input);
+  if (!found) ++near_;
   return list_->Put(input.key, {input.time, put_entry_}, value_);
 }
 

@@ -47,6 +47,8 @@ class MeasuredEvents {
   [[nodiscard]] absl::Status Put(const Input& input, OperatorContext& context, bool* kept);
   std::span<const Digest> put_digests() const { return put_digests_; }
   RecordSeq put_entry() const { return put_entry_; }
+  // It was there: an event that meets two rules, with the same values for both.
+  bool put_again() const { return put_again_; }
   uint64_t near() const { return near_; }
   // At most so many values are in a window with it: an event whose field is an array has several.
   uint64_t near_values() const { return near_ * widest_; }
@@ -83,6 +85,7 @@ class MeasuredEvents {
   };
   bool IsResult(uint8_t port) const { return spec_.inputs()[port].from_operator; }
   RecordSeq EntryOf(const Input& input) const;
+  absl::Status FindPut(const Input& input, bool* found);
   absl::Status CountNear(const Input& input, bool* counted);
   absl::Status NoteWidth(EventTimeNs time);
   void SortTies(const OperatorContext& context);
@@ -97,6 +100,7 @@ class MeasuredEvents {
   uint64_t widest_ = 1;         // the most values that an event of the list has, or had
   std::span<const Digest> put_digests_;
   RecordSeq put_entry_ = 0;
+  bool put_again_ = false;
   uint64_t near_ = 0;
   std::vector<GroupEvent> all_;
   std::vector<Range> ranges_;

@@ -61,7 +61,7 @@ class Sliding : public Operator, private EpisodeSource {
   absl::Status OnEvent(const Input& input, OperatorContext& context) {
     bool kept = false;
     BONGSU_RETURN_IF_ERROR(events_.Put(input, context, &kept));
-    if (!kept) return absl::OkStatus();
+    if (!kept || events_.put_again()) return absl::OkStatus();
     if (!spec_.grows()) return book_.Arm(input.key, input.time, context);
     bool may = events_.near() >= least_;
     if (runs_)

@@ -74,5 +74,18 @@ TEST(CorrelationCost, TemporalEventsOfOneTime) {
   ExpectNoMore(Cost(rules, ties), Cost(rules, Spread(2 * kEvents, kHourNs, kSecondNs, "a")));
 }
 
+TEST(CorrelationCost, ValueCountOfEventsThatMeetTwoRules) {
+  const auto rules = [](const char* names) {
+    return Rules(
+        fmt::format("  {{type: value_count, rules: {}, group-by: [ip], timespan: 10m, condition: "
+                    "{{field: value, gte: 300}}}}\n",
+                    names));
+  };
+  std::vector<TestEvent> events;
+  for (int i = 0; i < kEvents; ++i)
+    events.push_back(At(kHourNs + i * kSecondNs / 100, "a", std::to_string(i % 200)));
+  ExpectNoMore(Cost(rules("[a, again]"), events), Cost(rules("[a]"), events));
+}
+
 }  // namespace
 }  // namespace bongsu
