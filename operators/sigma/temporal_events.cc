@@ -37,19 +37,29 @@ absl::Status TemporalEvents::LookAround(const Input& input) {
   return absl::OkStatus();
 }
 
-// Whether to leave the event out (see the bounds above), else the index to keep it under.
-bool TemporalEvents::Thin(const Input& input, uint32_t* index) const {
+// Whether to leave the event out (see the bounds above), else the index to keep it under. What is
+// newer than the event says nothing of it: a flood may come behind one that is ahead.
+absl::Status TemporalEvents::Thin(const Input& input, uint32_t* index, bool* thin) {
   *index = 0;
+  *thin = false;
   const uint16_t rule = lists_.RuleOf(input.port);
-  const auto& previous = newest_[rule];
-  if (!previous || previous->event.time > input.time) return false;
-  const EventTimeNs before = previous->event.time;
-  if (before / settings_.span == input.time / settings_.span) *index = previous->index + 1;
-  if (*index < settings_.events_max) return false;
-  if (input.time - before >= settings_.span / kThinPart) return false;
-  return std::all_of(newest_.begin(), newest_.end(), [&](const auto& other) {
-    return !other || other->event.rule == rule || other->event.time < before;
-  });
+  previous_ = newest_[rule];
+  if (previous_ && previous_->event.time > input.time)
+    BONGSU_RETURN_IF_ERROR(lists_.AnyNewest(
+        input.key, rule, AddTime(input.time, 1 - settings_.span), input.time, &previous_));
+  if (!previous_) return absl::OkStatus();
+  const EventTimeNs before = previous_->event.time;
+  if (before / settings_.span == input.time / settings_.span) *index = previous_->index + 1;
+  if (*index < settings_.events_max) return absl::OkStatus();
+  if (input.time - before >= settings_.span / kThinPart) return absl::OkStatus();
+  for (uint16_t other = 0; other < newest_.size(); ++other) {
+    if (other == rule || !newest_[other] || newest_[other]->event.time < before) continue;
+    std::optional<RuleEvents::Found> between;
+    BONGSU_RETURN_IF_ERROR(lists_.AnyNewest(input.key, other, before, input.time, &between));
+    if (between) return absl::OkStatus();
+  }
+  *thin = true;
+  return absl::OkStatus();
 }
 
 // Whether the group has an event in the cell of this one (GroupBound).
@@ -73,7 +83,9 @@ absl::Status TemporalEvents::Put(const Input& input, OperatorContext& context, b
   *kept = false;
   BONGSU_RETURN_IF_ERROR(LookAround(input));
   uint32_t index = 0;
-  if (Thin(input, &index)) {
+  bool thin = false;
+  BONGSU_RETURN_IF_ERROR(Thin(input, &index, &thin));
+  if (thin) {
     context.Count("events_thinned", 1);
     return absl::OkStatus();
   }

@@ -54,6 +54,8 @@ class TemporalEvents {
   // Of the event last put: one of the newest time of a rule less than a timespan before or behind
   // it, itself left out.
   const std::optional<RuleEvents::Found>& newest(size_t rule) const { return newest_[rule]; }
+  // The same of its own rule, of those at or before it.
+  const std::optional<RuleEvents::Found>& previous() const { return previous_; }
 
   RuleEvents& lists() { return lists_; }
   void ExpireBefore(EventTimeNs time) {
@@ -73,13 +75,14 @@ class TemporalEvents {
  private:
   absl::Status LookAround(const Input& input);
   absl::Status IsCounted(const Input& input, bool* counted);
-  bool Thin(const Input& input, uint32_t* index) const;
+  absl::Status Thin(const Input& input, uint32_t* index, bool* thin);
 
   const TemporalSettings& settings_;
   RuleEvents lists_;
   GroupBound groups_;
   // Scratch.
   std::vector<std::optional<RuleEvents::Found>> newest_;
+  std::optional<RuleEvents::Found> previous_;
   std::vector<uint8_t> all_;
   std::vector<RuleEvent> collected_;
   std::string value_;

@@ -178,6 +178,31 @@ TEST(TemporalRows, AFloodWithinTheGroupIsThinnedAndSeenAndHidesNothing) {
   EXPECT_EQ(ordered.Run(events).size(), 1u);
 }
 
+// One event of the same rule that is ahead does not let the flood through.
+TEST(TemporalRows, AFloodBehindANewerEventIsThinned) {
+  for (const char* type : {"temporal", "temporal_ordered"}) {
+    Temporal both(2, fmt::format("  type: {}\n  rules: [r0, r1]\n  group-by: [k]\n"
+                                 "  timespan: 100s\n  bongsu: {{events_max: 50}}\n",
+                                 type));
+    std::vector<TestEvent> events;
+    // The first 50 are kept, and then each seventh.
+    for (int i = 0; i < 3199; ++i) events.push_back(At(1000 + i / 64.0, {0}));
+    both.Run(events);
+    const uint64_t thinned = both.harness().counters().at("events_thinned");
+    EXPECT_EQ(thinned, 3199u - 50 - 449);
+    events.insert(events.begin(), At(1090, {0}));
+    EXPECT_TRUE(both.Run(events).empty());
+    EXPECT_EQ(both.harness().counters().at("events_thinned"), thinned);
+    // Events of another rule that are ahead keep none of them, those between do.
+    events.insert(events.begin(), At(1095, {1}));
+    both.Run(events);
+    EXPECT_EQ(both.harness().counters().at("events_thinned"), thinned);
+    events.insert(events.begin(), At(1000 + 3195.5 / 64, {1}));
+    EXPECT_EQ(both.Run(events).size(), 1u);
+    EXPECT_EQ(both.harness().counters().at("events_thinned"), thinned - 1);
+  }
+}
+
 // --- the specification, and what we decided ---
 
 TEST(TemporalSpec, ConditionCountsDifferentRules) {
