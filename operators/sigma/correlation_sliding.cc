@@ -67,7 +67,7 @@ class Sliding : public Operator, private EpisodeSource {
     if (runs_)
       BONGSU_RETURN_IF_ERROR(runs_->MayHold(input, least_, Oldest(context), context, &may));
     if (!may) return absl::OkStatus();
-    return book_.Examine(input.key, input.time, context);
+    return book_.Examine(input.key, input.time, AddTime(input.time, span_ - 1), context);
   }
 
   // EpisodeSource.

@@ -63,27 +63,25 @@ EventTimeNs EpisodeBook::FirstTimer(EventTimeNs end, const OperatorContext& cont
   return options_.early && !context.has_readers() ? AddTime(end, step_) : end;
 }
 
-absl::Status EpisodeBook::Examine(std::string_view key, EventTimeNs time,
+absl::Status EpisodeBook::Examine(std::string_view key, EventTimeNs first, EventTimeNs last,
                                   OperatorContext& context) {
   bool found = false;
   BONGSU_RETURN_IF_ERROR(GetGroup(key, context, &found));
-  const EventTimeNs last = AddTime(time, options_.span - 1);
   EventTimeNs before = kMinEventTime;  // the end of the last window that is known to hold
   EventTimeNs covered = kMinEventTime;
   for (const FoundWindows& one : group_.found) {
-    if (one.last < time) before = std::max(before, one.last);
-    if (time < one.first || time >= AddTime(one.last, options_.span)) continue;
+    if (one.last < first) before = std::max(before, one.last);
+    if (first < one.first || first >= AddTime(one.last, options_.span)) continue;
     covered = std::max(covered, AddTime(one.last, options_.span));
   }
   if (const Episode& episode = group_.episode; episode.open) {
     before = std::max(before, episode.known_last);
-    if (time < AddTime(episode.known_last, options_.span))
+    if (first < AddTime(episode.known_last, options_.span))
       covered = std::max(covered, AddTime(episode.known_last, options_.span));
   }
   // Windows less than a span behind the last known one may hold without a note (they were covered).
-  EventTimeNs first = time;
-  if (before != kMinEventTime && time < AddTime(before, 2 * options_.span))
-    first = std::min(time, AddTime(before, 1));
+  if (before != kMinEventTime && first < AddTime(before, 2 * options_.span))
+    first = std::min(first, AddTime(before, 1));
   if (covered != kMinEventTime) {
     // Settling looks at all windows that overlap those known to hold. There may be others, of newer
     // events that have come already.

@@ -11,7 +11,7 @@
 //
 //   EpisodeBook book(spec, options, source);
 //   book.Open(context);
-//   book.Examine(key, time, context);   // an event has come, and its windows may hold
+//   book.Examine(key, first, last, context);  // an event has come, and windows may hold
 //   book.Arm(key, time, context);       // or: they are looked for when nothing older comes
 //   book.OnTimer(timer, context);       // for timers that EpisodeBook::IsTimer knows
 //
@@ -109,8 +109,9 @@ class EpisodeBook {
   EpisodeBook(const OperatorSpec& spec, const EpisodeOptions& options, EpisodeSource& source);
   [[nodiscard]] absl::Status Open(OperatorContext& context);
 
-  // An event of `time` is in state, and windows that end less than a span behind it may hold.
-  [[nodiscard]] absl::Status Examine(std::string_view key, EventTimeNs time,
+  // An event is in state, and windows that end at first <= time <= last may hold that did not
+  // before.
+  [[nodiscard]] absl::Status Examine(std::string_view key, EventTimeNs first, EventTimeNs last,
                                      OperatorContext& context);
   // An event of `time` is in state; what it makes hold is found by settling.
   [[nodiscard]] absl::Status Arm(std::string_view key, EventTimeNs time, OperatorContext& context);

@@ -101,15 +101,22 @@ absl::Status RuleEvents::OldestBehind(std::string_view key, uint16_t rule, const
   });
 }
 
+absl::Status RuleEvents::FirstOf(std::string_view key, uint16_t rule, EventTimeNs from,
+                                 EventTimeNs to, EventTimeNs* time) {
+  *time = kMaxEventTime;
+  return list_->Scan(Row(key, rule), from, to, [&](TimeListCursor& entry) {
+    *time = entry.time();
+    return false;
+  });
+}
+
 absl::Status RuleEvents::First(std::string_view key, EventTimeNs from, EventTimeNs to,
                                EventTimeNs* time) {
   *time = kMaxEventTime;
   for (uint16_t rule = 0; rule < rules_; ++rule) {
-    BONGSU_RETURN_IF_ERROR(
-        list_->Scan(Row(key, rule), from, std::min(to, *time), [&](TimeListCursor& entry) {
-          *time = entry.time();
-          return false;
-        }));
+    EventTimeNs one = 0;
+    BONGSU_RETURN_IF_ERROR(FirstOf(key, rule, from, std::min(to, *time), &one));
+    *time = std::min(*time, one);
   }
   return absl::OkStatus();
 }

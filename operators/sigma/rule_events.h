@@ -59,7 +59,10 @@ class RuleEvents {
   [[nodiscard]] absl::Status OldestBehind(std::string_view key, uint16_t rule,
                                           const RuleEvent& limit, EventTimeNs to, TieOrder ties,
                                           OperatorContext& context, std::optional<Found>* found);
-  // The time of the oldest event of any rule with from <= time <= to; kMaxEventTime: none.
+  // The time of the oldest event of a rule with from <= time <= to; kMaxEventTime: none.
+  [[nodiscard]] absl::Status FirstOf(std::string_view key, uint16_t rule, EventTimeNs from,
+                                     EventTimeNs to, EventTimeNs* time);
+  // The same of any rule.
   [[nodiscard]] absl::Status First(std::string_view key, EventTimeNs from, EventTimeNs to,
                                    EventTimeNs* time);
   // The time of the oldest event with from <= time <= to that no reported window holds.

@@ -54,9 +54,90 @@ absl::Status TemporalOperator::OnPositive(const Input& input, OperatorContext& c
   }
   seen_[events_.lists().RuleOf(input.port)] = 1;
   if (!condition_.Holds(seen_)) return absl::OkStatus();
-  bool holds = true;
-  if (newest && condition_.ordered()) BONGSU_RETURN_IF_ERROR(ChainEnds(input, context, &holds));
-  return holds ? book_.Examine(input.key, input.time, context) : absl::OkStatus();
+  WindowEnds ends;
+  if (!newest) BONGSU_RETURN_IF_ERROR(AddGained(input, context, &ends));
+  bool holds = false;
+  BONGSU_RETURN_IF_ERROR(EndsHeld(input, context, &holds));
+  if (holds) ends.Add(input.time, input.time);
+  return ends.first <= ends.last ? book_.Examine(input.key, ends.first, ends.last, context)
+                                 : absl::OkStatus();
+}
+
+// Whether the window that ends at the event holds.
+absl::Status TemporalOperator::EndsHeld(const Input& input, OperatorContext& context, bool* holds) {
+  for (uint16_t rule = 0; rule < condition_.rules(); ++rule) {
+    const auto& newest = events_.newest(rule);
+    std::optional<RuleEvents::Found> found = newest;
+    if (newest && newest->event.time > input.time)
+      BONGSU_RETURN_IF_ERROR(events_.lists().AnyNewest(
+          input.key, rule, AddTime(input.time, 1 - settings_.span), input.time, &found));
+    seen_[rule] = found ? 1 : 0;
+  }
+  seen_[events_.lists().RuleOf(input.port)] = 1;
+  *holds = condition_.Holds(seen_);
+  return *holds && condition_.ordered() ? ChainEnds(input, context, holds) : absl::OkStatus();
+}
+
+// The windows that end at newer events, and that may hold since this one came. `seen_`: the rules
+// of less than a timespan before or behind it.
+absl::Status TemporalOperator::AddGained(const Input& input, OperatorContext& context,
+                                         WindowEnds* ends) {
+  RuleEvents& lists = events_.lists();
+  const uint16_t rule = lists.RuleOf(input.port);
+  if (condition_.ordered()) {
+    for (const Alternative& alternative : condition_.alternatives())
+      BONGSU_RETURN_IF_ERROR(AddChain(input, alternative.seen, context, ends));
+    return absl::OkStatus();
+  }
+  // Those that have no other event of its rule.
+  EventTimeNs from = AddTime(input.time, 1);
+  EventTimeNs to = EndOf(input.time);
+  if (const auto& previous = events_.previous()) {
+    if (previous->event.time == input.time) return absl::OkStatus();
+    from = std::max(from, AddTime(previous->event.time, settings_.span));
+  }
+  EventTimeNs next = 0;
+  BONGSU_RETURN_IF_ERROR(lists.FirstOf(input.key, rule, from, to, &next));
+  to = std::min(to, AddTime(next, -1));
+  BONGSU_RETURN_IF_ERROR(lists.First(input.key, from, to, &from));
+  if (from > to) return absl::OkStatus();
+  for (uint16_t other = 0; other < condition_.rules(); ++other) {
+    std::optional<RuleEvents::Found> found = events_.newest(other);
+    if (found && other != rule)
+      BONGSU_RETURN_IF_ERROR(
+          lists.AnyNewest(input.key, other, AddTime(from, 1 - settings_.span), to, &found));
+    seen_[other] = found || other == rule ? 1 : 0;
+  }
+  if (condition_.Holds(seen_)) ends->Add(from, to);
+  return absl::OkStatus();
+}
+
+// Chains of these steps with the event among them: of those before it the latest, of those behind
+// it the earliest.
+absl::Status TemporalOperator::AddChain(const Input& input, const std::vector<uint16_t>& steps,
+                                        OperatorContext& context, WindowEnds* ends) {
+  const RuleEvent event{input.time, input.seq, events_.lists().RuleOf(input.port), input.port};
+  const auto own =
+      static_cast<size_t>(std::find(steps.begin(), steps.end(), event.rule) - steps.begin());
+  if (own == steps.size()) return absl::OkStatus();
+  if (std::any_of(steps.begin(), steps.end(), [this](uint16_t rule) { return seen_[rule] == 0; }))
+    return absl::OkStatus();
+  const EventTimeNs from = AddTime(input.time, 1 - settings_.span);
+  std::optional<RuleEvents::Found> found;
+  RuleEvent first = event;
+  for (size_t step = own; step-- > 0; first = found->event) {
+    BONGSU_RETURN_IF_ERROR(events_.lists().NewestBefore(input.key, steps[step], from, first,
+                                                        settings_.ties, context, &found));
+    if (!found) return absl::OkStatus();
+  }
+  RuleEvent last = event;
+  for (size_t step = own + 1; step < steps.size(); ++step, last = found->event) {
+    BONGSU_RETURN_IF_ERROR(events_.lists().OldestBehind(
+        input.key, steps[step], last, EndOf(first.time), settings_.ties, context, &found));
+    if (!found) return absl::OkStatus();
+  }
+  ends->Add(last.time, EndOf(first.time));
+  return absl::OkStatus();
 }
 
 // Whether a chain ends at or before the event, which is the newest, and begins less than a timespan

@@ -10,11 +10,14 @@
 //   TemporalOperator op(spec, settings);
 //
 // How a positive condition is found. When an event comes, the newest event of each rule within a
-// timespan around it is looked up. If the condition cannot hold with these, that was all. If
-// nothing newer than the event is known (the usual case), it is decided by looking back: for an
-// ordered condition the newest event of the last step, then the newest before that of the step
-// before, and so on; whatever chain there is, this one begins latest. Only an event that comes
-// behind newer ones makes the window be walked through.
+// timespan around it is looked up. If the condition cannot hold with these, that was all. Else it
+// is asked whether the window that ends at the event holds: for an ordered condition by the newest
+// event of the last step, then the newest before that of the step before, and so on; whatever chain
+// there is, this one begins latest. Of an event that comes behind newer ones it is asked, too,
+// whether it makes one of their windows hold. Ordered: by a chain through it, backwards as before,
+// and on from it by the oldest event of each step. Unordered: it is new to the windows that have no
+// other event of its rule: between those of the one before it and of the one behind it. Only then
+// are the group's events walked through.
 //
 // How absence is decided. A window begins at an event of a rule that the condition asks for. One
 // timer for a group: for the earliest such event that is not decided. When its window has closed,
@@ -27,6 +30,7 @@
 // Thread-safety: as Operator.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -49,6 +53,16 @@ class TemporalOperator : public Operator, private EpisodeSource {
   absl::Status OnWatermark(OperatorContext& context) override;
 
  private:
+  // Where windows end that may hold since an event came: first <= time <= last.
+  struct WindowEnds {
+    EventTimeNs first = kMaxEventTime;
+    EventTimeNs last = kMinEventTime;
+    void Add(EventTimeNs from, EventTimeNs to) {
+      first = std::min(first, from);
+      last = std::max(last, to);
+    }
+  };
+
   absl::Status Walk(std::string_view key, EventTimeNs floor, EventTimeNs first, EventTimeNs until,
                     OperatorContext& context,
                     absl::FunctionRef<absl::StatusOr<bool>(const HeldWindow&)> held) override;
@@ -60,6 +74,10 @@ class TemporalOperator : public Operator, private EpisodeSource {
   void Describe(const Measured& peak, Incident* incident) override;
 
   absl::Status OnPositive(const Input& input, OperatorContext& context);
+  absl::Status EndsHeld(const Input& input, OperatorContext& context, bool* holds);
+  absl::Status AddGained(const Input& input, OperatorContext& context, WindowEnds* ends);
+  absl::Status AddChain(const Input& input, const std::vector<uint16_t>& steps,
+                        OperatorContext& context, WindowEnds* ends);
   absl::Status ChainEnds(const Input& input, OperatorContext& context, bool* ends);
   absl::Status OnAbsence(const Input& input, OperatorContext& context);
   absl::Status NextStart(std::string_view key, EventTimeNs from, std::optional<EventTimeNs>* start);

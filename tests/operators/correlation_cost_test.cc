@@ -74,6 +74,24 @@ TEST(CorrelationCost, TemporalEventsOfOneTime) {
   ExpectNoMore(Cost(rules, ties), Cost(rules, Spread(2 * kEvents, kHourNs, kSecondNs, "a")));
 }
 
+// The first step of a chain lies ahead of a flood of the last one: no chain goes through it.
+TEST(CorrelationCost, OrderedEventsBehindANewerOne) {
+  const std::string rules =
+      Rules("  {type: temporal_ordered, rules: [a, b], group-by: [ip], timespan: 5m}\n");
+  const auto flood = Spread(kEvents, kHourNs, 200 * kSecondNs, "b");
+  const std::vector<TestEvent> ahead = {At(kHourNs + 250 * kSecondNs, "a")};
+  ExpectNoMore(Cost(rules, Joined(ahead, flood)), Cost(rules, Joined(flood, ahead)));
+}
+
+// The window that ends at the newer one holds from the first event on; the others change nothing.
+TEST(CorrelationCost, UnorderedEventsBehindANewerOne) {
+  const std::string rules =
+      Rules("  {type: temporal, rules: [a, b], group-by: [ip], timespan: 5m}\n");
+  const auto flood = Spread(kEvents, kHourNs, 200 * kSecondNs, "b");
+  const std::vector<TestEvent> ahead = {At(kHourNs + 250 * kSecondNs, "a")};
+  ExpectNoMore(Cost(rules, Joined(ahead, flood)), Cost(rules, Joined(flood, ahead)));
+}
+
 TEST(CorrelationCost, ValueCountOfEventsThatMeetTwoRules) {
   const auto rules = [](const char* names) {
     return Rules(
