@@ -31,13 +31,14 @@ absl::Status GroupBound::Admit(EventTimeNs time, bool known, bool counted, Opera
   *admitted = true;
   if (counted) return absl::OkStatus();
   const EventTimeNs start = CellStart(time);
+  const EventTimeNs end = AddTime(start, span_ - 1);
   uint64_t here = 0;
   uint64_t all = 0;
-  BONGSU_RETURN_IF_ERROR(cells_->Scan(kRow, AddTime(start, -span_), AddTime(start, span_),
+  BONGSU_RETURN_IF_ERROR(cells_->Scan(kRow, AddTime(start, -span_), AddTime(end, span_),
                                       [&](const TimeListCursor& cell) {
                                         BONGSU_CHECK(cell.value().size() == 8);
                                         const uint64_t groups = ReadU64(cell.value());
-                                        if (cell.time() == start) here = groups;
+                                        if (cell.time() == end) here = groups;
                                         all += groups;
                                         return true;
                                       }));
@@ -48,7 +49,7 @@ absl::Status GroupBound::Admit(EventTimeNs time, bool known, bool counted, Opera
   }
   value_.clear();
   AppendU64(here + 1, &value_);
-  return cells_->Put(kRow, {start, 0}, value_);
+  return cells_->Put(kRow, {end, 0}, value_);
 }
 
 }  // namespace bongsu::sigma

@@ -16,8 +16,10 @@
 // In order of time no cell holds more than `groups_max` groups: the new ones of a cell are no more
 // than what the cell before it leaves, and the known ones are of the cell before it.
 //
-// The counts lie in the state (a list by cell, "group_counts"): a restart goes on with them, and
-// the same input leaves out the same events.
+// The counts lie in the state (a list, "group_counts", each under its cell's last nanosecond: then
+// it is there as long as an event beside the cell may come): a restart goes on with them, and the
+// same input leaves out the same events. A cell's count is the sum of what lies in it: older state
+// has one under its first nanosecond.
 //
 // Thread-safety: one thread. Errors: of the state's handles.
 #pragma once

@@ -382,6 +382,36 @@ TEST(CorrelationSliding, TheBoundOfGroupsIsCountedAndKeepsWhatIsThere) {
   EXPECT_EQ(harness.counters().at("groups_capped"), capped);
 }
 
+// Groups of the span before count, also when the watermark has passed its beginning by more than a
+// timespan: whether others came between in one batch or in many is the same.
+TEST(CorrelationSliding, TheBoundOfGroupsRemembersTheSpanBefore) {
+  const auto capped = [](const std::string& type, size_t batch) {
+    OperatorHarness harness(
+        Rules(fmt::format("  {{{}, group-by: [ip], timespan: 100s, bongsu: {{groups_max: 2}}}}\n",
+                          type)),
+        "c", {"fw"});
+    TestEvent other = At(1'194'000);
+    other.fields["kind"] = "none";
+    harness.Run(
+        {At(1'000'000, "g"), At(1'001'000, "h"), other, At(1'195'000, "i"), At(1'196'000, "i")},
+        {.batch = batch});
+    const auto found = harness.counters().find("groups_capped");
+    return found == harness.counters().end() ? 0 : found->second;
+  };
+  for (const char* type : {"type: event_count, rules: [a], condition: {gte: 2}",
+                           "type: event_count, rules: [a], condition: {lt: 2}",
+                           "type: value_count, rules: [a], condition: {field: kind, gte: 2}"}) {
+    EXPECT_EQ(capped(type, 100), 2u) << type;
+    EXPECT_EQ(capped(type, 1), 2u) << type;
+  }
+  // Each event is one of both rules.
+  for (const char* condition : {"{lt: 2}", "a and b", "a and not b"}) {
+    const std::string type = fmt::format("type: temporal, rules: [a, b], condition: {}", condition);
+    EXPECT_EQ(capped(type, 100), 4u) << type;
+    EXPECT_EQ(capped(type, 1), 4u) << type;
+  }
+}
+
 // More bursts than a group has notes for, all before the watermark moves.
 TEST(CorrelationSliding, WindowsJoinedIntoOneNoteAreAllPublished) {
   std::vector<TestEvent> events;
