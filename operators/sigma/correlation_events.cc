@@ -15,6 +15,8 @@ namespace {
 
 // A bucket narrower than this only makes more of them.
 constexpr DurationNs kBucketNsMin = kSecondNs;
+// So many counts of events, at most, tell which windows are worth a walk.
+constexpr int kLooksMax = 128;
 // The only key of the list of widths.
 constexpr char kWidths[] = "w";
 
@@ -134,6 +136,33 @@ absl::Status MeasuredEvents::FindPut(const Input& input, bool* found) {
         (digests.empty() || std::memcmp(digests.data(), put_digests_.data(), digests.size()) == 0);
     return false;
   });
+}
+
+absl::Status MeasuredEvents::FirstEnd(std::string_view key, EventTimeNs time, uint64_t least,
+                                      EventTimeNs* end) {
+  const EventTimeNs last = AddTime(time, span_ - 1);
+  // Windows that end at from <= w < from + width have no more events than all of them together: too
+  // few, and the next ones are looked at; else only the first half of them.
+  EventTimeNs from = time;
+  DurationNs width = 1;
+  for (int looks = 0; from <= last; ++looks) {
+    const EventTimeNs to = std::min(last, AddTime(from, width - 1));
+    uint64_t events = 0;
+    BONGSU_RETURN_IF_ERROR(Count(key, AddTime(from, 1 - span_), to, &events));
+    if (events >= least && (to == from || looks >= kLooksMax)) {
+      *end = from;
+      return absl::OkStatus();
+    }
+    if (events >= least) {
+      width = (width + 1) / 2;
+    } else {
+      // Usually the window that ends at the event has enough, or none has.
+      width = from == time ? span_ : AddTime(width, width);
+      from = AddTime(to, 1);
+    }
+  }
+  *end = kMaxEventTime;
+  return absl::OkStatus();
 }
 
 absl::Status MeasuredEvents::Put(const Input& input, OperatorContext& context, bool* kept) {

@@ -53,6 +53,11 @@ class MeasuredEvents {
   // At most so many values are in a window with it: an event whose field is an array has several.
   uint64_t near_values() const { return near_ * widest_; }
 
+  // Of the windows with an event of `time` that may have `least` events, where the first ends; none
+  // before it has so many. kMaxEventTime: none of all.
+  [[nodiscard]] absl::Status FirstEnd(std::string_view key, EventTimeNs time, uint64_t least,
+                                      EventTimeNs* end);
+
   // The group's events with from <= time <= to, in order (ReadBefore).
   [[nodiscard]] absl::Status Load(std::string_view key, EventTimeNs from, EventTimeNs to,
                                   OperatorContext& context);

@@ -63,11 +63,16 @@ class Sliding : public Operator, private EpisodeSource {
     BONGSU_RETURN_IF_ERROR(events_.Put(input, context, &kept));
     if (!kept || events_.put_again()) return absl::OkStatus();
     if (!spec_.grows()) return book_.Arm(input.key, input.time, context);
+    EventTimeNs first = input.time;
+    const EventTimeNs last = AddTime(input.time, span_ - 1);
     bool may = events_.near() >= least_;
-    if (runs_)
+    if (runs_) {
       BONGSU_RETURN_IF_ERROR(runs_->MayHold(input, least_, Oldest(context), context, &may));
-    if (!may) return absl::OkStatus();
-    return book_.Examine(input.key, input.time, AddTime(input.time, span_ - 1), context);
+    } else if (may) {
+      BONGSU_RETURN_IF_ERROR(events_.FirstEnd(input.key, input.time, least_, &first));
+      may = first <= last;
+    }
+    return may ? book_.Examine(input.key, first, last, context) : absl::OkStatus();
   }
 
   // EpisodeSource.

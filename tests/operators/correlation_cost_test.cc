@@ -105,5 +105,16 @@ TEST(CorrelationCost, ValueCountOfEventsThatMeetTwoRules) {
   ExpectNoMore(Cost(rules("[a, again]"), events), Cost(rules("[a]"), events));
 }
 
+// Before and behind an event lie enough together, and in no window.
+TEST(CorrelationCost, LateEventsOfWindowsThatAreTooFew) {
+  const std::string rules =
+      Rules(fmt::format("  {{type: event_count, rules: [a], group-by: [ip], timespan: 100s, "
+                        "condition: {{gte: {}}}}}\n",
+                        kEvents * 22 / 10));
+  const auto late = Spread(2 * kEvents, kHourNs, 100 * kSecondNs, "a");
+  const auto ahead = Spread(2 * kEvents, kHourNs + 100 * kSecondNs, 100 * kSecondNs, "a");
+  ExpectNoMore(Cost(rules, Joined(ahead, late)), Cost(rules, Joined(late, ahead)));
+}
+
 }  // namespace
 }  // namespace bongsu
