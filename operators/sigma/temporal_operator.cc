@@ -215,27 +215,40 @@ absl::Status TemporalOperator::OnAbsence(const Input& input, OperatorContext& co
   BONGSU_RETURN_IF_ERROR(events_.Put(input, context, &kept));
   if (!kept) return absl::OkStatus();
   if (!condition_.AsksFor(events_.lists().RuleOf(input.port))) return absl::OkStatus();
-  // An event that begins windows, is not closed and not younger: its timer leads to this one.
-  const EventTimeNs from =
-      std::max(context.closing_time(), AddTime(input.time, 1 - settings_.span));
-  for (uint16_t rule = 0; rule < condition_.rules(); ++rule) {
-    if (!condition_.AsksFor(rule) || !events_.newest(rule)) continue;
-    std::optional<RuleEvents::Found> earlier;
-    BONGSU_RETURN_IF_ERROR(
-        events_.lists().Newest(input.key, rule, from, AddTime(input.time, -1), context, &earlier));
-    if (earlier) return absl::OkStatus();
-  }
+  // Where an event that begins windows, too, and is not closed, lies less than a timespan before
+  // it, that one's timer leads to this one.
+  bool follows = false;
+  BONGSU_RETURN_IF_ERROR(IsStartBefore(input.key, input.time, context.closing_time(), &follows));
+  if (follows) return absl::OkStatus();
   return context.timers().Set(EndOf(input.time), input.key, std::string(1, kAbsenceTimer));
+}
+
+// Whether an event that begins windows, at `from` or behind it, is less than a timespan before
+// `time`.
+absl::Status TemporalOperator::IsStartBefore(std::string_view key, EventTimeNs time,
+                                             EventTimeNs from, bool* found) {
+  from = std::max(from, AddTime(time, 1 - settings_.span));
+  std::optional<RuleEvents::Found> earlier;
+  for (uint16_t rule = 0; rule < condition_.rules() && !earlier; ++rule) {
+    if (!condition_.AsksFor(rule)) continue;
+    BONGSU_RETURN_IF_ERROR(events_.lists().AnyNewest(key, rule, from, AddTime(time, -1), &earlier));
+  }
+  *found = earlier.has_value();
+  return absl::OkStatus();
 }
 
 absl::Status TemporalOperator::OnTimer(const DueTimer& timer, OperatorContext& context) {
   if (EpisodeBook::IsTimer(timer)) return book_.OnTimer(timer, context);
   BONGSU_CHECK(timer.data.size() == 1 && timer.data[0] == kAbsenceTimer);
-  EventTimeNs from = AddTime(timer.time, 1 - settings_.span);
+  const EventTimeNs begun = AddTime(timer.time, 1 - settings_.span);
+  EventTimeNs from = begun;
   while (true) {
     std::optional<EventTimeNs> start;
     BONGSU_RETURN_IF_ERROR(NextStart(timer.key, from, &start));
     if (!start) return absl::OkStatus();
+    bool follows = *start == begun;
+    if (!follows) BONGSU_RETURN_IF_ERROR(IsStartBefore(timer.key, *start, kMinEventTime, &follows));
+    if (!follows) return absl::OkStatus();  // it has a timer of its own
     if (EndOf(*start) >= context.closing_time())
       return context.timers().Set(EndOf(*start), timer.key, timer.data);
     bool holds = false;

@@ -19,11 +19,13 @@
 // other event of its rule: between those of the one before it and of the one behind it. Only then
 // are the group's events walked through.
 //
-// How absence is decided. A window begins at an event of a rule that the condition asks for. One
-// timer for a group: for the earliest such event that is not decided. When its window has closed,
-// it is looked up what the window holds; if that is an incident, its events begin no window of
-// their own, and the next begins behind it. If not, the next event may begin one: of two backups
-// that begun within an hour, the second may be the one that never ended.
+// How absence is decided. A window begins at an event of a rule that the condition asks for. Such
+// an event has a timer if none of them, that was not decided, was less than a timespan before it.
+// When its window has closed, it is looked up what the window holds; if that is an incident, its
+// events begin no window of their own, and the next begins behind it. If not, the next event may
+// begin one: of two backups that begun within an hour, the second may be the one that never ended.
+// So the timer goes on from event to event, as far as windows have closed, or to one that has none
+// of them in the timespan before it: that one has a timer of its own.
 //
 // Bounds: operators/sigma/temporal_events.h.
 //
@@ -80,6 +82,7 @@ class TemporalOperator : public Operator, private EpisodeSource {
                         OperatorContext& context, WindowEnds* ends);
   absl::Status ChainEnds(const Input& input, OperatorContext& context, bool* ends);
   absl::Status OnAbsence(const Input& input, OperatorContext& context);
+  absl::Status IsStartBefore(std::string_view key, EventTimeNs time, EventTimeNs from, bool* found);
   absl::Status NextStart(std::string_view key, EventTimeNs from, std::optional<EventTimeNs>* start);
   absl::Status WindowHolds(std::string_view key, EventTimeNs start, OperatorContext& context,
                            bool* holds);

@@ -116,5 +116,17 @@ TEST(CorrelationCost, LateEventsOfWindowsThatAreTooFew) {
   ExpectNoMore(Cost(rules, Joined(ahead, late)), Cost(rules, Joined(late, ahead)));
 }
 
+// The watermark passes all windows at once, as behind a source that was idle.
+TEST(CorrelationCost, WindowsOfAbsenceThatCloseTogether) {
+  const std::string rules = Rules(
+      "  {type: temporal, rules: [a, b], group-by: [ip], timespan: 1s, condition: a and not b}\n");
+  std::vector<TestEvent> events;
+  for (int i = 0; i < kEvents / 2; ++i) {
+    events.push_back(At(kHourNs + 2 * i * kSecondNs, "a"));
+    events.push_back(At(kHourNs + 2 * i * kSecondNs + kSecondNs / 2, "b"));
+  }
+  ExpectNoMore(Cost(rules, events, kDayNs), Cost(rules, events, 0));
+}
+
 }  // namespace
 }  // namespace bongsu
