@@ -34,6 +34,15 @@ void AppendText(PartKind kind, std::string_view text, std::string* out) {
   out->append(text);
 }
 
+bool CanBePart(const Value& value) {
+  return value.is_string() || value.is_number() || value.type() == ValueType::kBool;
+}
+
+bool IsMissing(const Value& value) {
+  return value.is_array() ? std::none_of(value.items().begin(), value.items().end(), CanBePart)
+                          : !CanBePart(value);
+}
+
 }  // namespace
 
 bool AppendKeyPart(const Value& value, bool cased, std::string* out) {
@@ -89,17 +98,16 @@ std::span<const std::string_view> KeyBuilder::Build(const Event& event) {
   bool capped = false;
   for (int slot : options_.slots) {
     const Value& value = event.field(slot);
-    const bool missing = value.is_null_or_absent() || (value.is_array() && value.items().empty());
-    if (missing && options_.keep_missing) {
+    if (IsMissing(value)) {
+      if (!options_.keep_missing) {
+        ++counters_.missing_part;
+        return {};
+      }
       for (size_t i = 0; i < used; ++i) buffers_[i].push_back(kMissing);
       continue;
     }
     if (!value.is_array()) {
-      for (size_t i = 0; i < used; ++i) {
-        if (AppendKeyPart(value, options_.cased, &buffers_[i])) continue;
-        ++counters_.missing_part;
-        return {};
-      }
+      for (size_t i = 0; i < used; ++i) AppendKeyPart(value, options_.cased, &buffers_[i]);
       continue;
     }
     // One key for each distinct member, for each key so far.
@@ -113,10 +121,6 @@ std::span<const std::string_view> KeyBuilder::Build(const Event& event) {
         break;
       }
       parts.push_back(std::move(part));
-    }
-    if (parts.empty()) {
-      ++counters_.missing_part;
-      return {};
     }
     std::vector<std::string> prefixes(buffers_.begin(),
                                       buffers_.begin() + static_cast<std::ptrdiff_t>(used));

@@ -10,7 +10,8 @@
 //   - longer than 256 bytes: the first 256 bytes and a 128-bit hash;
 //   - nothing, where `keep_missing` makes a group of the events without it.
 // An array makes one key for each distinct member, 16 at most (counted when there were more). A
-// part that is absent or null makes none: the event does not take part (counted). The byte grammar
+// part is missing where it is absent, null, an object, or an array without any other member: the
+// event does not take part (counted), unless `keep_missing`. The byte grammar
 // is in state/FORMAT.md, section "Canonical key".
 //
 //   KeyBuilder builder({.slots = {src_ip, src_port}, .tenant = "acme"});
@@ -37,11 +38,11 @@ struct KeyOptions {
   std::vector<int> slots;     // the parts, in order; none: one key for all events of the tenant
   std::string tenant;         // put in front of every key; may be empty
   bool cased = false;         // no case folding
-  bool keep_missing = false;  // an absent or null part is a value of its own
+  bool keep_missing = false;  // a missing part is a value of its own
 };
 
 struct KeyCounters {
-  uint64_t missing_part = 0;    // events left out: a part was absent, null, or an object
+  uint64_t missing_part = 0;    // events left out: a part was missing
   uint64_t members_capped = 0;  // events with more than kKeyMembersMax combinations
 };
 
