@@ -31,25 +31,31 @@ uint64_t Seed() {
              : static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
 
+// `twice`: each event meets two of the rules, and is one event.
 std::string Rules(const std::string& type, DurationNs span, const std::string& condition,
-                  const std::string& extensions, bool grouped = true) {
+                  const std::string& extensions, bool twice) {
   return fmt::format(R"(
 title: A
 name: a
 logsource: {{product: any}}
 detection: {{sel: {{kind: a}}, condition: sel}}
 ---
+title: A, too
+name: again
+logsource: {{product: any}}
+detection: {{sel: {{kind|startswith: a}}, condition: sel}}
+---
 title: C
 name: c
 correlation:
   type: {}
-  rules: a
-  group-by: {}
+  rules: {}
+  group-by: [ip]
   timespan: {}s
   condition: {{{}}}
   bongsu: {{evidence_max: 1000{}}}
 )",
-                     type, grouped ? "[ip]" : "[]", span / kSecondNs, condition,
+                     type, twice ? "[a, again]" : "a", span / kSecondNs, condition,
                      extensions.empty() ? "" : ", " + extensions);
 }
 
@@ -155,7 +161,7 @@ Case RandomCase(std::mt19937_64& random, const std::string& type) {
   const size_t permille = kPermilles[random() % std::size(kPermilles)];
   if (type == "value_percentile")
     condition += fmt::format(", percentile: {}.{}", permille / 10, permille % 10);
-  one.rules = Rules(type, one.oracle.span, condition, extensions);
+  one.rules = Rules(type, one.oracle.span, condition, extensions, random() % 4 == 0);
   one.oracle.holds = [=](const Window& window) {
     int64_t numerator = 0;
     int64_t denominator = 1;
@@ -251,7 +257,8 @@ TEST(CorrelationOracle, ValueCountThatHovers) {
         Rules("value_count", oracle.span, fmt::format("gte: {}, field: value", number),
               oracle.reset ? "reset: true"
               : i % 2 == 0 ? "emit: watermark"
-                           : "");
+                           : "",
+              /*twice=*/i % 5 == 4);
     std::vector<TestEvent> events;
     const auto values = static_cast<uint64_t>(number) + 5 + random() % 300;
     const bool arrays = i % 3 == 0;
