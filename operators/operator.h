@@ -68,7 +68,7 @@ struct InputSpec {
   bool from_operator = false;  // `source` names an operator of a lower level
   std::vector<std::string> key_fields;
   bool cased = false;
-  bool keep_missing = false;        // an absent or null part of the key is a group of its own
+  bool keep_missing = false;        // a missing part of the key is a group of its own
   std::vector<std::string> fields;  // carried into state and alerts, in payload order
   std::shared_ptr<const sigma::Selection> selection;  // which events take part; null for all
 };
