@@ -94,6 +94,16 @@ state: {{memory: 32MiB, checkpoint_interval: 5ms}}
                        threads);
   }
 
+  // One firewall event with two keys, and what it meets under both: two results of one place.
+  void WriteOneOfTwoKeys() const {
+    std::ofstream(folder_ / "fw1.jsonl") << R"({"t":1800000001,"ip":["x","y"],"h":"1"})"
+                                         << "\n";
+    std::ofstream(folder_ / "ep.jsonl") << R"({"t":1800000000,"h":"1"})"
+                                        << "\n"
+                                        << R"({"t":1800000001,"host":{"ip":["x","y"]}})"
+                                        << "\n";
+  }
+
   std::optional<Config> Parse(const std::string& yaml) const {
     OperatorRegistry registry;
     RegisterAllOperators(registry);
@@ -211,12 +221,7 @@ TEST_F(EngineTest, PairsEqualTheNestedLoopWithAnyNumberOfThreads) {
 // A left event with two keys makes two results of one anchor and time, which are one to a join
 // above.
 TEST_F(EngineTest, ResultsOfOneAnchorMakeOneIncident) {
-  std::ofstream(folder_ / "fw1.jsonl") << R"({"t":1800000001,"ip":["x","y"],"h":"1"})"
-                                       << "\n";
-  std::ofstream(folder_ / "ep.jsonl") << R"({"t":1800000000,"h":"1"})"
-                                      << "\n"
-                                      << R"({"t":1800000001,"host":{"ip":["x","y"]}})"
-                                      << "\n";
+  WriteOneOfTwoKeys();
   const absl::Status status = RunOnce(YamlWith(2, R"(operators:
   - name: below
     type: interval_join
@@ -275,12 +280,7 @@ TEST_F(EngineTest, AResultMayMeetTheEventItIsMadeOf) {
 
 // A right event with two keys below makes two results of one place.
 TEST_F(EngineTest, ResultsOfOneAnchorMakeOnePair) {
-  std::ofstream(folder_ / "fw1.jsonl") << R"({"t":1800000001,"ip":["x","y"],"h":"1"})"
-                                       << "\n";
-  std::ofstream(folder_ / "ep.jsonl") << R"({"t":1800000000,"h":"1"})"
-                                      << "\n"
-                                      << R"({"t":1800000001,"host":{"ip":["x","y"]}})"
-                                      << "\n";
+  WriteOneOfTwoKeys();
   const absl::Status status = RunOnce(YamlWith(2, R"(operators:
   - name: below
     type: interval_join
