@@ -131,8 +131,11 @@ class RecordSource {
     return std::shared_ptr<const Membership>();
   }
   // The epoch that the group's offsets were committed with, as all brokers agree on it (no
-  // transaction over them is open any more); 0: the group has none.
-  virtual absl::StatusOr<EpochId> CommittedEpoch() { return EpochId{0}; }
+  // transaction over them is open any more, which may take as long as one may be open); 0: the
+  // group has none. Cancelled: told to stop meanwhile.
+  virtual absl::StatusOr<EpochId> CommittedEpoch(const std::atomic<bool>& /*stop*/) {
+    return EpochId{0};
+  }
   // Whether Start will find what it needs; changes nothing outside the process (`check`).
   [[nodiscard]] virtual absl::Status CheckStart(const std::vector<Position>& /*positions*/) {
     return absl::OkStatus();

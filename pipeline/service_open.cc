@@ -140,7 +140,7 @@ absl::Status Service::OpenFromLog(const std::atomic<bool>& stop) {
   changelog_.reset();
   store_.reset();
   BONGSU_RETURN_IF_ERROR(log_->Init(stop));
-  BONGSU_ASSIGN_OR_RETURN(const EpochId committed, source.CommittedEpoch());
+  BONGSU_ASSIGN_OR_RETURN(const EpochId committed, source.CommittedEpoch(stop));
   BONGSU_ASSIGN_OR_RETURN(
       changelog_topic_, backend_.OpenLog(config_, stop, [&source] { return source.KeepAlive(); }));
   const auto open_store = [this](std::optional<uint64_t> hash_seed) {

@@ -25,6 +25,9 @@ constexpr size_t kQueueLow = 4 * kBatchRecordsMax;  // records fetched ahead: ti
 constexpr DurationNs kWakeFetcherNs = 5 * kMillisecondNs;  // between two wakes
 constexpr int kWakeTimeoutMs = 1;
 constexpr int kDescribeTimeoutMs = 2'000;
+constexpr int kCommittedTimeoutMs = 2'000;  // of one try
+constexpr DurationNs kAskAgainNs = 100 * kMillisecondNs;
+constexpr DurationNs kRemindNs = 10 * kSecondNs;
 constexpr uintptr_t kPageBytes = 4096;
 
 // The generation in the metadata: librdkafka 2.0.2 has no getter, but its written form, which is
@@ -187,20 +190,22 @@ absl::StatusOr<std::shared_ptr<const Membership>> MembershipOf(rd_kafka_t* handl
 
 // With isolation.level=read_committed librdkafka asks for stable offsets.
 absl::Status FetchStableOffsets(rd_kafka_t* handle, const Clock& clock,
+                                const std::function<absl::Status()>& go_on,
                                 rd_kafka_topic_partition_list_t* list) {
-  rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
-  const int64_t deadline = clock.MonotonicNs() + int64_t{kKafkaRequestTimeoutMs} * kMillisecondNs;
-  do {
-    error = rd_kafka_committed(handle, list, kKafkaRequestTimeoutMs);
-    // A coordinator that has just started, or moved, is there a moment later.
-    const bool moving = error == RD_KAFKA_RESP_ERR_NOT_COORDINATOR ||
-                        error == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS ||
-                        error == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE ||
-                        error == RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT;
-    if (!moving) break;
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  } while (clock.MonotonicNs() < deadline);
-  return KafkaError(error, "cannot read the group's committed offsets");
+  int64_t remind = clock.MonotonicNs() + kRemindNs;
+  while (true) {
+    const rd_kafka_resp_err_t error = rd_kafka_committed(handle, list, kCommittedTimeoutMs);
+    const absl::Status status = KafkaError(error, "cannot read the group's committed offsets");
+    if (!absl::IsUnavailable(status)) return status;
+    BONGSU_RETURN_IF_ERROR(go_on());
+    clock.Sleep(kAskAgainNs);  // a coordinator that loads says so at once
+    if (clock.MonotonicNs() < remind) continue;
+    remind = clock.MonotonicNs() + kRemindNs;
+    LogInfo(
+        fmt::format("waiting for the group's offsets: another instance's transaction is "
+                    "still open, or a broker is away ({})",
+                    rd_kafka_err2name(error)));
+  }
 }
 
 absl::Status ApplyPauses(rd_kafka_t* handle, const std::vector<PauseWish>& wishes) {

@@ -50,8 +50,11 @@ absl::Status ConsumerError(rd_kafka_t* handle, const rd_kafka_message_t& message
 absl::StatusOr<std::shared_ptr<const Membership>> MembershipOf(rd_kafka_t* handle);
 
 // The committed offsets of the list's partitions as all brokers agree on them: waits for
-// transactions that are still open over them, and for a coordinator that moves.
+// transactions that are still open over them, for a coordinator that moves, and for brokers that
+// are away, and says so. `go_on` is asked between two tries, every 2 s; what it returns ends the
+// wait.
 absl::Status FetchStableOffsets(rd_kafka_t* handle, const Clock& clock,
+                                const std::function<absl::Status()>& go_on,
                                 rd_kafka_topic_partition_list_t* list);
 
 // Whether the group gives one of these partitions to nobody; none: it is at work on that, or does

@@ -15,9 +15,6 @@
 namespace bongsu {
 namespace {
 
-constexpr int kCommittedTimeoutMs = 2'000;  // of one try
-constexpr DurationNs kRemindNs = 10 * kSecondNs;
-constexpr DurationNs kAskAgainNs = 100 * kMillisecondNs;
 constexpr DurationNs kLookAfterNs = kSecondNs;
 constexpr DurationNs kLookAgainMaxNs = 5 * kMinuteNs;
 
@@ -249,23 +246,10 @@ absl::StatusOr<std::vector<Place>> KafkaGroupSource::CommittedPlaces(
   const KafkaList list(rd_kafka_topic_partition_list_new(static_cast<int>(asked.size())));
   for (const KafkaPartition* one : asked)
     rd_kafka_topic_partition_list_add(list.get(), one->topic.c_str(), one->number);
-  int64_t remind = clock_.MonotonicNs() + kRemindNs;
-  while (true) {
-    const rd_kafka_resp_err_t error =
-        rd_kafka_committed(handle_.get(), list.get(), kCommittedTimeoutMs);
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) break;
-    const absl::Status status = KafkaError(error, "cannot read the group's committed offsets");
-    if (!absl::IsUnavailable(status)) return status;
-    if (cancel.load()) return absl::CancelledError("no longer wanted");
-    clock_.Sleep(kAskAgainNs);  // a coordinator that loads says so at once
-    if (clock_.MonotonicNs() >= remind) {
-      remind = clock_.MonotonicNs() + kRemindNs;
-      LogInfo(
-          fmt::format("waiting for the group's offsets: another instance's transaction is "
-                      "still open, or a broker is away ({})",
-                      rd_kafka_err2name(error)));
-    }
-  }
+  const auto wanted = [&cancel] {
+    return cancel.load() ? absl::CancelledError("no longer wanted") : absl::OkStatus();
+  };
+  BONGSU_RETURN_IF_ERROR(FetchStableOffsets(handle_.get(), clock_, wanted, list.get()));
   for (size_t i = 0; i < asked.size(); ++i) {
     const rd_kafka_topic_partition_t* one =
         rd_kafka_topic_partition_list_find(list.get(), asked[i]->topic.c_str(), asked[i]->number);

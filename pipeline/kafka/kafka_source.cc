@@ -33,7 +33,7 @@ class KafkaSource : public RecordSource {
   absl::Status Own(const std::atomic<bool>& stop) override;
   absl::Status Rejoin() override;
   absl::Status KeepAlive() override;
-  absl::StatusOr<EpochId> CommittedEpoch() override;
+  absl::StatusOr<EpochId> CommittedEpoch(const std::atomic<bool>& stop) override;
   absl::StatusOr<std::shared_ptr<const Membership>> GetMembership() override;
   absl::Status Start(const std::vector<Position>& positions) override;
   absl::Status Poll(DurationNs wait, Batch* batch) override;
@@ -67,7 +67,6 @@ class KafkaSource : public RecordSource {
   absl::Status Place(KafkaPartition& partition);
   absl::Status PlaceAll();
   absl::Status CheckCommitted();
-  absl::StatusOr<KafkaList> StableOffsets();
   absl::Status Join();
   absl::Status Subscribe();
   absl::Status Insist();
@@ -165,14 +164,13 @@ absl::Status KafkaSource::Place(KafkaPartition& partition) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<KafkaList> KafkaSource::StableOffsets() {
-  KafkaList list = AllPartitions(/*with_offsets=*/false);
-  BONGSU_RETURN_IF_ERROR(FetchStableOffsets(handle_.get(), clock_, list.get()));
-  return list;
-}
-
-absl::StatusOr<EpochId> KafkaSource::CommittedEpoch() {
-  BONGSU_ASSIGN_OR_RETURN(const KafkaList list, StableOffsets());
+absl::StatusOr<EpochId> KafkaSource::CommittedEpoch(const std::atomic<bool>& stop) {
+  const KafkaList list = AllPartitions(/*with_offsets=*/false);
+  const auto go_on = [&] {
+    return stop.load() ? absl::CancelledError("stopped while reading the group's offsets")
+                       : KeepAlive();
+  };
+  BONGSU_RETURN_IF_ERROR(FetchStableOffsets(handle_.get(), clock_, go_on, list.get()));
   EpochId epoch = 0;
   for (int i = 0; i < list->cnt; ++i) {
     const rd_kafka_topic_partition_t& one = list->elems[i];
@@ -184,7 +182,14 @@ absl::StatusOr<EpochId> KafkaSource::CommittedEpoch() {
 }
 
 absl::Status KafkaSource::CheckCommitted() {
-  BONGSU_ASSIGN_OR_RETURN(const KafkaList list, StableOffsets());
+  const KafkaList list = AllPartitions(/*with_offsets=*/false);
+  const int64_t deadline = clock_.MonotonicNs() + int64_t{kKafkaRequestTimeoutMs} * kMillisecondNs;
+  const auto go_on = [&] {
+    return clock_.MonotonicNs() < deadline
+               ? absl::OkStatus()
+               : absl::UnavailableError("cannot read the group's committed offsets");
+  };
+  BONGSU_RETURN_IF_ERROR(FetchStableOffsets(handle_.get(), clock_, go_on, list.get()));
   for (int i = 0; i < list->cnt; ++i) {
     if (list->elems[i].offset < 0) continue;
     return absl::FailedPreconditionError(

@@ -57,7 +57,7 @@ class SimSource : public RecordSource {
   absl::Status Own(const std::atomic<bool>& stop) override;
   absl::Status KeepAlive() override;
   absl::StatusOr<std::shared_ptr<const Membership>> GetMembership() override;
-  absl::StatusOr<EpochId> CommittedEpoch() override;
+  absl::StatusOr<EpochId> CommittedEpoch(const std::atomic<bool>& stop) override;
   absl::Status Start(const std::vector<Position>& positions) override;
   absl::Status Poll(DurationNs wait, Batch* batch) override;
   bool finished() const override {
@@ -178,17 +178,14 @@ absl::StatusOr<std::shared_ptr<const Membership>> SimSource::GetMembership() {
   return std::shared_ptr<const Membership>(std::move(membership));
 }
 
-absl::StatusOr<EpochId> SimSource::CommittedEpoch() {
-  const int64_t deadline = world_.clock().MonotonicNs() + 15 * kSecondNs;
+absl::StatusOr<EpochId> SimSource::CommittedEpoch(const std::atomic<bool>& stop) {
   while (true) {
-    if (!world_.Call(process_, kSource)) return Dead();
+    if (!world_.Call(process_, kSource) || stop.load()) return Dead();
     if (const auto offsets = world_.cluster().StableOffsets(); offsets.has_value()) {
       EpochId epoch = 0;
       for (const auto& [place, offset] : *offsets) epoch = std::max(epoch, offset.epoch);
       return epoch;
     }
-    if (world_.clock().MonotonicNs() > deadline)
-      return absl::UnavailableError("cannot read the group's committed offsets");
     world_.Pass(100 * kMillisecondNs);
   }
 }
@@ -389,6 +386,7 @@ TransactionClient::Answer SimProducer::Commit() {
     (void)cluster.EndTransaction(name, of, /*commit=*/true);
   };
   const Answer answer{Ask(request, copy, &end_txns_), "commit", false};
+  if (answer.seen == Seen::kOk) process_.faults_before = world_.fault_count();
   return world_.Call(process_, kProducer) ? answer : Died();
 }
 

@@ -190,8 +190,10 @@ TEST_F(Simulation, EveryOutputOnceWhateverGoesWrong) {
   EXPECT_GT(tally.damages, seeds / 100);
   EXPECT_GT(tally.flushes, seeds);
   EXPECT_GT(tally.clocks_set, seeds / 10);
-  // Only in a storm: in 9 of 500,000 seeds. So few seeds as run under a sanitizer may have met one.
-  EXPECT_LE(tally.gave_up, 1 + seeds / 1000);
+  // Only in a storm (World::RunProcess): 14 of 40,000 seeds. A sanitizer's thousand says nothing.
+  if (seeds >= 20'000) {
+    EXPECT_LE(tally.gave_up, seeds / 1000);
+  }
 }
 
 // What a start after a crash reads back from the changelog is bounded, however long epochs may be.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "pipeline/commit_machine.h"
 #include "pipeline/service.h"
 #include "tests/simulation/process.h"
 
@@ -77,6 +78,7 @@ World::World(uint64_t seed, const Scenario& scenario, const Faults& faults)
 bool World::Fault(uint64_t one_in, uint64_t* count) {
   if (calm_ || one_in == 0 || Pick(one_in) != 0) return false;
   ++*count;
+  ++fault_count_;
   return true;
 }
 
@@ -117,6 +119,7 @@ bool World::RunProcess(int instance, uint64_t calls, bool nested) {
   ++tally_.processes;
   Process process;
   process.instance = instance;
+  process.faults_before = fault_count_;
   process.calls_left = calls;
   process.graceful = nested && Pick(2) == 0;
   // Most come back to their disk.
@@ -150,8 +153,10 @@ bool World::RunProcess(int instance, uint64_t calls, bool nested) {
   if (recovers && process.stop.load()) return true;
   // Brokers that do not answer while it starts end a process; whoever watches it starts it again.
   if (absl::IsUnavailable(status) && !calm_) return true;
-  // So does one that a storm kept from committing: recoveries in a row are bounded.
-  if (status.message().rfind("gave up after", 0) == 0 && !calm_) {
+  // So does one that a storm kept from committing: recoveries in a row are bounded. Without a storm
+  // it would be one that cannot go on: few faults make it recover twice.
+  const uint64_t faults = fault_count_ - process.faults_before;
+  if (status.message().rfind("gave up after", 0) == 0 && faults >= kRecoveriesMax / 2) {
     ++tally_.gave_up;
     return true;
   }

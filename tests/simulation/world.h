@@ -81,6 +81,7 @@ class World {
     bool dead = false;
     uint64_t calls_left = 0;  // then it is told to stop, or dies
     bool graceful = false;    // it is told to
+    uint64_t faults_before = 0;  // the world's, when it started or last committed
   };
   SimCluster& cluster() { return cluster_; }
   const Scenario& scenario() const { return scenario_; }
@@ -92,6 +93,8 @@ class World {
   Tally& tally() { return tally_; }
   const Faults& faults() const { return faults_; }
   uint64_t Pick(uint64_t n) { return random_() % n; }
+  // All faults so far.
+  uint64_t fault_count() const { return fault_count_; }
   // True once in `one_in` while faults are on; counted.
   bool Fault(uint64_t one_in, uint64_t* count);
   // A process calls the outside. False: it is dead, and the call reaches nobody.
@@ -118,6 +121,7 @@ class World {
   bool finished_ = false;
   Tally tally_;
   uint64_t trace_ = 0;
+  uint64_t fault_count_ = 0;
 };
 
 }  // namespace bongsu
