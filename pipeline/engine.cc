@@ -128,6 +128,9 @@ absl::Status Engine::OpenState() {
     BONGSU_ASSIGN_OR_RETURN(clocks_id_, parts_.store->OperatorId(kClocksOperator, "1", &reset));
     known_ = PartitionsOf(config_, *parts_.partitions);
   }
+  std::vector<uint16_t> all = operator_ids_;
+  if (shared()) all.push_back(clocks_id_);
+  dropped_operators_ = parts_.store->KeepOnly(all);
   exchange_ = std::make_unique<Exchange>(levels(), threads_);
   std::vector<size_t> ports;
   for (const OperatorPlan& op : plan_.operators) ports.push_back(op.port_source.size());

@@ -141,6 +141,8 @@ class Engine : private OwnershipHost {
   EngineView View();
   // Operators whose rule had changed since their state was written: the state was dropped.
   const std::vector<std::string>& reset_operators() const { return reset_operators_; }
+  // Operators that the state held and the plan has not: likewise.
+  const std::vector<std::string>& dropped_operators() const { return dropped_operators_; }
   bool resumed() const { return resumed_; }
   // exchange: kafka: all that the group gave is restored and read.
   bool settled() const { return ownership_ != nullptr && ownership_->settled(); }
@@ -218,6 +220,7 @@ class Engine : private OwnershipHost {
   int threads_ = 1;
   std::vector<uint16_t> operator_ids_;
   std::vector<std::string> reset_operators_;
+  std::vector<std::string> dropped_operators_;
   bool resumed_ = false;
   std::vector<PartitionClock> restored_clocks_;
   std::vector<std::vector<EventTimeNs>> restored_watermarks_;  // by operator

@@ -124,9 +124,9 @@ absl::Status Service::RunOnce(const std::atomic<bool>& stop, bool progress) {
     LogWarning(
         fmt::format("operator '{}' has changed: the state of its earlier form is dropped", name));
   }
-  for (const std::string& name : store_->UnclaimedOperators()) {
-    LogWarning(
-        fmt::format("the state holds operator '{}', which is not in the configuration", name));
+  for (const std::string& name : engine_->dropped_operators()) {
+    LogWarning(fmt::format(
+        "operator '{}' is not in the configuration any more: its state is dropped", name));
   }
   LogInfo(engine_->resumed() ? "resuming from the last checkpoint" : "starting with empty state");
   if (http_ != nullptr) PublishMetrics();

@@ -64,6 +64,11 @@ absl::StatusOr<uint16_t> OperatorNumbers::Add(const OperatorName& name, bool cla
   return id;
 }
 
+OperatorNumbers::Entries::iterator OperatorNumbers::Remove(Entries::iterator entry) {
+  removed_.push_back({{entry->first, entry->second.id}, entry->second.row_key});
+  return entries_.erase(entry);
+}
+
 absl::StatusOr<uint16_t> OperatorNumbers::Claim(std::string_view name, std::string_view hash,
                                                 uint64_t* reset) {
   *reset = 0;
@@ -71,13 +76,14 @@ absl::StatusOr<uint16_t> OperatorNumbers::Claim(std::string_view name, std::stri
   std::lock_guard lock(mutex_);
   for (auto it = entries_.lower_bound({wanted.name, ""});
        it != entries_.end() && it->first.name == wanted.name;) {
-    auto current = it++;
-    if (current->first.hash == wanted.hash) continue;
+    if (it->first.hash == wanted.hash) {
+      ++it;
+      continue;
+    }
     // Another rule under the same name. A number of its own: nothing of the old can be read by
     // mistake.
-    removed_.push_back({{current->first, current->second.id}, current->second.row_key});
+    it = Remove(it);
     *reset = 1;
-    entries_.erase(current);
   }
   if (auto it = entries_.find(wanted); it != entries_.end()) {
     it->second.claimed = true;
@@ -90,12 +96,27 @@ absl::StatusOr<uint16_t> OperatorNumbers::Claim(std::string_view name, std::stri
   return Add(wanted, /*claimed=*/true);
 }
 
+std::vector<std::string> OperatorNumbers::KeepOnly(const std::vector<uint16_t>& ids) {
+  std::lock_guard lock(mutex_);
+  std::vector<std::string> names;
+  for (auto it = entries_.begin(); it != entries_.end();) {
+    if (std::find(ids.begin(), ids.end(), it->second.id) != ids.end()) {
+      ++it;
+      continue;
+    }
+    if (names.empty() || names.back() != it->first.name) names.push_back(it->first.name);
+    it = Remove(it);
+  }
+  complete_ = true;
+  return names;
+}
+
 absl::StatusOr<std::optional<uint16_t>> OperatorNumbers::ForLog(std::string_view name,
                                                                 std::string_view hash) {
   const OperatorName wanted{std::string(name), std::string(hash)};
   std::lock_guard lock(mutex_);
   if (auto it = entries_.find(wanted); it != entries_.end()) return it->second.id;
-  bool replaced = false;
+  bool replaced = complete_;
   for (auto it = entries_.lower_bound({wanted.name, ""});
        it != entries_.end() && it->first.name == wanted.name; ++it)
     replaced = replaced || it->second.claimed;
@@ -123,15 +144,6 @@ std::vector<OperatorNumbers::Numbered> OperatorNumbers::All() const {
   std::vector<Numbered> all;
   for (const auto& [name, entry] : entries_) all.push_back({name, entry.id});
   return all;
-}
-
-std::vector<std::string> OperatorNumbers::Unclaimed() const {
-  std::lock_guard lock(mutex_);
-  std::vector<std::string> names;
-  for (const auto& [name, entry] : entries_) {
-    if (!entry.claimed && (names.empty() || names.back() != name.name)) names.push_back(name.name);
-  }
-  return names;
 }
 
 OperatorNumbers::Pending OperatorNumbers::pending() const {

@@ -5,10 +5,13 @@
 // restored by a process whose store counts differently.
 //
 //   table.Claim("inbound-then-shell", hash, &reset)   // what the configuration has
+//   table.KeepOnly(numbers)                           // and all that it has
 //   table.ForLog("inbound-then-shell", hash)          // what a log names: claims and drops nothing
 //
 // A claimed name takes the place of all other hashes of that name: their state belongs to other
-// rules and is on its way out (`removed`).
+// rules and is on its way out (`removed`). So is that of rules which the configuration no longer
+// has: they would come back with a hole where events went by without them, and a rule that waits
+// for something *not* to happen would invent an alert over it.
 //
 // Thread-safety: all methods lock.
 #pragma once
@@ -54,15 +57,16 @@ class OperatorNumbers {
   // From a row of the store. DataLoss: it is too short.
   [[nodiscard]] absl::Status Load(std::string_view key, std::string_view value);
   absl::StatusOr<uint16_t> Claim(std::string_view name, std::string_view hash, uint64_t* reset);
-  // Nothing: the configuration has another rule of that name; what the log says of this one is as
-  // good as gone, and is among the removed.
+  // All operators are claimed, and these are their numbers: the state of others goes. Their names.
+  std::vector<std::string> KeepOnly(const std::vector<uint16_t>& ids);
+  // Nothing: the configuration has another rule of that name, or none (KeepOnly); what the log says
+  // of this one is as good as gone, and is among the removed.
   absl::StatusOr<std::optional<uint16_t>> ForLog(std::string_view name, std::string_view hash);
 
   // Removed ones included. False: no such number.
   bool Find(uint16_t id, OperatorName* name) const;
   // In the order of names and hashes, which is the same in every store.
   std::vector<Numbered> All() const;
-  std::vector<std::string> Unclaimed() const;
 
   // What the store has to write: rows to put, rows to delete, operators whose state goes. `Written`
   // tells the table that it was.
@@ -87,10 +91,13 @@ class OperatorNumbers {
     bool claimed = false;
     bool changed = false;  // not yet in the store
   };
+  using Entries = std::map<OperatorName, Entry>;
   absl::StatusOr<uint16_t> Add(const OperatorName& name, bool claimed);
+  Entries::iterator Remove(Entries::iterator entry);
 
   mutable std::mutex mutex_;
-  std::map<OperatorName, Entry> entries_;
+  Entries entries_;
+  bool complete_ = false;  // what is not claimed belongs to nobody
   std::map<uint16_t, OperatorName> names_;
   struct Removed {
     Numbered numbered;

@@ -120,7 +120,9 @@ class RocksStore : public Store {
                                       uint64_t* reset) override {
     return operators_.Claim(name, semantic_hash, reset);
   }
-  std::vector<std::string> UnclaimedOperators() const override { return operators_.Unclaimed(); }
+  std::vector<std::string> KeepOnly(const std::vector<uint16_t>& operators) override {
+    return operators_.KeepOnly(operators);
+  }
   absl::Status Commit(Checkpoint checkpoint) override;
   std::optional<ChangelogPosition> changelog(ShardId shard) const override;
   bool replayed() const override {

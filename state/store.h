@@ -96,9 +96,9 @@ class Store {
   // `*reset` is set to the number of bytes about to go (approximate; at least 1).
   virtual absl::StatusOr<uint16_t> OperatorId(std::string_view name, std::string_view semantic_hash,
                                               uint64_t* reset) = 0;
-  // Names in the store that were not asked for since Open: operators taken out of the
-  // configuration.
-  virtual std::vector<std::string> UnclaimedOperators() const = 0;
+  // These are all operators that there are: the state of others is removed with the next commit
+  // (operator_numbers.h). Their names.
+  virtual std::vector<std::string> KeepOnly(const std::vector<uint16_t>& operators) = 0;
 
   // Writes the checkpoint atomically and durably. Epochs only grow.
   [[nodiscard]] virtual absl::Status Commit(Checkpoint checkpoint) = 0;

@@ -59,7 +59,9 @@ class MemoryStore : public Store {
                                       uint64_t* reset) override {
     return operators_.Claim(name, hash, reset);
   }
-  std::vector<std::string> UnclaimedOperators() const override { return operators_.Unclaimed(); }
+  std::vector<std::string> KeepOnly(const std::vector<uint16_t>& operators) override {
+    return operators_.KeepOnly(operators);
+  }
 
   absl::Status Commit(Checkpoint checkpoint) override {
     if (in_commit && !in_commit(0)) return absl::AbortedError("killed before the batch");

@@ -1,5 +1,5 @@
 // Rules change while a shard changes hands: what its log says of the operator's earlier form is not
-// taken up, neither now nor when the rules go back.
+// taken up, neither now nor when the rules go back. The same where the operator is gone.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -27,11 +27,12 @@ class ReplacedOperatorTest : public ::testing::Test {
     ValueMap* values = nullptr;
     uint16_t op = 0;
   };
-  Process Start(MemoryDisk& disk, const std::string& hash) {
+  Process Start(MemoryDisk& disk, const std::string& hash, const std::string& name = "rule") {
     Process process;
     process.store = std::make_unique<MemoryStore>(disk, random_, 1, 7);
     uint64_t reset = 0;
-    process.op = *process.store->OperatorId("rule", hash, &reset);
+    process.op = *process.store->OperatorId(name, hash, &reset);
+    dropped_ = process.store->KeepOnly({process.op});
     const auto result = RestoreShard(*process.store, kShard, *log_.Open(kShard));
     EXPECT_TRUE(result.ok()) << result.status();
     process.changelog = *Changelog::Open(*process.store, {kShard}, {});
@@ -87,6 +88,7 @@ class ReplacedOperatorTest : public ::testing::Test {
   MemoryDisk disk_a_;
   MemoryDisk disk_b_;
   EpochId epoch_ = 0;
+  std::vector<std::string> dropped_;  // by the last start
 };
 
 TEST_F(ReplacedOperatorTest, ItsRowsAreGoneFromDiskAndLog) {
@@ -127,6 +129,38 @@ TEST_F(ReplacedOperatorTest, TheLogHasBeenTold) {
                       .ok());
     }
     EXPECT_FALSE(rows);
+  }
+}
+
+// A rule that comes back begins anew: it has a hole where events went by without it.
+TEST_F(ReplacedOperatorTest, WhatIsGoneComesBackEmpty) {
+  for (const bool crash : {false, true}) {
+    SCOPED_TRACE(crash);
+    log_ = {};
+    disk_a_ = {};
+    {
+      Process a = Start(disk_a_, "first");
+      ASSERT_TRUE(a.values->Put("group", "old").ok());
+      Epoch(a, /*flush=*/true);
+    }
+    Process a = Start(disk_a_, "first", "another");
+    EXPECT_EQ(dropped_, std::vector<std::string>{"rule"});
+    if (crash) {
+      a = Start(disk_a_, "first", "another");
+      EXPECT_EQ(dropped_, std::vector<std::string>{"rule"}) << "nobody had been told";
+    }
+    ASSERT_TRUE(a.values->Put("group", "another").ok());
+    Epoch(a, /*flush=*/true);
+    a = Start(disk_a_, "first", "another");
+    EXPECT_EQ(dropped_, std::vector<std::string>{});
+    EXPECT_EQ(Value(a, "group"), "another");
+    EXPECT_EQ(a.store->operators().All().size(), 1u);
+    MemoryDisk copy = disk_a_;
+    MemoryDisk empty;
+    for (MemoryDisk* disk : {&copy, &empty}) {
+      Process back = Start(*disk, "first");
+      EXPECT_EQ(Value(back, "group"), "nothing");
+    }
   }
 }
 
