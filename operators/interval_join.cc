@@ -418,7 +418,7 @@ class IntervalJoinSpec : public OperatorSpec {
  private:
   void ReadSide(const OptionReader& reader, const char* name, OperatorBuildContext& context,
                 Diagnostics& diagnostics);
-  std::string Normalised() const;
+  std::string Normalised(const OperatorBuildContext& context) const;
   Options options_;
 };
 
@@ -503,12 +503,12 @@ std::unique_ptr<OperatorSpec> IntervalJoinSpec::Create(const Node& node,
   spec->options_.evidence_max = static_cast<size_t>(reader.Int("evidence_max"));
   spec->options_.matches_max = static_cast<size_t>(reader.Int("matches_max"));
   if (diagnostics.errors() > errors) return nullptr;
-  spec->semantic_hash_ = Sha256Hex(spec->Normalised());
+  spec->semantic_hash_ = Sha256Hex(spec->Normalised(context));
   return spec;
 }
 
 // Everything that decides what is found, and nothing that is only said about it.
-std::string IntervalJoinSpec::Normalised() const {
+std::string IntervalJoinSpec::Normalised(const OperatorBuildContext& context) const {
   std::string text =
       fmt::format("interval_join 1\nname {}\nwithin {} {}\nemit {}\nbounds {} {}\n", rule_.name,
                   options_.before, options_.after, options_.pairs ? "pairs" : "incident",
@@ -518,6 +518,7 @@ std::string IntervalJoinSpec::Normalised() const {
                         input.source, input.cased, fmt::join(input.key_fields, "\t"),
                         fmt::join(input.fields, "\t"),
                         input.selection == nullptr ? "*" : input.selection->normal_form());
+    if (input.from_operator) text += fmt::format("rule {}\n", context.SemanticHash(input.source));
   }
   return text;
 }

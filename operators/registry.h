@@ -30,6 +30,9 @@ class OperatorBuildContext {
   // with the error already reported at `where` (with the nearest name).
   virtual FieldTable* Fields(std::string_view source, const SourceLocation& where) = 0;
   virtual bool IsOperator(std::string_view source) const = 0;
+  // Of an operator of a lower level. Part of the hash of whoever takes its results: state that was
+  // made of the results of another rule is another rule's.
+  virtual std::string SemanticHash(std::string_view source) const = 0;
   // Fields that alerts of this source should carry besides those that the rule names: host, user,
   // addresses, process (the mapping's `entities`).
   virtual std::vector<std::string> DefaultFields(std::string_view source) const = 0;

@@ -170,6 +170,10 @@ class Loader : public OperatorBuildContext {
            std::none_of(config_.sources.begin(), config_.sources.end(),
                         [&](const SourceConfig& one) { return one.name == source; });
   }
+  std::string SemanticHash(std::string_view source) const override {
+    const int at = Index(source);
+    return at < 0 ? "" : config_.operators[static_cast<size_t>(at)]->semantic_hash();
+  }
   std::vector<std::string> DefaultFields(std::string_view source) const override {
     std::vector<std::string> fields;
     // Compact alerts that name their fields carry nothing else of an operator's side.

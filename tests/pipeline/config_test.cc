@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 #include "operators/registry.h"
@@ -267,6 +268,35 @@ TEST(Config, OperatorsFormLevelsAndCirclesAreErrors) {
   detection.replace(detection.find("left.dest_ip}"), 13,
                     "left.dest_ip, detection: {s: {rigth.dest_ip: x}, condition: s}}");
   EXPECT_NE(Problems(detection).find("have no field 'rigth.dest_ip'"), std::string::npos);
+}
+
+// What was made of another rule's results is another rule's state.
+TEST(Config, AnOperatorHasChangedWhereOneHasThatItReads) {
+  const auto hashes = [](const char* within) {
+    OperatorRegistry registry;
+    RegisterAllOperators(registry);
+    Diagnostics diagnostics;
+    const std::string text = std::string(kSources) + R"(operators:
+  - {name: above, type: interval_join, left: {source: below, key: left.dest_ip},
+     right: {source: ep, key: dest_ip}, within: {after: 1s}}
+  - {name: beside, type: interval_join, left: {source: fw, key: dest_ip},
+     right: {source: ep, key: dest_ip}, within: {after: 1s}}
+  - {name: below, type: interval_join, left: {source: fw, key: dest_ip},
+     right: {source: ep, key: dest_ip}, within: {after: )" +
+                             within + "}}\n" + kSinks;
+    const auto config = ParseConfig(text, "c.yaml", registry, diagnostics);
+    std::map<std::string, std::string> by_name;
+    if (!config.has_value()) return by_name;
+    for (const auto& op : config->operators) by_name[op->rule().name] = op->semantic_hash();
+    return by_name;
+  };
+  const auto before = hashes("1s");
+  const auto after = hashes("2s");
+  ASSERT_EQ(before.size(), 3u);
+  EXPECT_EQ(before, hashes("1s"));
+  EXPECT_EQ(before.at("beside"), after.at("beside"));
+  EXPECT_NE(before.at("below"), after.at("below"));
+  EXPECT_NE(before.at("above"), after.at("above"));
 }
 
 // Each pair of such a join is an incident; nothing would ever come of it.

@@ -63,6 +63,7 @@ class OperatorHarness::Build : public OperatorBuildContext, public PartitionName
     return nullptr;
   }
   bool IsOperator(std::string_view) const override { return false; }
+  std::string SemanticHash(std::string_view) const override { return ""; }
   std::vector<std::string> DefaultFields(std::string_view) const override { return {}; }
   std::string_view Origin(PartitionId partition) const override { return sources_.at(partition); }
   size_t Index(std::string_view source) const {
