@@ -175,6 +175,19 @@ absl::Status Engine::Check() {
   return Recover(/*only_check=*/true);
 }
 
+// Whether what is committed was so with this very rule. What the store knows says less: an earlier
+// form of the rule may be on its way out of store and log still, weeks after the rule has changed.
+bool Engine::CommittedWith(const PipelinePositions& positions, const OperatorSpec& spec) {
+  const std::string& name = spec.rule().name;
+  const auto reset = std::find(reset_operators_.begin(), reset_operators_.end(), name);
+  const auto hash = positions.semantic_hashes.find(name);
+  if (hash == positions.semantic_hashes.end()) return reset == reset_operators_.end();
+  const bool same = hash->second == spec.semantic_hash();
+  if (same && reset != reset_operators_.end()) reset_operators_.erase(reset);
+  if (!same && reset == reset_operators_.end()) reset_operators_.push_back(name);
+  return same;
+}
+
 absl::Status Engine::Recover(bool only_check) {
   const auto recover = [only_check](Sink& sink, int64_t length) {
     return only_check ? sink.CheckRecover(length) : sink.Recover(length);
@@ -200,13 +213,10 @@ absl::Status Engine::Recover(bool only_check) {
     }
     std::vector<std::vector<EventTimeNs>> port_watermarks(plan_.operators.size());
     for (size_t op = 0; op < plan_.operators.size(); ++op) {
-      const std::string& name = plan_.operators[op].spec->rule().name;
-      if (std::find(reset_operators_.begin(), reset_operators_.end(), name) !=
-          reset_operators_.end())
-        continue;
-      if (auto it = decoded->port_watermarks.find(name); it != decoded->port_watermarks.end()) {
-        port_watermarks[op] = it->second;
-      }
+      const OperatorSpec& spec = *plan_.operators[op].spec;
+      const auto it = decoded->port_watermarks.find(spec.rule().name);
+      if (it == decoded->port_watermarks.end()) continue;
+      if (CommittedWith(*decoded, spec)) port_watermarks[op] = it->second;
     }
     restored_clocks_ = std::move(clocks);
     restored_alarms_ = decoded->alarms;

@@ -170,6 +170,7 @@ class Engine : private OwnershipHost {
   bool SharedEnded() const;
 
   absl::Status OpenState();
+  bool CommittedWith(const PipelinePositions& positions, const OperatorSpec& spec);
   absl::Status Recover(bool only_check);
   absl::Status RestoreTime(const std::vector<Position>& stored);
   void WorkerLoop(Worker& worker);

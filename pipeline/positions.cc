@@ -65,6 +65,7 @@ std::string EncodePositions(const PipelinePositions& positions) {
   for (const auto& partition : positions.partitions)
     json["partitions"].push_back(PartitionJson(partition));
   json["port_watermarks"] = positions.port_watermarks;
+  json["semantic_hashes"] = positions.semantic_hashes;
   if (!positions.alarms.empty()) json["alarms"] = positions.alarms;
   json["sink_lengths"] = positions.sink_lengths;
   json["sink_names"] = positions.sink_names;
@@ -95,6 +96,7 @@ absl::StatusOr<PipelinePositions> DecodePositions(std::string_view bytes) {
       positions.partitions.push_back(ReadPartition(partition));
     positions.port_watermarks =
         json.at("port_watermarks").get<std::map<std::string, std::vector<EventTimeNs>>>();
+    positions.semantic_hashes = json.value("semantic_hashes", std::map<std::string, std::string>());
     positions.sink_lengths = json.at("sink_lengths").get<std::array<int64_t, kStreams>>();
     positions.sink_names = json.at("sink_names").get<std::array<std::string, kStreams>>();
     positions.alarms = json.value("alarms", std::map<std::string, uint8_t>());

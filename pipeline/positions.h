@@ -29,6 +29,9 @@ struct PipelinePositions {
   };
   std::vector<Partition> partitions;
   std::map<std::string, std::vector<EventTimeNs>> port_watermarks;  // by operator name
+  // Of the same operators: whose watermarks, and whose state, these are. None in
+  // positions of before these were written.
+  std::map<std::string, std::string> semantic_hashes;
   std::map<std::string, uint8_t> alarms;  // by source: bits of SourceAlarm, where there are any
   std::array<int64_t, kStreams> sink_lengths{};
   // "file:path" or "topic:name": an output that changed is not cut.

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
+#include <unistd.h>
 #include <xxhash.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -68,10 +70,14 @@ class Inspector : public StateInspector {
 
 // An instance that runs holds this file locked.
 absl::Status Inspector::Lock() {
-  const rocksdb::Status locked = rocksdb::Env::Default()->LockFile(path_ + "/LOCK", &lock_);
+  const std::string path = path_ + "/LOCK";
+  // A copy on a medium that nobody can write to: nobody runs on it either.
+  if (access(path.c_str(), W_OK) != 0 && (errno == EROFS || errno == EACCES))
+    return absl::OkStatus();
+  const rocksdb::Status locked = rocksdb::Env::Default()->LockFile(path, &lock_);
   if (locked.ok()) return absl::OkStatus();
   lock_ = nullptr;
-  if (locked.ToString().find("lock") == std::string::npos) return absl::OkStatus();  // read-only
+  if (!HeldByAnother(locked.ToString())) return FromRocks(locked, path_);
   return absl::FailedPreconditionError(
       fmt::format("the state in {} is in use by another process: stop it first", path_));
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "state/key_encoding.h"
 
@@ -86,7 +87,11 @@ absl::StatusOr<uint16_t> OperatorNumbers::Claim(std::string_view name, std::stri
     *reset = 1;
   }
   if (auto it = entries_.find(wanted); it != entries_.end()) {
-    it->second.claimed = true;
+    if (!std::exchange(it->second.claimed, true)) {
+      // Known from store or log: what else they know of that name is an earlier form of this one.
+      *reset = 0;
+      return it->second.id;
+    }
     // Claimed once more, before the store has heard of the first time.
     for (const Removed& one : removed_) {
       if (one.numbered.name.name == wanted.name && !one.written) *reset = 1;

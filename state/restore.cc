@@ -6,7 +6,10 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "state/key_encoding.h"
 #include "state/status_macros.h"
@@ -166,6 +169,13 @@ absl::StatusOr<RestoreResult> ShardRestorer::Run(ShardLogReader& log) {
   return std::move(result_);
 }
 
+absl::Status TooManyAside(const std::string& path) {
+  return absl::FailedPreconditionError(
+      fmt::format("{} damaged states lie beside {}: the disk is failing; look at them, and remove "
+                  "them",
+                  kSetAsideMax, path));
+}
+
 }  // namespace
 
 absl::StatusOr<std::optional<LogIdentity>> ReadLogIdentity(ShardId shard, ShardLogReader& log) {
@@ -185,23 +195,52 @@ absl::StatusOr<RestoreResult> RestoreShard(Store& store, ShardId shard, ShardLog
   return ShardRestorer(store, shard, options).Run(log);
 }
 
+namespace {
+
+namespace fs = std::filesystem;
+
+// CURRENT first: what is left of a store without it, after a crash, is found damaged again.
+absl::StatusOr<std::string> MoveAside(const std::string& path, std::error_code why) {
+  constexpr std::string_view kFolder = "damaged-";
+  int number = 1;
+  std::error_code error;
+  const fs::path folder = path;
+  const auto name_of = [&](int n) { return folder / fmt::format("{}{}", kFolder, n); };
+  while (fs::exists(name_of(number), error)) ++number;
+  if (number > kSetAsideMax) return TooManyAside(path);
+  const fs::path aside = name_of(number);
+  std::vector<std::string> names = {"CURRENT"};
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename();
+    std::error_code unknown;
+    // Commands still come by the socket.
+    if (name == "CURRENT" || name.starts_with(kFolder) || entry.is_socket(unknown)) continue;
+    names.push_back(name);
+  }
+  if (!error) fs::create_directory(aside, error);
+  for (const std::string& name : names) {
+    if (error) break;
+    if (fs::exists(folder / name, error)) fs::rename(folder / name, aside / name, error);
+  }
+  if (!error) return aside.string();
+  return absl::FailedPreconditionError(
+      fmt::format("cannot set the damaged state {} aside: {}; nor what is in it: {}: move it away",
+                  path, why.message(), error.message()));
+}
+
+}  // namespace
+
 absl::StatusOr<std::string> SetAsideStore(const std::string& path) {
-  namespace fs = std::filesystem;
   for (int number = 1; number <= kSetAsideMax; ++number) {
     const std::string aside = fmt::format("{}.damaged-{}", path, number);
     std::error_code error;
     if (fs::exists(aside, error)) continue;
     fs::rename(path, aside, error);
-    if (error) {
-      return absl::UnavailableError(
-          fmt::format("cannot set the damaged state {} aside: {}", path, error.message()));
-    }
-    return aside;
+    if (!error) return aside;
+    // A mount point, or a folder in one that is not ours: what it holds can still be moved.
+    return MoveAside(path, error);
   }
-  return absl::FailedPreconditionError(
-      fmt::format("{} damaged states lie beside {}: the disk is failing; look at them, and remove "
-                  "them",
-                  kSetAsideMax, path));
+  return TooManyAside(path);
 }
 
 }  // namespace bongsu

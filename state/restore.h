@@ -91,7 +91,9 @@ absl::StatusOr<RestoreResult> RestoreShard(Store& store, ShardId shard, ShardLog
                                            const RestoreOptions& options = {});
 
 // A damaged store is kept for whoever wants to look: renamed to "<path>.damaged-<n>", the first n
-// that is free. Returns the new name. The store must be closed.
+// that is free. Where the folder itself cannot be renamed, as a mount point cannot, what is in it
+// is moved to "<path>/damaged-<n>". Returns the new name. The store must be closed.
+// FailedPrecondition: neither can be done, or too many lie there already.
 absl::StatusOr<std::string> SetAsideStore(const std::string& path);
 
 }  // namespace bongsu

@@ -229,7 +229,7 @@ absl::Status RocksStore::Open() {
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status =
       rocksdb::DB::Open(options, options_.path, descriptors, &families_, &db);
-  if (status.IsIOError() && status.ToString().find("/LOCK: ") != std::string::npos) {
+  if (HeldByAnother(status.ToString())) {
     return absl::FailedPreconditionError(
         fmt::format("the state in {} is in use by another process: stop it, or give this one its "
                     "own state.path",

@@ -28,6 +28,13 @@ inline constexpr const char* kFamilyNames[kFamilies] = {"default", "lists", "val
 inline constexpr char kDamaged[] =
     ": the state is damaged; restore a backup, or move the folder away and start anew";
 
+// What RocksDB says when it cannot lock a store that another process has open (or this one): by its
+// words only, and it says others of a lock that cannot be opened.
+inline bool HeldByAnother(std::string_view rocksdb_error) {
+  return rocksdb_error.find("hile lock file") != std::string_view::npos ||
+         rocksdb_error.find("lock hold by current process") != std::string_view::npos;
+}
+
 inline std::string WithChecksum(std::string body) {
   AppendU64(XXH3_64bits(body.data(), body.size()), &body);
   return body;

@@ -7,9 +7,15 @@
 //   BONGSU_SEEDS=500000 simulation_...                  by command
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -70,19 +76,49 @@ constexpr const char* kFewBytes = "4KiB";
 constexpr const char* kManyBytes = "64MiB";
 
 std::unique_ptr<Config> Parse(const std::string& instance, const char* checkpoint_bytes,
-                              const OperatorRegistry& registry, const char* epoch = "2ms") {
+                              const OperatorRegistry& registry, const char* epoch = "2ms",
+                              const std::string& more = "") {
   Diagnostics diagnostics;
   auto config =
-      ParseConfig(fmt::format(kYaml, instance, checkpoint_bytes, epoch, testing::TempDir()),
+      ParseConfig(fmt::format(kYaml, instance, checkpoint_bytes, epoch, testing::TempDir()) + more,
                   "sim.yaml", registry, diagnostics);
   EXPECT_TRUE(config.has_value()) << diagnostics.Text();
   return config.has_value() ? std::make_unique<Config>(*std::move(config)) : nullptr;
 }
 
-std::vector<std::string> Lines(std::mt19937_64& random, int count, bool endpoint, int first_id) {
+// With a rule that more events break: windows that it may not have seen whole are not judged.
+std::unique_ptr<Config> ParseFew(const char* threshold, const OperatorRegistry& registry) {
+  const std::string path = testing::TempDir() + fmt::format("/few-{}.yml", getpid());
+  std::ofstream(path) << fmt::format(R"(
+title: an event
+name: event
+logsource: {{category: any}}
+detection: {{it: {{ip|exists: true}}, condition: it}}
+---
+title: few
+name: few
+correlation:
+  type: event_count
+  rules: [event]
+  group-by: [ip]
+  timespan: 10s
+  bongsu: {{window: tumbling}}
+  condition: {{lt: {}}}
+)",
+                                     threshold);
+  auto config = Parse("i0", kManyBytes, registry, "2ms",
+                      fmt::format("rules: [{}]\nrules_strict: true\n", path));
+  std::filesystem::remove(path);
+  return config;
+}
+
+std::vector<std::string> Lines(std::mt19937_64& random, int count, bool endpoint, int first_id,
+                               int late_from = std::numeric_limits<int>::max()) {
   std::vector<std::string> lines;
   for (int i = 0; i < count; ++i) {
-    const auto second = 1'800'000'000 + i / 2 - static_cast<int64_t>(random() % 5);
+    auto second = 1'800'000'000 + i / 2 - static_cast<int64_t>(random() % 5);
+    // Late whichever of two partitions was read first.
+    if (i >= late_from && random() % 8 == 0) second -= 300 + static_cast<int64_t>(random() % 3);
     const int host = static_cast<int>(random() % 5);
     if (random() % 16 == 0)
       lines.push_back(fmt::format("{{\"t\":{},", second));  // a dead letter
@@ -216,6 +252,49 @@ TEST_F(Simulation, AnEpochEndsByTheSizeOfItsChangesToo) {
   EXPECT_LE(commits[0], 5u) << "nothing but time and the end of the input end its epochs";
   EXPECT_GT(commits[1], 10u);
   EXPECT_EQ(outputs[0], outputs[1]);
+}
+
+// The log still tells of the rule's earlier form. To a process with an empty disk the form that
+// runs is none the newer for it: what was late stays late, and what was open goes on.
+TEST_F(Simulation, AChangedRuleIsRestoredFromTheLogAlone) {
+  const auto before = ParseFew("2", registry_);
+  const auto after = ParseFew("3", registry_);
+  ASSERT_TRUE(before != nullptr && after != nullptr);
+  size_t late = 0;
+  size_t few = 0;
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
+    std::mt19937_64 random(seed);
+    Scenario scenario;
+    scenario.input[{"fw", 0}] = Lines(random, 200, false, 0, 100);
+    scenario.input[{"ep", 0}] = Lines(random, 200, true, 2000, 100);
+    std::vector<std::string> outputs[2];
+    for (const int lost : {0, 1}) {
+      World world(seed, scenario, Faults{});
+      scenario.configs.fill(before.get());
+      ASSERT_EQ(world.RunOne(100 + seed), "");
+      scenario.configs.fill(after.get());
+      ASSERT_EQ(world.RunOne(150), "");
+      if (lost == 1) world.disk(0) = MemoryDisk();
+      ASSERT_EQ(world.RunOne(0), "");
+      outputs[lost] = world.Outputs();
+      // How late hangs on which partition was read first.
+      for (std::string& output : outputs[lost]) {
+        if (const size_t at = output.find(",\"behind_ms\""); at != std::string::npos)
+          output.erase(at, output.find(",\"fields\"") - at);
+      }
+      std::sort(outputs[lost].begin(), outputs[lost].end());
+    }
+    std::vector<std::string> differing;
+    std::set_symmetric_difference(outputs[0].begin(), outputs[0].end(), outputs[1].begin(),
+                                  outputs[1].end(), std::back_inserter(differing));
+    EXPECT_EQ(fmt::format("{}", fmt::join(differing, "\n")), "") << "seed " << seed;
+    for (const std::string& output : outputs[0]) {
+      late += output.starts_with("late") ? 1 : 0;
+      few += output.find("\"rule\":\"few\"") != std::string::npos ? 1 : 0;
+    }
+  }
+  EXPECT_GT(late, 60u);
+  EXPECT_GT(few, 60u);
 }
 
 TEST_F(Simulation, ASeedReplays) {

@@ -116,20 +116,24 @@ int World::FreeDisk() {
 }
 
 bool World::RunProcess(int instance, uint64_t calls, bool nested) {
-  ++tally_.processes;
   Process process;
   process.instance = instance;
-  process.faults_before = fault_count_;
   process.calls_left = calls;
   process.graceful = nested && Pick(2) == 0;
   // Most come back to their disk.
   process.disk = !nested && !disk_used_[0] && Pick(4) != 0 ? 0 : FreeDisk();
-  disk_used_[static_cast<size_t>(process.disk)] = true;
   if (Fault(faults_.lose_disk, &tally_.lost_disks)) disk(process.disk) = MemoryDisk();
+  return RunProcess(process);
+}
+
+bool World::RunProcess(Process& process) {
+  ++tally_.processes;
+  process.faults_before = fault_count_;
+  disk_used_[static_cast<size_t>(process.disk)] = true;
   absl::Status status;
   {
     const std::unique_ptr<Backend> backend = MakeSimBackend(*this, process);
-    Service service(*scenario_.configs[static_cast<size_t>(instance)], *backend);
+    Service service(*scenario_.configs[static_cast<size_t>(process.instance)], *backend);
     status = service.Open(Service::Mode::kRun);
     if (status.ok()) status = service.Run(process.stop, /*progress=*/false);
     const RunReport report = service.Report();
@@ -175,6 +179,17 @@ std::string World::Run() {
   }
   if (problem_.empty() && !finished_) problem_ = "it stopped before the end";
   return problem_.empty() ? Compare() : problem_;
+}
+
+std::string World::RunOne(uint64_t calls) {
+  Process process;
+  calm_ = calls == 0;
+  process.calls_left = calm_ ? kCalmCallsMax : calls;
+  process.graceful = true;
+  RunProcess(process);
+  cluster_.Pass(2 * kSecondNs);  // the markers of its last transaction
+  if (problem_.empty() && calm_ && !finished_) return "it stopped before the end";
+  return problem_;
 }
 
 std::vector<std::string> World::Outputs() {

@@ -67,6 +67,9 @@ class World {
   World(uint64_t seed, const Scenario& scenario, const Faults& faults);
   // Runs processes until one has read everything; says what is wrong with what they put out.
   std::string Run();
+  // One process on disk 0 with the scenario's first configuration, without faults: it reads
+  // everything (0), or is told to stop after so many calls.
+  std::string RunOne(uint64_t calls);
   // Sorted: alerts, late events and dead letters as a read_committed reader sees them.
   std::vector<std::string> Outputs();
   const Tally& tally() const { return tally_; }
@@ -79,8 +82,8 @@ class World {
     int disk = 0;
     std::atomic<bool> stop{false};
     bool dead = false;
-    uint64_t calls_left = 0;  // then it is told to stop, or dies
-    bool graceful = false;    // it is told to
+    uint64_t calls_left = 0;     // then it is told to stop, or dies
+    bool graceful = false;       // it is told to
     uint64_t faults_before = 0;  // the world's, when it started or last committed
   };
   SimCluster& cluster() { return cluster_; }
@@ -104,6 +107,7 @@ class World {
  private:
   // One process, from its start to its end, whatever that is. False: it is over for good.
   bool RunProcess(int instance, uint64_t calls, bool nested);
+  bool RunProcess(Process& process);
   int FreeDisk();
   std::string Compare();
 

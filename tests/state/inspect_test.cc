@@ -8,9 +8,11 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
+#include "state/restore.h"
 #include "state/shard_state.h"
 #include "state/store.h"
 
@@ -128,6 +130,29 @@ TEST_F(StateInspectorTest, RefusesWhatIsInUseAndWhatIsNone) {
 }
 
 // Beside the process that uses it: what is flushed, of one operator, and nothing is kept from it.
+// What cannot be renamed, as a mount point cannot, stays where it is, and empty. ("." cannot be
+// renamed either.)
+TEST_F(StateInspectorTest, WhatIsInAMountPointIsSetAside) {
+  StoreOptions options;
+  options.path = path_;
+  options.application = "soc";
+  options.shards = 2;
+  for (int number = 1; number <= 2; ++number) {
+    Make();
+    fs::remove(path_ / "CURRENT");
+    EXPECT_TRUE(absl::IsDataLoss(Store::Open(options).status()));
+    const auto aside = SetAsideStore(path_ / ".");
+    ASSERT_TRUE(aside.ok()) << aside.status();
+    EXPECT_EQ(fs::path(*aside).filename(), fmt::format("damaged-{}", number));
+    EXPECT_FALSE(fs::is_empty(*aside));
+    EXPECT_EQ(std::distance(fs::directory_iterator(path_), {}), number);
+    EXPECT_TRUE(Store::Open(options).ok());
+    for (const auto& entry : fs::directory_iterator(path_)) {
+      if (!entry.is_directory()) fs::remove(entry);
+    }
+  }
+}
+
 TEST_F(StateInspectorTest, LooksBesideAnInstanceThatRuns) {
   auto store = Make(/*before=*/1);
   auto inspector = StateInspector::OpenBeside(path_);
