@@ -1,5 +1,7 @@
 #include "pipeline/rule_runner.h"
 
+#include <algorithm>
+
 #include "operators/key.h"
 #include "operators/payload.h"
 
@@ -39,7 +41,8 @@ void RuleRunner::Report(const Event& event, EventTimeNs time, TimeOrigin from, O
       continue;
     }
     ++counted.matches;
-    if (time > counted.last_fired) counted.last_fired = time;
+    // What comes from the future would stand in front of it for ever.
+    if (from != TimeOrigin::kFuture) counted.last_fired = std::max(counted.last_fired, time);
     fired_[kept++] = i;
     if (rule.mute) continue;
     ++counted.incidents;

@@ -52,6 +52,24 @@ struct RuleTester::Found {
   uint64_t matches = 0;                      // mute detections
 };
 
+namespace {
+
+// An incident that one expectation names must not be taken by another that any would meet.
+std::vector<size_t> MostPreciseFirst(const std::vector<ExpectedIncidents>& all) {
+  std::vector<size_t> order(all.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  const auto rank = [&](size_t i) {
+    const ExpectedIncidents& one = all[i];
+    const int named = (one.evidence.empty() ? 0 : 4) + (one.key ? 2 : 0) + (one.events ? 1 : 0);
+    return std::pair(-named, one.at_least);
+  };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return rank(a) < rank(b); });
+  return order;
+}
+
+}  // namespace
+
 RuleTester::RuleTester(const Config& config) : config_(config), rehearsal_(config) {}
 
 bool RuleTester::FindRule(const RuleTestCase& test, Case* prepared, RuleTestResult* result) const {
@@ -73,6 +91,15 @@ bool RuleTester::FindRule(const RuleTestCase& test, Case* prepared, RuleTestResu
   result->title = found.rule.metadata.title;
   if (found.rule.kind() == sigma::RuleKind::kFilter) {
     result->broken = "a filter makes no alerts: test the rules that it applies to";
+    return false;
+  }
+  for (const ExpectedIncidents& expected : test.expected) {
+    if (!prepared->mute ||
+        (!expected.key && !expected.events && !expected.not_before && expected.evidence.empty()))
+      continue;
+    result->broken = fmt::format(
+        "line {}: '{}' makes no alerts of its own, only its matches can be counted: expect a count",
+        expected.where.line, prepared->rule);
     return false;
   }
   return true;
@@ -228,13 +255,19 @@ std::string RuleTester::Check(const Case& test, const Found& found) const {
     return fmt::format("{} events are late for the rule, expected {}", late, test.test->late);
   if (test.mute) {
     uint64_t wanted = 0;
-    for (const ExpectedIncidents& expected : test.test->expected) wanted += expected.count;
-    return found.matches == wanted
+    bool at_least = false;
+    for (const ExpectedIncidents& expected : test.test->expected) {
+      wanted += expected.count;
+      at_least = at_least || expected.at_least;
+    }
+    return found.matches == wanted || (at_least && found.matches > wanted)
                ? ""
-               : fmt::format("expected {} matches, found {}", wanted, found.matches);
+               : fmt::format("expected {}{} matches, found {}", at_least ? "at least " : "", wanted,
+                             found.matches);
   }
   std::vector<bool> covered(found.incidents.size(), false);
-  for (const ExpectedIncidents& expected : test.test->expected) {
+  for (const size_t next : MostPreciseFirst(test.test->expected)) {
+    const ExpectedIncidents& expected = test.test->expected[next];
     uint64_t count = 0;
     for (size_t i = 0; i < found.incidents.size(); ++i) {
       const RehearsedIncident& incident = found.incidents[i];

@@ -487,7 +487,8 @@ void ShardTask::Forward(size_t op, const Incident& incident, EventTimeNs time, R
 }
 
 void ShardTask::OnPersisted(EpochId epoch) {
-  const size_t share = options_.memory_bytes / std::max<size_t>(shards_.size(), 1);
+  const auto gone = static_cast<size_t>(std::count(shards_.begin(), shards_.end(), nullptr));
+  const size_t share = options_.memory_bytes / std::max<size_t>(shards_.size() - gone, 1);
   for (auto& shard : shards_) {
     if (shard == nullptr) continue;
     shard->state->OnPersisted(epoch);

@@ -274,6 +274,7 @@ class Loader {
   void Names() {
     StringMap<size_t> ids;
     StringMap<size_t> names;
+    StringMap<size_t> titles;  // of rules that have neither
     StringMap<size_t> all_ids;
     for (size_t i = 0; i < set_.entries.size(); ++i) {
       const std::string& id = set_.entries[i].rule.metadata.id;
@@ -293,6 +294,16 @@ class Loader {
       };
       once(ids, metadata.id, "id", metadata.id_where);
       once(names, metadata.name, "name", metadata.name_where);
+      // Alerts, state and metrics know a rule by its label.
+      if (metadata.id.empty() && metadata.name.empty()) {
+        const auto [it, added] = titles.try_emplace(metadata.title, i);
+        const SourceLocation& first = set_.entries[it->second].rule.metadata.where;
+        if (!added)
+          found.Error(metadata.where,
+                      fmt::format("it has no id and no name, and the title '{}' is taken, too",
+                                  metadata.title),
+                      fmt::format("by {}:{}: give it an id", first.file, first.line));
+      }
       // A reference finds ids first: by this name nobody could mean this rule.
       const auto same = metadata.name.empty() ? all_ids.end() : all_ids.find(metadata.name);
       if (same != all_ids.end() && same->second != i)

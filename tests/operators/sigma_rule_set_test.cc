@@ -111,6 +111,16 @@ TEST(SigmaRuleSet, IdsAndNamesAreTakenOnce) {
   EXPECT_THAT(loaded.diagnostics.Text(), HasSubstr("by r.yml:1"));
 }
 
+// A rule without either is known by its title.
+TEST(SigmaRuleSet, TitlesAreTakenOnceWhereTheyAreAllThatThereIs) {
+  const std::string untold =
+      "title: one\nlogsource: {product: p}\ndetection: {s: {a: 1}, condition: s}\n---\n";
+  const Loaded loaded = Load(untold + untold + "id: 1\n" + untold + "name: n\n" + untold);
+  EXPECT_EQ(loaded.set.entries.size(), 3u);
+  EXPECT_THAT(loaded.diagnostics.Text(),
+              HasSubstr("it has no id and no name, and the title 'one' is taken, too (by r.yml:1"));
+}
+
 // A reference finds ids first: nobody could mean the second rule by its name.
 TEST(SigmaRuleSet, ANameIsNotAnotherRulesId) {
   const std::string id = "11111111-2222-4333-8444-555555555555";
