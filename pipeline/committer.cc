@@ -230,7 +230,7 @@ PipelinePositions Committer::MakePositions(const EpochEnd& end, const EpochSeal&
   for (size_t op = 0; op < seal.port_watermarks.size(); ++op) {
     const OperatorSpec& spec = *config_.operators[op];
     positions.port_watermarks[spec.rule().name] = seal.port_watermarks[op];
-    positions.semantic_hashes[spec.rule().name] = spec.semantic_hash();
+    positions.semantic_hashes[spec.rule().name] = ShortHash(spec.semantic_hash());
   }
   for (size_t i = 0; i < seal.alarms.size(); ++i) {
     if (seal.alarms[i] != 0) positions.alarms[config_.sources[i].name] = seal.alarms[i];

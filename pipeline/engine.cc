@@ -182,7 +182,7 @@ bool Engine::CommittedWith(const PipelinePositions& positions, const OperatorSpe
   const auto reset = std::find(reset_operators_.begin(), reset_operators_.end(), name);
   const auto hash = positions.semantic_hashes.find(name);
   if (hash == positions.semantic_hashes.end()) return reset == reset_operators_.end();
-  const bool same = hash->second == spec.semantic_hash();
+  const bool same = hash->second == ShortHash(spec.semantic_hash());
   if (same && reset != reset_operators_.end()) reset_operators_.erase(reset);
   if (!same && reset == reset_operators_.end()) reset_operators_.push_back(name);
   return same;

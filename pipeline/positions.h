@@ -29,7 +29,7 @@ struct PipelinePositions {
   };
   std::vector<Partition> partitions;
   std::map<std::string, std::vector<EventTimeNs>> port_watermarks;  // by operator name
-  // Of the same operators: whose watermarks, and whose state, these are. None in
+  // Of the same operators: whose watermarks, and whose state, these are (ShortHash). None in
   // positions of before these were written.
   std::map<std::string, std::string> semantic_hashes;
   std::map<std::string, uint8_t> alarms;  // by source: bits of SourceAlarm, where there are any
@@ -41,6 +41,11 @@ struct PipelinePositions {
   EpochId epoch = 0;
   std::vector<uint64_t> shard_epochs;
 };
+
+// What positions, of which each epoch has some, keep of a semantic hash.
+inline std::string ShortHash(std::string_view semantic_hash) {
+  return std::string(semantic_hash.substr(0, 16));
+}
 
 std::string EncodePositions(const PipelinePositions& positions);
 // DataLoss when the bytes do not parse; FailedPrecondition for a newer version.

@@ -302,7 +302,7 @@ class Loader {
           found.Error(metadata.where,
                       fmt::format("it has no id and no name, and the title '{}' is taken, too",
                                   metadata.title),
-                      fmt::format("by {}:{}: give it an id", first.file, first.line));
+                      fmt::format("by {}:{}; give it an id", first.file, first.line));
       }
       // A reference finds ids first: by this name nobody could mean this rule.
       const auto same = metadata.name.empty() ? all_ids.end() : all_ids.find(metadata.name);

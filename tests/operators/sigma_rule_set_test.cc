@@ -117,8 +117,8 @@ TEST(SigmaRuleSet, TitlesAreTakenOnceWhereTheyAreAllThatThereIs) {
       "title: one\nlogsource: {product: p}\ndetection: {s: {a: 1}, condition: s}\n---\n";
   const Loaded loaded = Load(untold + untold + "id: 1\n" + untold + "name: n\n" + untold);
   EXPECT_EQ(loaded.set.entries.size(), 3u);
-  EXPECT_THAT(loaded.diagnostics.Text(),
-              HasSubstr("it has no id and no name, and the title 'one' is taken, too (by r.yml:1"));
+  EXPECT_THAT(loaded.why("one"), HasSubstr("it has no id and no name, and the title 'one' is "
+                                           "taken, too (by r.yml:1; give it an id)"));
 }
 
 // A reference finds ids first: nobody could mean the second rule by its name.

@@ -248,6 +248,25 @@ tests:
                               "[{record: {EventID: 7}}], expect: {count: 2}}\n");
   EXPECT_EQ(Test(), 1);
   EXPECT_THAT(out_, HasSubstr("expected 2 matches, found 1"));
+  Write("count.test.yml", three +
+                              "  - {name: matches, rule: any, source: sysmon-nxlog, events: "
+                              "[{record: {EventID: 7}}], expect: {evidence: ['2']}}\n");
+  EXPECT_EQ(Test(), 1);
+  EXPECT_THAT(out_, HasSubstr("makes no alerts of its own")) << out_;
+  std::string precise = "rule: four\ntests:\n";
+  for (const char* host : {"g", "h"}) {
+    precise += fmt::format(R"(
+  - name: the other one is {}
+    source: sysmon-nxlog
+    events:
+      - {{every: 1s, repeat: 4, record: {{EventID: 7, Hostname: g}}}}
+      - {{every: 1s, repeat: 4, record: {{EventID: 7, Hostname: h}}}}
+    expect: [{{events: 4}}, {{key: {}}}]
+)",
+                           host, host);
+  }
+  Write("count.test.yml", precise);
+  EXPECT_EQ(Test(), 0) << out_;
 }
 
 TEST_F(RuleTestTest, RepeatsAreNumbered) {
