@@ -142,7 +142,8 @@ OptionSection Source() {
            .type = OptionType::kStringList,
            .example = "[\"fw/*.jsonl\"]",
            .doc = "Globs of JSON-lines files, plain, gzip or zstd; relative to the "
-                  "configuration's folder."},
+                  "configuration's folder. Each is read to its end once, not followed; until then "
+                  "it keeps its name."},
           {.path = "format",
            .type = OptionType::kNameOrMap,
            .required = true,

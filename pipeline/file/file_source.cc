@@ -224,10 +224,12 @@ class FileSource : public RecordSource {
     std::unique_ptr<File> file;
     std::unique_ptr<Chunk> next;
   };
+  absl::Status CheckFound(const std::vector<Position>& positions) const;
   absl::Status Prepare(Entry& entry);
   EventTimeNs Head(size_t source, const Chunk& chunk);
 
   const Config& config_;
+  const PartitionTable* partitions_ = nullptr;
   const FieldTable no_fields_;
   std::vector<std::unique_ptr<Decoder>> clocks_;  // by source: reads event times only
   const std::shared_ptr<BufferPool> pool_ = std::make_shared<BufferPool>();
@@ -238,6 +240,7 @@ class FileSource : public RecordSource {
 };
 
 absl::Status FileSource::Open(PartitionTable& partitions) {
+  partitions_ = &partitions;
   std::string failures;
   const auto fail = [&](std::string_view message) {
     if (!failures.empty()) failures += "\n";
@@ -294,7 +297,33 @@ absl::Status FileSource::Open(PartitionTable& partitions) {
   return failures.empty() ? absl::OkStatus() : absl::NotFoundError(failures);
 }
 
+// A file that was read in part: what is left of it would be lost, or read from its beginning under
+// another name.
+absl::Status FileSource::CheckFound(const std::vector<Position>& positions) const {
+  std::vector<bool> found(partitions_->size(), false);
+  for (const Entry& entry : entries_) found[entry.position.partition] = true;
+  std::string failures;
+  for (const Position& position : positions) {
+    if (position.ended || position.next_offset <= 0) continue;
+    if (!partitions_->Knows(position.partition) || found[position.partition]) continue;
+    const PartitionInfo& info = partitions_->Get(position.partition);
+    const bool ours = std::any_of(config_.sources.begin(), config_.sources.end(),
+                                  [&](const SourceConfig& source) {
+                                    return source.name == info.source && !source.files.empty();
+                                  });
+    if (!ours || !info.topic.empty()) continue;
+    if (!failures.empty()) failures += "\n";
+    failures += fmt::format(
+        "source '{}': {} had been read up to byte {}, not to its end, and is not among its files "
+        "now: it was moved or renamed, or 'files' leaves it out; put it back under this name, or "
+        "give the new run its own state.path and outputs",
+        info.source, info.path, position.next_offset);
+  }
+  return failures.empty() ? absl::OkStatus() : absl::FailedPreconditionError(failures);
+}
+
 absl::Status FileSource::Start(const std::vector<Position>& positions) {
+  BONGSU_RETURN_IF_ERROR(CheckFound(positions));
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
     limit.rlim_cur = limit.rlim_max;

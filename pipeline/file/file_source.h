@@ -19,8 +19,9 @@
 //
 // Errors: Open: every pattern without a file and every file that cannot be read, one a line. Poll:
 // DataLoss for a damaged compressed file, after the records before the damage. Start:
-// FailedPrecondition for a file that is shorter than its stored position, or gone. Thread-safety:
-// one thread.
+// FailedPrecondition for a file that is shorter than its stored position, and for one that was read
+// in part and is not found: another name for it is another file, read from its beginning.
+// Thread-safety: one thread.
 #pragma once
 
 #include <memory>

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import subprocess
+import time
 
 from common import *
 
@@ -54,12 +55,18 @@ need("ATT&CK" in run([BONGSU, "show", os.path.join(base, "alerts.jsonl")]), "sho
 run([BONGSU, "run", "-c", config], BONGSU_SAMPLE=base)
 need(alerts_of(os.path.join(base, "alerts.jsonl")) == expected, "a run behind the end changed the alerts")
 
-kills_in_all = 0
-for trial in range(6):
+
+def start_anew():
     # The path is part of incident ids: every trial gets the same one.
     for name in ("alerts.jsonl", "late.jsonl", "dead-letter.jsonl"):
-        os.remove(os.path.join(base, name))
-    shutil.rmtree(os.path.join(base, "state"))
+        if os.path.exists(os.path.join(base, name)):
+            os.remove(os.path.join(base, name))
+    shutil.rmtree(os.path.join(base, "state"), ignore_errors=True)
+
+
+kills_in_all = 0
+for trial in range(6):
+    start_anew()
     kills = 0
     while True:
         process = start([BONGSU, "run", "-c", config], os.path.join(work, "killed.log"), BONGSU_SAMPLE=base)
@@ -79,6 +86,43 @@ for trial in range(6):
                           f"changed {[u for u in got if u in expected and got[u] != expected[u]]}")
     print(f"trial {trial}: {kills} kills, {len(got)} incidents equal")
 need(kills_in_all > 0, "nothing was killed")
+
+
+# What is left of a file that was read in part must be there at the restart.
+def half_read():
+    """Kills a run in the middle of a plain file: its path, and how far it was read."""
+    for pause in range(1, 100):
+        start_anew()
+        process = start([BONGSU, "run", "-c", config], os.path.join(work, "killed.log"), BONGSU_SAMPLE=base)
+        time.sleep(0.02 * pause)
+        process.kill()
+        process.wait()
+        state = subprocess.run([BONGSU, "state", "info", os.path.join(base, "state"), "--json"],
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        if state.returncode != 0:   # killed before there was one
+            continue
+        for position in json.loads(state.stdout)["positions"]:
+            path, offset = position["path"], position["next_offset"]
+            if path.endswith(".jsonl") and 0 < offset < os.path.getsize(path):
+                return path, offset
+    need(False, "no run was killed in the middle of a file")
+
+
+def refused(why):
+    for command in ("check", "run"):
+        text = run([BONGSU, command, "-c", config], status=1, BONGSU_SAMPLE=base)
+        need(why in text, f"{command} does not say '{why}' but:\n{text}")
+
+
+path, offset = half_read()
+# Away, and rotated: to a name that the source reads, too.
+for name in (os.path.join(work, "away"), path + ".1"):
+    os.rename(path, name)
+    refused(f"{path} had been read up to byte {offset}, not to its end")
+    os.rename(name, path)
+run([BONGSU, "run", "-c", config], BONGSU_SAMPLE=base)
+need(alerts_of(os.path.join(base, "alerts.jsonl")) == expected, "refused starts changed the alerts")
+print(f"{os.path.basename(path)}, read up to {offset}: gone and rotated it is refused")
 
 # Somebody else's output is never overwritten.
 shutil.rmtree(os.path.join(base, "state"))

@@ -16,6 +16,7 @@
 #include "operators/registry.h"
 #include "pipeline/config.h"
 #include "pipeline/file/file_source.h"
+#include "pipeline/positions.h"
 #include "pipeline/service.h"
 #include "pipeline/shard_task.h"
 
@@ -377,6 +378,107 @@ TEST_F(EngineTest, ASecondRunBehindTheEndAddsNothing) {
   Write("fw9.jsonl", 5, 0, random, false);
   const absl::Status status = RunOnce(2);
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << std::string(status.message());
+}
+
+// A source of files from restart to restart, with the positions as a checkpoint keeps them.
+class FileSourceTest : public EngineTest {
+ protected:
+  void SetUp() override {
+    EngineTest::SetUp();
+    WriteFile("ep.jsonl", "");
+  }
+  void WriteFile(const std::string& name, const std::string& content) const {
+    std::ofstream(folder_ / name, std::ios::binary) << content;
+  }
+  void Append(const std::string& name, const std::string& content) const {
+    std::ofstream(folder_ / name, std::ios::binary | std::ios::app) << content;
+  }
+
+  // Starts at checkpoint_ and reads so many chunks, or to the end.
+  absl::Status Read(int chunks, const std::string& yaml) {
+    const std::optional<Config> config = Parse(yaml);
+    if (!config.has_value()) return absl::InvalidArgumentError("the configuration");
+    PartitionTable partitions;
+    std::vector<Position> positions;
+    if (!checkpoint_.empty()) {
+      const auto stored = DecodePositions(checkpoint_);
+      if (!stored.ok()) return stored.status();
+      for (const auto& partition : stored->partitions) {
+        partitions.Restore(partition.info);
+        positions.push_back(partition.position);
+      }
+    }
+    const std::unique_ptr<RecordSource> source = MakeFileSource(*config);
+    if (absl::Status status = source->Open(partitions); !status.ok()) return status;
+    const absl::Status check = source->CheckStart(positions);
+    const absl::Status start = source->Start(positions);
+    EXPECT_EQ(check, start);
+    if (!start.ok()) return start;
+    records_ = 0;
+    for (; chunks != 0 && !source->finished(); --chunks) {
+      Batch batch;
+      if (absl::Status status = source->Poll(0, &batch); !status.ok()) return status;
+      records_ += batch.records.size();
+    }
+    PipelinePositions now;
+    for (const Position& position : source->positions())
+      now.partitions.push_back({partitions.Get(position.partition), position, {}});
+    checkpoint_ = EncodePositions(now);
+    return absl::OkStatus();
+  }
+  absl::Status Read(int chunks) { return Read(chunks, Yaml(1)); }
+
+  void ExpectRefused(const std::vector<std::string>& parts) {
+    const absl::Status status = Read(kToTheEnd);
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    for (const std::string& part : parts)
+      EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr(part));
+  }
+
+  static constexpr int kToTheEnd = -1;
+  static constexpr size_t kChunk = kBatchRecordsMax;  // records
+  std::string checkpoint_;
+  size_t records_ = 0;
+};
+
+std::string Lines(size_t lines, const std::string& line) {
+  std::string all;
+  for (size_t i = 0; i < lines; ++i) all += line + "\n";
+  return all;
+}
+
+TEST_F(FileSourceTest, AHalfReadFileThatIsGoneIsRefused) {
+  WriteFile("fw1.jsonl", Lines(2 * kChunk, "{}"));
+  WriteFile("fw2.jsonl", Lines(5, "{}"));
+  ASSERT_TRUE(Read(1).ok());
+  ASSERT_EQ(records_, kChunk);
+  // Out of the pattern, and to another name within it, under which it would be read once more.
+  for (const char* name : {"fw1.jsonl.1", "fw3.jsonl"}) {
+    fs::rename(folder_ / "fw1.jsonl", folder_ / name);
+    ExpectRefused({"fw1.jsonl", std::to_string(3 * kChunk), "moved or renamed", "state.path"});
+    fs::rename(folder_ / name, folder_ / "fw1.jsonl");
+  }
+  // A source that is no longer configured needs no files.
+  const std::string checkpoint = checkpoint_;
+  std::string other = Yaml(1);
+  for (size_t at = 0; (at = other.find(" fw,", at)) != std::string::npos; at += 4)
+    other.replace(at, 4, " other,");
+  fs::rename(folder_ / "fw1.jsonl", folder_ / "elsewhere");
+  absl::Status status = Read(kToTheEnd, other);
+  EXPECT_TRUE(status.ok()) << status;
+  checkpoint_ = checkpoint;
+  fs::rename(folder_ / "elsewhere", folder_ / "fw1.jsonl");
+  // Nothing was read of this one yet.
+  fs::remove(folder_ / "fw2.jsonl");
+  status = Read(kToTheEnd);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(records_, kChunk);
+  // And of this one everything.
+  WriteFile("fw2.jsonl", Lines(5, "{}"));
+  fs::remove(folder_ / "fw1.jsonl");
+  status = Read(kToTheEnd);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(records_, 5u);
 }
 
 }  // namespace
