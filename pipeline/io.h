@@ -74,6 +74,9 @@ struct Position {
   PartitionId partition = 0;
   int64_t next_offset = 0;  // -1: reading has not begun, and nothing says where it will
   bool ended = false;       // a bounded partition was read to its end
+  // Of a file: XXH3-64 of the first 4 KiB of its content, or of what was read where that is less.
+  // None: unknown, or nothing was read.
+  std::optional<uint64_t> beginning = std::nullopt;
 };
 
 // How far a partition has been read, for those who watch.

@@ -22,6 +22,7 @@ Json PartitionJson(const PipelinePositions::Partition& partition) {
   }
   json["next_offset"] = partition.position.next_offset;
   json["ended"] = partition.position.ended;
+  if (partition.position.beginning.has_value()) json["beginning"] = *partition.position.beginning;
   json["state"] = static_cast<int>(partition.clock.state);
   json["newest"] = partition.clock.newest;
   json["floor"] = partition.clock.floor;
@@ -49,6 +50,8 @@ PipelinePositions::Partition ReadPartition(const Json& json) {
   partition.position.partition = partition.info.id;
   partition.position.next_offset = json.at("next_offset").get<int64_t>();
   partition.position.ended = json.at("ended").get<bool>();
+  if (const auto it = json.find("beginning"); it != json.end())
+    partition.position.beginning = it->get<uint64_t>();
   partition.clock.state = static_cast<PartitionClock::State>(json.at("state").get<int>());
   partition.clock.newest = json.at("newest").get<EventTimeNs>();
   partition.clock.floor = json.at("floor").get<EventTimeNs>();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <glob.h>
 #include <sys/resource.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <cstring>
@@ -21,6 +22,9 @@ constexpr size_t kChunkBytesMax = size_t{256} << 10;
 constexpr size_t kChunkBytesMin = size_t{16} << 10;
 constexpr size_t kAllChunksBytesMax = size_t{64} << 20;
 constexpr size_t kReadBytes = size_t{64} << 10;
+// Of a file's content: by their hash it is known again.
+constexpr size_t kBeginningBytes = size_t{4} << 10;
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 // Lines looked at for a chunk's first event time; a chunk without one goes first.
 constexpr int kHeadLinesMax = 16;
 
@@ -32,6 +36,7 @@ struct Chunk : BatchHolder {
   std::vector<std::pair<size_t, Record>>
       records;  // where in `bytes`; views are set when it is handed out
   int64_t next_offset = 0;
+  std::optional<uint64_t> beginning;  // of the file, as far as next_offset
   EventTimeNs head = kMinEventTime;
   bool last = false;
 };
@@ -50,29 +55,34 @@ class File {
         record_bytes_max_(record_bytes_max),
         pool_(std::move(pool)) {}
 
-  absl::Status Start(int64_t offset, size_t chunk_bytes) {
+  // False: it was read to its end, and still ends there.
+  absl::StatusOr<bool> Start(const Position& position, size_t chunk_bytes) {
     chunk_bytes_ = chunk_bytes;
     // It may be started once more: where another part of the engine could not start.
     pending_ = ReadBuffer();
     at_end_ = false;
     broken_ = failure_ = absl::OkStatus();
     BONGSU_ASSIGN_OR_RETURN(stream_, OpenByteStream(path_));
-    BONGSU_ASSIGN_OR_RETURN(offset_, stream_->Skip(offset));
-    if (offset_ < offset) {
-      return absl::FailedPreconditionError(
-          fmt::format("{} has {} bytes of content, but {} were read before: it was cut or "
-                      "replaced; restore it, or give the new "
-                      "run its own state.path and outputs",
-                      path_, offset_, offset));
+    char before = '\n';
+    BONGSU_RETURN_IF_ERROR(ReadBeginning(position, &before));
+    if (position.ended && StillEnds(position.next_offset)) {
+      stream_.reset();
+      return false;
     }
-    return offset_ == 0 ? SkipByteOrderMark() : absl::OkStatus();
+    BONGSU_RETURN_IF_ERROR(Enter(position.next_offset, &before));
+    if (position.ended && before != '\n') BONGSU_RETURN_IF_ERROR(CheckLineEnded());
+    if (offset_ == 0) BONGSU_RETURN_IF_ERROR(SkipByteOrderMark());
+    return true;
   }
 
-  // Whether a plain file that was read to its end is still as long as it was. (A compressed one is
-  // not looked into again: nobody appends to those.)
-  absl::StatusOr<bool> StillEnds(int64_t offset) const {
-    BONGSU_ASSIGN_OR_RETURN(const std::unique_ptr<ByteStream> stream, OpenByteStream(path_));
-    return stream->size() < 0 || stream->size() == offset;
+  // Of its content as far as offset(): see Position.
+  std::optional<uint64_t> beginning() {
+    if (beginning_.has_value() || offset_ == 0) return beginning_;
+    const size_t bytes = std::min(kBeginningBytes, static_cast<size_t>(offset_));
+    const uint64_t hash = XXH3_64bits(head_.data(), bytes);
+    if (bytes < kBeginningBytes) return hash;
+    head_ = std::string();  // there may be many files
+    return beginning_ = hash;
   }
 
   // The next chunk; its records may be none at the end of the file.
@@ -118,6 +128,7 @@ class File {
     chunk->bytes.AppendZeros(kRecordSlackBytes);
     offset_ += static_cast<int64_t>(line);
     chunk->next_offset = offset_;
+    chunk->beginning = beginning();
     failure_ = failure;
     if (!failure.ok()) chunk->last = true;
     *out = std::move(chunk);
@@ -130,22 +141,92 @@ class File {
   int64_t offset() const { return offset_; }
 
  private:
-  // Editors and shells of Windows begin a file with one; to JSON it is an error.
-  absl::Status SkipByteOrderMark() {
-    constexpr std::string_view kMark = "\xef\xbb\xbf";
-    while (!at_end_ && pending_.size() < kMark.size() && kMark.starts_with(pending_.view())) {
+  absl::Status Refused(std::string_view why) const {
+    return absl::FailedPreconditionError(fmt::format(
+        "{} {}; restore it, or give the new run its own state.path and outputs", path_, why));
+  }
+  absl::Status CutOrReplaced(int64_t content, int64_t read) const {
+    return Refused(fmt::format(
+        "has {} bytes of content, but {} were read before: it was cut or replaced", content, read));
+  }
+
+  // Reads anew what is hashed, and no more of it; `before` is the last byte read.
+  absl::Status ReadBeginning(const Position& position, char* before) {
+    beginning_.reset();
+    offset_ = 0;
+    const int64_t bytes = std::min(int64_t{kBeginningBytes}, position.next_offset);
+    head_.resize(static_cast<size_t>(bytes));
+    while (offset_ < bytes) {
+      BONGSU_ASSIGN_OR_RETURN(const size_t n, stream_->Read(head_.data() + offset_,
+                                                            static_cast<size_t>(bytes - offset_)));
+      if (n == 0) return CutOrReplaced(offset_, position.next_offset);
+      offset_ += static_cast<int64_t>(n);
+    }
+    if (bytes > 0) *before = head_.back();
+    if (position.beginning.has_value() && position.beginning != beginning()) {
+      return Refused(
+          fmt::format("begins with something else than when {} bytes of it were read: it was cut "
+                      "or replaced",
+                      position.next_offset));
+    }
+    return absl::OkStatus();
+  }
+
+  // Whether one that was read to its end is still as long as it was. A longer compressed one is
+  // seen where it is short: nobody appends to those, and it would have to be unpacked.
+  bool StillEnds(int64_t offset) {
+    if (stream_->size() >= 0) return stream_->size() == offset;
+    if (offset_ < offset) return true;
+    return Fill().ok() && at_end_;  // or Next meets it again
+  }
+
+  // From the beginning to `offset`; `before` is the last byte in front of it.
+  absl::Status Enter(int64_t offset, char* before) {
+    if (offset_ == offset) return absl::OkStatus();
+    BONGSU_ASSIGN_OR_RETURN(const int64_t skipped, stream_->Skip(offset - 1 - offset_));
+    offset_ += skipped;
+    if (offset_ < offset - 1) return CutOrReplaced(offset_, offset);
+    BONGSU_ASSIGN_OR_RETURN(const size_t n, stream_->Read(before, 1));
+    if (n == 0) return CutOrReplaced(offset_, offset);
+    ++offset_;
+    return absl::OkStatus();
+  }
+
+  // The last line had no end and was read as it was: what follows it now must not belong to it.
+  absl::Status CheckLineEnded() {
+    constexpr std::string_view kEnd = "\r\n";
+    const bool is_mark =
+        offset_ == static_cast<int64_t>(kByteOrderMark.size()) && head_.starts_with(kByteOrderMark);
+    if (is_mark) return absl::OkStatus();
+    while (!at_end_ && pending_.size() < kEnd.size()) {
       if (!Fill().ok()) return absl::OkStatus();  // Next meets it again
     }
-    if (!pending_.view().starts_with(kMark)) return absl::OkStatus();
-    pending_.DropFront(kMark.size());
-    offset_ = static_cast<int64_t>(kMark.size());
+    const std::string_view more = pending_.view().substr(0, kEnd.size());
+    if (more.starts_with('\n') || kEnd.starts_with(more)) return absl::OkStatus();
+    return Refused(
+        fmt::format("was read to its end, {} bytes, and the line there, which had no newline, was "
+                    "continued since: its first part was taken for a record",
+                    offset_));
+  }
+
+  // Editors and shells of Windows begin a file with one; to JSON it is an error.
+  absl::Status SkipByteOrderMark() {
+    while (!at_end_ && pending_.size() < kByteOrderMark.size() &&
+           kByteOrderMark.starts_with(pending_.view())) {
+      if (!Fill().ok()) return absl::OkStatus();  // Next meets it again
+    }
+    if (!pending_.view().starts_with(kByteOrderMark)) return absl::OkStatus();
+    pending_.DropFront(kByteOrderMark.size());
+    offset_ = static_cast<int64_t>(kByteOrderMark.size());
     return absl::OkStatus();
   }
 
   absl::Status Fill() {
     if (!broken_.ok()) return broken_;
-    absl::StatusOr<size_t> n = stream_->Read(pending_.Grow(kReadBytes), kReadBytes);
+    char* to = pending_.Grow(kReadBytes);
+    absl::StatusOr<size_t> n = stream_->Read(to, kReadBytes);
     if (!n.ok()) return broken_ = n.status();
+    if (!beginning_.has_value()) head_.append(to, std::min(*n, kBeginningBytes - head_.size()));
     pending_.Extend(*n);
     at_end_ = *n == 0;
     return absl::OkStatus();
@@ -193,6 +274,8 @@ class File {
   const std::shared_ptr<BufferPool> pool_;
   ReadBuffer pending_;  // bytes from offset_ on
   int64_t offset_ = 0;
+  std::string head_;                   // the first bytes of the content, until they are hashed
+  std::optional<uint64_t> beginning_;  // the hash of all of them
   bool at_end_ = false;
   absl::Status broken_;   // of the stream
   absl::Status failure_;  // broken_, once everything before it was handed out
@@ -336,14 +419,13 @@ absl::Status FileSource::Start(const std::vector<Position>& positions) {
     for (const Position& position : positions) {
       if (position.partition == entry.position.partition) entry.position = position;
     }
-    if (entry.position.ended) {
-      // What was appended must not be passed over in silence: the engine decides whether it can
-      // still take part. A shorter file is refused below.
-      BONGSU_ASSIGN_OR_RETURN(const bool ends, entry.file->StillEnds(entry.position.next_offset));
-      if (ends) continue;
-      entry.position.ended = false;
-    }
-    BONGSU_RETURN_IF_ERROR(entry.file->Start(entry.position.next_offset, chunk_bytes));
+    BONGSU_ASSIGN_OR_RETURN(const bool reads, entry.file->Start(entry.position, chunk_bytes));
+    // Positions of before have none.
+    if (entry.position.next_offset > 0) entry.position.beginning = entry.file->beginning();
+    if (!reads) continue;
+    // What was appended must not be passed over in silence: the engine decides whether it can
+    // still take part.
+    entry.position.ended = false;
     BONGSU_RETURN_IF_ERROR(Prepare(entry));
     ++open_;
   }
@@ -387,6 +469,7 @@ absl::Status FileSource::Poll(DurationNs, Batch* batch) {
   batch->records.reserve(batch->records.size() + chunk->records.size());
   for (const auto& [at, record] : chunk->records) batch->records.push_back(record);
   lowest->position.next_offset = chunk->next_offset;
+  lowest->position.beginning = chunk->beginning;
   const bool last = chunk->last;
   batch->holder = std::move(chunk);
   if (!lowest->file->failure().ok()) {

@@ -111,6 +111,36 @@ refused("there is new input now")
 with open(os.path.join(folder, "fw.jsonl"), "wb") as out:
     out.write(b"{}\n")
 refused("it was cut or replaced")
+
+# A compressed file that was read to its end, and is another one the next night: short and long, of one beginning or none.
+for name, packed in (("gz", gzip.compress), ("zst", lambda bytes: subprocess.run(
+        ["zstd", "-q", "-c"], input=bytes, stdout=subprocess.PIPE, check=True).stdout)):
+    for first, second, why in (([1], [2], "it was cut or replaced"), ([], [2], "there is new input now"),
+                               ([1], [1, 2], "there is new input now"), (range(50), range(50, 0, -1), "it was cut or replaced"),
+                               (range(50), [], "it was cut or replaced")):
+        days = [packed("".join(good % (i, i) + "\n" for i in day).encode()) for day in (first, second)]
+        shutil.rmtree(os.path.join(work, "day.run"), ignore_errors=True)
+        os.makedirs(os.path.join(work, "day.run"))
+        with open(os.path.join(work, "day.run", "c.yaml"), "w") as out:
+            out.write(CONFIG % "day.*")
+        for day in days[:1] * 2 + days[1:]:
+            with open(os.path.join(work, "day.run", "day." + name), "wb") as out:
+                out.write(day)
+            if day == days[0]:
+                run([BONGSU, "run", "-c", os.path.join(work, "day.run", "c.yaml")])
+        refused(why, os.path.join(work, "day.run", "c.yaml"))
+
+# A line that was read without its end, and was continued then.
+shutil.rmtree(os.path.join(work, "day.run"))
+os.makedirs(os.path.join(work, "day.run"))
+with open(os.path.join(work, "day.run", "c.yaml"), "w") as out:
+    out.write(CONFIG % "day.jsonl")
+for part in ((good % (1, 1))[:40], (good % (1, 1))[40:] + "\n"):
+    if part.endswith("\n"):
+        run([BONGSU, "run", "-c", os.path.join(work, "day.run", "c.yaml")])
+    with open(os.path.join(work, "day.run", "day.jsonl"), "a") as out:
+        out.write(part)
+refused("the line there, which had no newline, was continued since", os.path.join(work, "day.run", "c.yaml"))
 shutil.rmtree(os.path.join(folder, ".bongsu"))
 with open(os.path.join(folder, "alerts.jsonl"), "w") as out:
     out.write("somebody else's\n")

@@ -88,7 +88,7 @@ for trial in range(6):
 need(kills_in_all > 0, "nothing was killed")
 
 
-# What is left of a file that was read in part must be there at the restart.
+# What is left of a file that was read in part must be there at the restart, and be the same.
 def half_read():
     """Kills a run in the middle of a plain file: its path, and how far it was read."""
     for pause in range(1, 100):
@@ -120,9 +120,16 @@ for name in (os.path.join(work, "away"), path + ".1"):
     os.rename(path, name)
     refused(f"{path} had been read up to byte {offset}, not to its end")
     os.rename(name, path)
+with open(path, "r+b") as log:
+    first = log.read(8)
+    log.seek(0)
+    log.write(b" " * 8)
+refused("it was cut or replaced")
+with open(path, "r+b") as log:
+    log.write(first)
 run([BONGSU, "run", "-c", config], BONGSU_SAMPLE=base)
 need(alerts_of(os.path.join(base, "alerts.jsonl")) == expected, "refused starts changed the alerts")
-print(f"{os.path.basename(path)}, read up to {offset}: gone and rotated it is refused")
+print(f"{os.path.basename(path)}, read up to {offset}: gone, rotated and replaced it is refused")
 
 # Somebody else's output is never overwritten.
 shutil.rmtree(os.path.join(base, "state"))

@@ -481,5 +481,104 @@ TEST_F(FileSourceTest, AHalfReadFileThatIsGoneIsRefused) {
   EXPECT_EQ(records_, 5u);
 }
 
+TEST_F(FileSourceTest, AReplacedFileOfTheSameLengthIsRefused) {
+  // Positions within the first 4 KiB and behind them, with a byte order mark and without.
+  for (const std::string mark : {"", "\xef\xbb\xbf"}) {
+    for (const std::string line : {"{}", R"({"a":"0123456789"})"}) {
+      for (const int chunks : {1, kToTheEnd}) {
+        SCOPED_TRACE(fmt::format("line {}, {} chunks, mark {}", line, chunks, !mark.empty()));
+        checkpoint_.clear();
+        const std::string content = mark + Lines(2 * kChunk, line);
+        WriteFile("fw1.jsonl", content);
+        ASSERT_TRUE(Read(chunks).ok());
+        std::string other = content;
+        other[mark.size() + 1] = ' ';
+        other[mark.size() + line.size() - 1] = ' ';
+        WriteFile("fw1.jsonl", other);
+        ExpectRefused({"fw1.jsonl", "it was cut or replaced"});
+        WriteFile("fw1.jsonl", content);
+        const absl::Status status = Read(kToTheEnd);
+        EXPECT_TRUE(status.ok()) << status;
+        EXPECT_EQ(records_, chunks == 1 ? kChunk : 0);
+      }
+    }
+  }
+}
+
+// The beginning of a file is known as far as it was read, from restart to restart.
+TEST_F(FileSourceTest, AFileThatGrowsIsReadOn) {
+  std::string content;
+  for (int i = 0; i < 8; ++i) {
+    content += Lines(3, fmt::format(R"({{"a":"{:0300}"}})", i));
+    WriteFile("fw1.jsonl", content);
+    const absl::Status status = Read(kToTheEnd);
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_EQ(records_, 3u) << i;
+    std::string other = content;
+    other[content.size() < 4096 ? content.size() - 5 : 4000] = 'x';
+    WriteFile("fw1.jsonl", other);
+    ExpectRefused({"it was cut or replaced"});
+  }
+}
+
+TEST_F(FileSourceTest, PositionsOfBeforeAreRead) {
+  for (const int chunks : {1, kToTheEnd}) {
+    checkpoint_.clear();
+    const std::string content = Lines(2 * kChunk, "{}");
+    WriteFile("fw1.jsonl", content);
+    ASSERT_TRUE(Read(chunks).ok());
+    auto json = nlohmann::json::parse(checkpoint_);
+    size_t erased = 0;
+    for (auto& partition : json["partitions"]) erased += partition.erase("beginning");
+    EXPECT_GT(erased, 0u);
+    checkpoint_ = json.dump();
+    WriteFile("fw1.jsonl", Lines(2 * kChunk, "[]"));
+    absl::Status status = Read(0);
+    ASSERT_TRUE(status.ok()) << status;
+    // From now on it is known.
+    WriteFile("fw1.jsonl", content);
+    ExpectRefused({"it was cut or replaced"});
+  }
+}
+
+TEST_F(FileSourceTest, ALineThatWasContinuedBehindItsEndIsRefused) {
+  // Short and long: within what is kept of a file's beginning, and behind it.
+  for (const size_t lines : {size_t{1}, size_t{200}}) {
+    const std::string whole = Lines(lines, R"({"a":"0123456789"})");
+    for (const std::string half : {R"({"a":)", R"({"a":0})"}) {
+      for (const auto& [more, records] : std::map<std::string, int>{{"1}\n", -1},
+                                                                    {" ", -1},
+                                                                    {"\r{}\n", -1},
+                                                                    {"\n", 0},
+                                                                    {"\n{}\n", 1},
+                                                                    {"\r\n", 0},
+                                                                    {"\r\n{}\r\n{}\r\n", 2},
+                                                                    {"\r", 0}}) {
+        SCOPED_TRACE(fmt::format("{} lines, then {}, then {}", lines, half, more));
+        checkpoint_.clear();
+        WriteFile("fw1.jsonl", whole + half);
+        ASSERT_TRUE(Read(kToTheEnd).ok());
+        ASSERT_EQ(records_, lines + 1);
+        Append("fw1.jsonl", more);
+        if (records < 0) {
+          ExpectRefused({"fw1.jsonl", std::to_string((whole + half).size()), "continued"});
+          continue;
+        }
+        const absl::Status status = Read(kToTheEnd);
+        ASSERT_TRUE(status.ok()) << status;
+        EXPECT_EQ(records_, static_cast<size_t>(records));
+      }
+    }
+  }
+  // A byte order mark is no line.
+  checkpoint_.clear();
+  WriteFile("fw1.jsonl", "\xef\xbb\xbf");
+  ASSERT_TRUE(Read(kToTheEnd).ok());
+  Append("fw1.jsonl", "{}\n");
+  const absl::Status status = Read(kToTheEnd);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(records_, 1u);
+}
+
 }  // namespace
 }  // namespace bongsu
