@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "operators/handle_names.h"
 #include "operators/key.h"
 #include "operators/operator_runner.h"
 #include "operators/sigma/correlation.h"
@@ -19,24 +20,20 @@ namespace bongsu {
 namespace {
 
 // How an operator's rows are laid out (state/FORMAT.md, "Correlations";
-// operators/interval_join.cc). Handles are counted from 1 in the order in which they are opened.
+// operators/interval_join.cc).
 enum class Layout : uint8_t { kAggregate, kTemporal, kJoin };
-constexpr uint8_t kEventsHandle = 1;  // kJoin: of the left side
-constexpr uint8_t kJoinRightHandle = 2;
-constexpr uint8_t kGroupsHandle = 3;  // of incidents, where no windows are kept
-constexpr uint8_t kGroupsBehindWindowsHandle = 4;
 constexpr size_t kTemporalHeadBytes = 5;
 
 class Reader {
  public:
-  Reader(const Config& config, size_t op, const PipelinePositions& positions)
-      : config_(config), op_(op), spec_(*config.operators[op]) {
+  // `handles`: what the operator calls its lists and maps (operators/handle_names.h).
+  Reader(const Config& config, size_t op, std::vector<std::string> handles,
+         const PipelinePositions& positions)
+      : config_(config), op_(op), spec_(*config.operators[op]), handles_(std::move(handles)) {
     const auto* correlation = dynamic_cast<const sigma::CorrelationSpec*>(&spec_);
     layout_ = dynamic_cast<const sigma::AggregateSpec*>(&spec_) != nullptr ? Layout::kAggregate
               : correlation != nullptr                                     ? Layout::kTemporal
                                                                            : Layout::kJoin;
-    groups_handle_ =
-        correlation != nullptr && correlation->tiled() ? kGroupsBehindWindowsHandle : kGroupsHandle;
     for (const auto& partition : positions.partitions)
       partitions_[partition.info.id] = partition.info;
   }
@@ -46,7 +43,7 @@ class Reader {
       List(row);
     } else if (row.key == kCompleteFromKey && row.value.size() >= sizeof(EventTimeNs)) {
       complete_from_ = std::max(complete_from_, ReadTime(row.value));
-    } else if (row.handle == groups_handle_ && layout_ != Layout::kJoin) {
+    } else if (Name(row) == "groups") {
       Group(row);
     }
   }
@@ -60,10 +57,16 @@ class Reader {
   size_t malformed() const { return malformed_; }
 
  private:
+  std::string_view Name(const StateRow& row) const {
+    return row.handle >= 1 && row.handle <= handles_.size() ? handles_[row.handle - 1]
+                                                            : std::string_view();
+  }
+
   void List(const StateRow& row) {
-    // Sliding correlations keep more lists than their events'.
-    const bool right = layout_ == Layout::kJoin && row.handle == kJoinRightHandle;
-    if (row.handle != kEventsHandle && !right) return;
+    // Correlations keep more lists than their events'.
+    const std::string_view list = Name(row);
+    const bool right = list == "right";
+    if (list != "events" && list != "left" && !right) return;
     if (evidence_.inputs.size() == kStateEventsMax) {
       ++left_out_;
       return;
@@ -158,8 +161,8 @@ class Reader {
   const Config& config_;
   const size_t op_;
   const OperatorSpec& spec_;
+  const std::vector<std::string> handles_;
   Layout layout_ = Layout::kJoin;
-  uint8_t groups_handle_ = kGroupsHandle;
   std::map<PartitionId, PartitionInfo> partitions_;
   StepsEvidence evidence_;
   EventTimeNs complete_from_ = kMinEventTime;
@@ -196,7 +199,8 @@ absl::StatusOr<StepsEvidence> ReadStateEvidence(const Config& config, size_t op,
   if (head.checkpoint.has_value() && !head.checkpoint->positions.empty()) {
     BONGSU_ASSIGN_OR_RETURN(positions, DecodePositions(head.checkpoint->positions));
   }
-  Reader reader(config, op, positions);
+  BONGSU_ASSIGN_OR_RETURN(std::vector<std::string> handles, HandleNames(spec));
+  Reader reader(config, op, std::move(handles), positions);
   BONGSU_RETURN_IF_ERROR(inspector->ExportOperator(spec.rule().name, spec.semantic_hash(),
                                                    [&](const StateRow& row) { reader.Row(row); }));
   notes->push_back(
