@@ -17,6 +17,7 @@
 #include "pipeline/explain_state.h"
 #include "pipeline/explain_steps.h"
 #include "pipeline/file/byte_stream.h"
+#include "pipeline/io.h"
 #include "pipeline/rehearsal.h"
 #include "pipeline/rule_test_command.h"
 #include "state/status_macros.h"
@@ -26,7 +27,6 @@ namespace {
 
 constexpr int kUnusable = 2;
 constexpr size_t kReadBytes = size_t{1} << 16;
-constexpr EventTimeNs kAnyNow = EventTimeNs{7'000'000'000} * kSecondNs;  // no event is ahead of it
 
 struct InputFile {
   std::string name;  // source or format; empty: the only source
@@ -221,7 +221,13 @@ class Explanation {
     fmt::print(out_, "'{}' {}\n", config_.operators[op]->rule().title, answer.verdict);
     for (const std::string& step : answer.steps) fmt::print(out_, "  {}\n", step);
     uint64_t dead = 0;
-    for (const RehearsedReject& reject : rehearsal.rejects()) dead += reject.op.empty() ? 1 : 0;
+    uint64_t ahead = 0;
+    for (const RehearsedReject& reject : rehearsal.rejects()) {
+      if (reject.op.empty()) ++(reject.reason == "future" ? ahead : dead);
+    }
+    if (ahead > 0)
+      fmt::print(out_, "  {} events were too far ahead of the clock (max_future_skew): left out\n",
+                 ahead);
     if (dead > 0) fmt::print(out_, "  {} records were no usable events\n", dead);
     return answer.fired ? 0 : 1;
   }
@@ -239,21 +245,25 @@ class Explanation {
 
   // Files are read side by side, as far as their event times go together.
   absl::Status Rehearse(Rehearsal& rehearsal, StepsQuestion* question) {
+    const int64_t now = SystemClock().NowNs();
     std::vector<bool> takes_part(config_.sources.size(), false);
     for (InputFile& input : inputs_) {
       takes_part[static_cast<size_t>(input.source)] = true;
-      Decoder decoder = MakeDecoder(config_.sources[static_cast<size_t>(input.source)]);
+      const SourceConfig& source = config_.sources[static_cast<size_t>(input.source)];
+      Decoder decoder = MakeDecoder(source);
       EventTimeNs newest = kMinEventTime;
       for (const std::string_view bytes : input.records) {
         Record record;
         record.bytes = bytes;
         Event event;
-        if (decoder.Decode(record, &event) == DecodeResult::kOk)
+        // What is ahead of the clock enters no window: the file does not wait for it.
+        if (decoder.Decode(record, &event) == DecodeResult::kOk &&
+            event.time <= AddTime(now, source.max_future_skew))
           newest = std::max(newest, event.time);
         input.newest.push_back(newest);
       }
     }
-    BONGSU_RETURN_IF_ERROR(rehearsal.Begin(kAnyNow, takes_part));
+    BONGSU_RETURN_IF_ERROR(rehearsal.Begin(now, takes_part));
     std::vector<size_t> next(inputs_.size());
     std::vector<int64_t> offsets(config_.sources.size());
     for (;;) {

@@ -111,6 +111,33 @@ class ExplainTest : public ::testing::Test {
                     .inputs = {"fw=" + Path("fw.jsonl"), "ep=" + Path("ep.jsonl")},
                     .key = key});
   }
+  // Of events with EventID 1, by host_ip: a count of `condition` in ten seconds.
+  void WriteCount(const std::string& condition, const std::string& more = "") const {
+    Write("rules.yml", fmt::format(R"(
+title: Any event
+name: any
+logsource: {{product: windows}}
+detection: {{a: {{EventID: 1}}, condition: a}}
+---
+title: Counted
+name: counted
+correlation:
+  {{type: event_count, rules: [any], group-by: [host_ip], timespan: 10s, condition: {{{}}}{}}}
+)",
+                                   condition, more.empty() ? "" : ", bongsu: {" + more + "}"));
+  }
+  int Count(const std::string& key, const std::string& time = "") {
+    return Explain({.rule = "counted",
+                    .rules = {Path("rules.yml")},
+                    .inputs = {"sysmon-nxlog=" + Path("ep.jsonl")},
+                    .key = key,
+                    .time = time});
+  }
+  static std::string Shells(const std::vector<int>& seconds, const std::string& ip) {
+    std::string lines;
+    for (const int second : seconds) lines += Shell(second, ip);
+    return lines;
+  }
   static std::string Alert(int second, const std::string& ip) {
     return fmt::format(
         "{{\"event_type\":\"alert\",\"timestamp\":\"2024-01-01T00:{:02}:{:02}Z\","
@@ -287,6 +314,22 @@ correlation:
   EXPECT_THAT(out_, HasSubstr("value_avg of ProcessId is at most 41 for the key"));
   explain("value_percentile", ", percentile: 50");
   EXPECT_THAT(out_, HasSubstr("value_percentile of ProcessId is at most 41 for the key"));
+}
+
+// As in a run: what is too far ahead of the clock enters no window and makes nothing late.
+TEST_F(ExplainTest, EventsFromTheFutureAreLeftOut) {
+  WriteCount("gte: 3");
+  const std::string future = R"({"@timestamp":"2190-01-01T00:00:00Z","Channel":"Security",)"
+                             R"("EventID":1,"host_ip":"10.0.0.5"})"
+                             "\n";
+  Write("ep.jsonl", future + future + Shell(0, "10.0.0.5") + future);
+  EXPECT_EQ(Count("10.0.0.5"), 1);
+  EXPECT_THAT(out_, HasSubstr("at most 1 events of the key"));
+  EXPECT_THAT(out_, HasSubstr("3 events were too far ahead of the clock (max_future_skew)"));
+  EXPECT_THAT(out_, Not(HasSubstr("no usable events")));
+  Write("ep.jsonl", future + Shells({0, 1, 2}, "10.0.0.5"));
+  EXPECT_EQ(Count("10.0.0.5"), 0);
+  EXPECT_THAT(out_, Not(HasSubstr("late")));
 }
 
 TEST_F(ExplainTest, FieldsThatNoSampleHas) {
