@@ -34,6 +34,7 @@ struct InputFile {
   int source = -1;
   std::string bytes;
   std::vector<std::string_view> records;
+  std::vector<size_t> lines;  // of each record: its line, from 1 on
   // Of each record: the newest event time of the file so far, by which files are read together.
   std::vector<EventTimeNs> newest;
 };
@@ -56,11 +57,19 @@ absl::Status ReadInput(size_t bytes_max, InputFile* input) {
             fmt::format("{}: more than {} of input", input->file, BytesText(kExplainBytesMax)));
     }
   }
+  // What is no record to a run is none here (pipeline/file/file_source.cc), but it is a line.
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   const std::string_view text = input->bytes;
-  for (size_t begin = 0; begin < text.size();) {
+  size_t number = 0;
+  for (size_t begin = text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
+       begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
-    if (end > begin) input->records.push_back(text.substr(begin, end - begin));
+    const std::string_view line = text.substr(begin, end - begin);
     begin = end + 1;
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    input->records.push_back(line);
+    input->lines.push_back(number);
   }
   return absl::OkStatus();
 }
@@ -110,6 +119,10 @@ class Explanation {
     return kUnusable;
   }
 
+  static std::string Place(const InputFile& input, size_t record) {
+    return fmt::format("{}:{}", input.file, input.lines[record]);
+  }
+
   const sigma::BoundRule* Bound(size_t source, int entry) const {
     for (const sigma::BoundRule& rule : config_.binding->sources[source].rules) {
       if (rule.entry == static_cast<uint32_t>(entry)) return &rule;
@@ -144,7 +157,7 @@ class Explanation {
     record.bytes = input.records[number];
     Event event;
     const DecodeResult result = decoder.Decode(record, &event);
-    const std::string where = fmt::format("{}:{}", input.file, number + 1);
+    const std::string where = Place(input, number);
     if (result != DecodeResult::kOk && result != DecodeResult::kNoTime) {
       fmt::print(out_, "{}: no event: {}\n", where, DecodeResultName(result));
       return false;
@@ -265,7 +278,11 @@ class Explanation {
     }
     BONGSU_RETURN_IF_ERROR(rehearsal.Begin(now, takes_part));
     std::vector<size_t> next(inputs_.size());
-    std::vector<int64_t> offsets(config_.sources.size());
+    read_.assign(config_.sources.size(), {});
+    question->place = [this](uint16_t source, int64_t offset) {
+      const auto& [input, number] = read_[source][static_cast<size_t>(offset)];
+      return Place(inputs_[input], number);
+    };
     for (;;) {
       size_t best = inputs_.size();
       for (size_t i = 0; i < inputs_.size(); ++i) {
@@ -278,8 +295,9 @@ class Explanation {
       // record a batch: the watermark follows each, and what can be late is.
       RehearsedRecord record;
       record.source = static_cast<uint16_t>(inputs_[best].source);
-      record.offset = offsets[record.source]++;
-      record.bytes = inputs_[best].records[next[best]++];
+      record.offset = static_cast<int64_t>(read_[record.source].size());
+      record.bytes = inputs_[best].records[next[best]];
+      read_[record.source].emplace_back(best, next[best]++);
       BONGSU_RETURN_IF_ERROR(rehearsal.Feed({&record, 1}));
     }
     for (const RehearsedIncident& one : rehearsal.incidents()) {
@@ -293,6 +311,8 @@ class Explanation {
   const Config& config_;
   std::vector<InputFile> inputs_;
   std::FILE* out_;
+  // By source and offset: the input and its record.
+  std::vector<std::vector<std::pair<size_t, size_t>>> read_;
 };
 
 // "source=file", or a file alone.

@@ -136,8 +136,9 @@ class Explainer {
         continue;
       seen.place =
           !evidence_.places.empty() ? evidence_.places[i]
-          : input.offset < 0
-              ? "no record (nothing came)"
+          : input.offset < 0        ? "no record (nothing came)"
+          : question_.place
+              ? question_.place(input.source, input.offset)
               : fmt::format("{}, record {}", config_.sources[input.source].name, input.offset + 1);
       if (const auto reject = late.find({seen.source, seen.offset}); reject != late.end()) {
         seen.late = true;

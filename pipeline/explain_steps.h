@@ -10,6 +10,7 @@
 // Thread-safety: pure functions.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -27,6 +28,8 @@ struct StepsQuestion {
   DurationNs span = 0;              // the longest time between two events of one incident
   // Incidents of the rule that were there before the input ended.
   std::vector<RehearsedIncident> before_end;
+  // Where people find a record; empty: by its number.
+  std::function<std::string(uint16_t source, int64_t offset)> place;
 };
 
 struct StepsAnswer {

@@ -308,7 +308,7 @@ correlation:
   explain("value_sum");
   EXPECT_THAT(out_, HasSubstr("value_sum of ProcessId is at most 42.5 for the key within 10 s, the "
                               "rule wants gte 100; 1 events have no such value"));
-  EXPECT_THAT(out_, HasSubstr("record 2): ProcessId 12.5"));
+  EXPECT_THAT(out_, HasSubstr("ep.jsonl:2): ProcessId 12.5"));
   EXPECT_THAT(out_, HasSubstr("ProcessId none (no value that can be measured: left out)"));
   explain("value_avg");
   EXPECT_THAT(out_, HasSubstr("value_avg of ProcessId is at most 41 for the key"));
@@ -330,6 +330,35 @@ TEST_F(ExplainTest, EventsFromTheFutureAreLeftOut) {
   Write("ep.jsonl", future + Shells({0, 1, 2}, "10.0.0.5"));
   EXPECT_EQ(Count("10.0.0.5"), 0);
   EXPECT_THAT(out_, Not(HasSubstr("late")));
+}
+
+// The places are lines of files, as an editor counts them; a run takes no blank ones.
+TEST_F(ExplainTest, PlacesAreLinesOfFiles) {
+  const std::string shell =
+      R"({"@timestamp":"2024-01-01T00:00:00Z","EventID":1,)"
+      R"("Channel":"Microsoft-Windows-Sysmon/Operational","Image":"a\\cmd.exe"})";
+  Write("ep.jsonl", "\xef\xbb\xbf\r\n\n \t\n" + shell + "\r\n\r\nno json\r\n");
+  EXPECT_EQ(Explain({.rule = "A shell starts",
+                     .rules = {Path("rules.yml")},
+                     .inputs = {"sysmon-nxlog=" + Path("ep.jsonl")}}),
+            0);
+  EXPECT_THAT(out_, StartsWith(Path("ep.jsonl") + ":4: 'A shell starts' matches"));
+  EXPECT_THAT(out_, HasSubstr(Path("ep.jsonl") + ":6: no event: "));
+  EXPECT_THAT(out_, Not(HasSubstr(":1: ")));
+  EXPECT_THAT(out_, Not(HasSubstr(":5: ")));
+  // Of several files of one source each has its own.
+  WriteCount("gte: 3");
+  Write("ep.jsonl", "\n" + Shells({0, 2}, "10.0.0.5"));
+  Write("more.jsonl", Shell(1, "10.0.0.5"));
+  EXPECT_EQ(
+      Explain({.rule = "counted",
+               .rules = {Path("rules.yml")},
+               .inputs = {"sysmon-nxlog=" + Path("ep.jsonl"), "sysmon-nxlog=" + Path("more.jsonl")},
+               .key = "10.0.0.5"}),
+      0);
+  EXPECT_THAT(out_, HasSubstr("00:00:00.000000000Z (" + Path("ep.jsonl") + ":2)"));
+  EXPECT_THAT(out_, HasSubstr("00:00:01.000000000Z (" + Path("more.jsonl") + ":1)"));
+  EXPECT_THAT(out_, HasSubstr("00:00:02.000000000Z (" + Path("ep.jsonl") + ":3)"));
 }
 
 TEST_F(ExplainTest, FieldsThatNoSampleHas) {
