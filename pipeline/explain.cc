@@ -177,25 +177,29 @@ class Explanation {
     return matches && filter == nullptr;
   }
 
-  // How long apart two events of one incident may be.
-  std::optional<DurationNs> Span(size_t op) const {
+  // How long apart two events of one incident may be. False: of this type it is not known.
+  bool ReadSpan(size_t op, StepsQuestion* question) const {
     const OperatorSpec* spec = config_.operators[op].get();
-    if (const auto* correlation = dynamic_cast<const sigma::CorrelationSpec*>(spec))
-      return correlation->timespan();
+    if (const auto* correlation = dynamic_cast<const sigma::CorrelationSpec*>(spec)) {
+      question->span = correlation->timespan();
+      return true;
+    }
     Diagnostics diagnostics;
     const std::optional<Node> tree = LoadConfigTree(options_.config, diagnostics);
     const Node* operators = tree.has_value() ? tree->Find("operators") : nullptr;
-    if (operators == nullptr) return std::nullopt;
+    if (operators == nullptr) return false;
     for (const Node& node : operators->items) {
       const Node* name = node.Find("name");
       const Node* within = node.Find("within");
       if (name == nullptr || name->scalar != spec->rule().name || within == nullptr) continue;
-      DurationNs span = 0;
-      for (const auto& [key, value] : within->entries)
-        span = std::max(span, ParseDuration(value.scalar).value_or(0));
-      return span;
+      for (const auto& [key, value] : within->entries) {
+        const DurationNs bound = ParseDuration(value.scalar).value_or(0);
+        (key.scalar == "before" ? question->before : question->after) = bound;
+      }
+      question->span = std::max(question->before, question->after);
+      return true;
     }
-    return std::nullopt;
+    return false;
   }
 
   int Correlation(size_t op) {
@@ -208,11 +212,9 @@ class Explanation {
         return Unusable(
             fmt::format("'{}' is no time; write it like 2026-01-31T08:00:00Z", options_.time));
     }
-    const std::optional<DurationNs> span = Span(op);
-    if (!span.has_value())
+    if (!ReadSpan(op, &question))
       return Unusable(fmt::format("operators of type {} cannot be explained",
                                   config_.operators[op]->rule().type));
-    question.span = *span;
     if (options_.state) return FromState(question);
     for (const InputSpec& input : config_.operators[op]->inputs()) {
       const bool given =

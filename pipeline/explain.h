@@ -13,7 +13,7 @@
 // true}.
 //
 // The first line is the verdict. Exit status: 0 it matched or fired, 1 it did not, 2 the rule, the
-// configuration or the input cannot be used.
+// configuration or the input cannot be used, or the state does not say.
 //
 // Thread-safety: one thread.
 #pragma once
@@ -37,8 +37,8 @@ struct ExplainOptions {
   std::vector<std::string> rules;   // folders and files of rules; or
   std::string config;               // a configuration
   std::vector<std::string> inputs;  // "source=file", "-" or a file where there is one source only
-  std::string key;                  // correlations: as alerts show it; empty: the busiest
-  std::string time;                 // correlations: RFC 3339; empty: the first event of the key
+  std::string key;                  // correlations: as alerts show it; empty: as StepsQuestion::key
+  std::string time;                 // correlations: RFC 3339; empty: as StepsQuestion::time
   // In place of inputs: what the state of this configuration's service holds; it may be running.
   bool state = false;
 };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
 #include "operators/handle_names.h"
@@ -11,6 +12,7 @@
 #include "operators/sigma/correlation_aggregate.h"
 #include "operators/sigma/episode_state.h"
 #include "pipeline/json_text.h"
+#include "pipeline/plan.h"
 #include "pipeline/positions.h"
 #include "state/inspect.h"
 #include "state/key_encoding.h"
@@ -45,11 +47,14 @@ class Reader {
       complete_from_ = std::max(complete_from_, ReadTime(row.value));
     } else if (Name(row) == "groups") {
       Group(row);
+    } else if (Name(row) == "windows" && row.value.size() >= 1 + sizeof(EventTimeNs)) {
+      evidence_.open_windows[KeyText(row.key)] = ReadTime(row.value.substr(1));  // behind a version
     }
   }
 
-  StepsEvidence Take() {
+  StepsEvidence Take(EventTimeNs closing) {
     evidence_.state = true;
+    evidence_.closing = closing;
     return std::move(evidence_);
   }
   size_t left_out() const { return left_out_; }
@@ -113,8 +118,8 @@ class Reader {
     input.key = key;
     input.payload = value;
     Place(place, &input);
-    // A left event that has had a partner made an incident.
-    if (layout_ == Layout::kJoin && !right && mark > 0) Fired(input.key, row.time, row.time, 2);
+    // A left event that has had a partner made an incident; of how many events is told at its end.
+    if (layout_ == Layout::kJoin && !right && mark > 0) Fired(input.key, row.time, row.time, 0);
     evidence_.inputs.push_back(std::move(input));
   }
 
@@ -154,7 +159,8 @@ class Reader {
     if (group.episode.open && group.episode.published)
       Fired(row.key, group.episode.anchor.time, group.episode.last, group.episode.event_count);
     for (const sigma::FoundWindows& found : group.found) {
-      if (found.published) Fired(row.key, found.first, found.last, found.count);
+      // It knows the ends of windows: of the last one that is an event's time as well.
+      if (found.published) Fired(row.key, kMinEventTime, found.last, found.count);
     }
   }
 
@@ -170,14 +176,25 @@ class Reader {
   size_t malformed_ = 0;
 };
 
-std::string WatermarkNote(const PipelinePositions& positions, const std::string& rule) {
+// kMinEventTime: there is none yet.
+EventTimeNs Watermark(const PipelinePositions& positions, const std::string& rule) {
   const auto known = positions.port_watermarks.find(rule);
+  if (known == positions.port_watermarks.end()) return kMinEventTime;
   EventTimeNs lowest = kMaxEventTime;
-  if (known != positions.port_watermarks.end()) {
-    for (const EventTimeNs one : known->second) lowest = std::min(lowest, one);
-  }
-  if (known == positions.port_watermarks.end() || lowest == kMinEventTime)
-    return "watermark: none yet: no window is closed";
+  for (const EventTimeNs one : known->second) lowest = std::min(lowest, one);
+  return lowest;
+}
+
+// As operators/operator_runner.h has it.
+EventTimeNs ClosingTime(EventTimeNs watermark, const std::vector<DurationNs>& allowed_lateness) {
+  if (watermark == kMinEventTime || watermark == kMaxEventTime) return watermark;
+  DurationNs lateness = 0;
+  for (const DurationNs one : allowed_lateness) lateness = std::max(lateness, one);
+  return AddTime(watermark, -lateness);
+}
+
+std::string WatermarkNote(EventTimeNs lowest) {
+  if (lowest == kMinEventTime) return "watermark: none yet: no window is closed";
   if (lowest == kMaxEventTime) return "watermark: the input has ended: every window is closed";
   return fmt::format(
       "watermark of the rule's sources: {}: what is older than the rule needs behind it was let go",
@@ -207,7 +224,8 @@ absl::StatusOr<StepsEvidence> ReadStateEvidence(const Config& config, size_t op,
       fmt::format("from the state in {}, as of epoch {}; what came in the last seconds "
                   "may not be in it yet",
                   config.state.path, head.checkpoint.has_value() ? head.checkpoint->epoch : 0));
-  notes->push_back(WatermarkNote(positions, spec.rule().name));
+  const EventTimeNs watermark = Watermark(positions, spec.rule().name);
+  notes->push_back(WatermarkNote(watermark));
   if (reader.complete_from() != kMinEventTime) {
     notes->push_back(
         fmt::format("events up to {} may have passed before the rule came into force, or reading "
@@ -221,7 +239,7 @@ absl::StatusOr<StepsEvidence> ReadStateEvidence(const Config& config, size_t op,
     notes->push_back(fmt::format("{} more events of the rule were left out", reader.left_out()));
   if (reader.malformed() > 0)
     notes->push_back(fmt::format("{} rows could not be read", reader.malformed()));
-  return reader.Take();
+  return reader.Take(ClosingTime(watermark, MakePlan(config).operators[op].allowed_lateness));
 }
 
 }  // namespace bongsu

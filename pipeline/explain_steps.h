@@ -22,10 +22,16 @@
 namespace bongsu {
 
 struct StepsQuestion {
-  size_t op = 0;                    // index into Config::operators
-  std::string key;                  // as alerts show it; empty: the one with most steps and events
-  std::optional<EventTimeNs> time;  // empty: that of the key's first event
-  DurationNs span = 0;              // the longest time between two events of one incident
+  size_t op = 0;  // index into Config::operators
+  // As alerts show it; empty: of those with an incident, else of all, the one with most steps and
+  // events.
+  std::string key;
+  // Empty: that of the key's first incident, else of its first event; of a state its newest event.
+  std::optional<EventTimeNs> time;
+  DurationNs span = 0;  // the longest time between two events of one incident
+  // Of an interval_join: how far the right event may lie from the left one.
+  DurationNs before = 0;
+  DurationNs after = 0;
   // Incidents of the rule that were there before the input ended.
   std::vector<RehearsedIncident> before_end;
   // Where people find a record; empty: by its number.
@@ -44,9 +50,15 @@ struct StepsEvidence {
   std::vector<RehearsedInput> inputs;  // of the operator
   std::vector<std::string> places;     // of the inputs, as people find them; empty: by their number
   std::vector<RehearsedReject> rejects;
-  std::vector<RehearsedIncident> incidents;  // of the rule
+  // Of the rule. Of a state: first_time kMinEventTime where it is not known, and of a join no
+  // count.
+  std::vector<RehearsedIncident> incidents;
   std::map<std::string, uint64_t> counters;
   bool state = false;  // of a service: what was let go is not in it
+  // Of a state: no event before it can come, and what only such events could change is settled.
+  EventTimeNs closing = kMinEventTime;
+  // Of a state, by key: where windows follow one another, the begin of the one that is open.
+  std::map<std::string, EventTimeNs> open_windows;
 };
 
 StepsAnswer ExplainSteps(const Config& config, const StepsEvidence& evidence,

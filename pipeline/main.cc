@@ -409,9 +409,11 @@ int Main(int argc, char** argv) {
                     "Correlations: what the state of the configuration's service holds, in place "
                     "of files; it may be running");
   explain->add_option("--key", arguments.explain.key,
-                      "Correlations: the key as alerts show it; default: the one with most events");
+                      "Correlations: the key as alerts show it; default: one that fired, else the "
+                      "one with most events");
   explain->add_option("--time", arguments.explain.time,
-                      "Correlations: about when; default: at the key's first event");
+                      "Correlations: about when; default: at the key's first incident, else at its "
+                      "first event (--state: its newest)");
   CLI::App* page = app.add_subcommand(
       "config-page",
       "Print the page of all configuration keys\n\nExample: bongsu config-page > deploy/CONFIG.md");

@@ -199,5 +199,47 @@ TEST_F(ExplainStateTest, TiledMeasuresOfValuesAreRead) {
   }
 }
 
+// The alerts are out and the state knows nothing of them.
+TEST_F(ExplainStateTest, WhatIsOverCannotBeSaid) {
+  const std::vector<std::string> events = {Event(0, 40), Event(1, 50), Event(2, 60)};
+  for (const char* more : {"window: tumbling", "window: session", "reset: true"}) {
+    SCOPED_TRACE(more);
+    EXPECT_EQ(Service(Rule("event_count", "gte: 3", more), events, 70), 1);
+    EXPECT_EQ(Explain(), 2) << out_;
+    EXPECT_THAT(out_, StartsWith("'Asked' cannot be said for key 'h' at 2024-01-01T00:00:02"));
+    EXPECT_EQ(Explain(1), 2) << out_;
+    // Nothing is over yet.
+    EXPECT_EQ(Service(Rule("event_count", "gte: 4", more), events, 1), 0);
+    EXPECT_EQ(Explain(), 1) << out_;
+    EXPECT_THAT(out_, HasSubstr("at most 3 events"));
+  }
+  // The window is open; the state is all there is.
+  EXPECT_EQ(Service(Rule("event_count", "gte: 3", "window: tumbling"), events, 30), 0);
+  EXPECT_EQ(Explain(), 1) << out_;
+  EXPECT_THAT(out_, HasSubstr("the window is open"));
+  // A sliding window's incident is in the state until a timespan behind it.
+  EXPECT_EQ(Service(Rule("event_count", "gte: 4"), events, 30), 0);
+  EXPECT_EQ(Explain(), 1) << out_;
+  EXPECT_EQ(Service(Rule("event_count", "gte: 3"), events, 70), 1);
+  EXPECT_EQ(Explain(), 2) << out_;
+  // An asked time behind which everything is let go.
+  EXPECT_EQ(Service(Rule("event_count", "gte: 4"), {Event(0, 1), Event(600, 1)}, 600), 0);
+  EXPECT_EQ(Explain(0), 2) << out_;
+  EXPECT_EQ(Explain(600), 1) << out_;
+  // A join's left events are there as long as they can have partners.
+  EXPECT_EQ(Service(Rule("event_count", "gte: 4"), {Event(0, 1), Event(1, 1, 2)}, 30), 1);
+  EXPECT_EQ(Explain(-1, "join"), 0) << out_;
+  EXPECT_EQ(Service(Rule("event_count", "gte: 4"), {Event(0, 1), Event(20, 1)}, 30), 0);
+  EXPECT_EQ(Explain(-1, "join"), 1) << out_;
+}
+
+// Windows that were found on arrival are known by their ends, not by their first events.
+TEST_F(ExplainStateTest, FoundWindowsHaveNoWrongBegin) {
+  EXPECT_EQ(Service(Rule("event_count", "gte: 3"), {Event(0, 1), Event(20, 1), Event(40, 1)}, 30),
+            1);
+  EXPECT_EQ(Explain(), 0);
+  EXPECT_THAT(out_, StartsWith("'Asked' fired for key 'h': 3 events up to 2024-01-01T00:00:40"));
+}
+
 }  // namespace
 }  // namespace bongsu

@@ -316,6 +316,84 @@ correlation:
   EXPECT_THAT(out_, HasSubstr("value_percentile of ProcessId is at most 41 for the key"));
 }
 
+// Without a time it is the incident that is asked for, wherever it lies; without a key, too.
+TEST_F(ExplainTest, AnIncidentIsFoundWithoutItsTime) {
+  WriteCount("gte: 3");
+  Write("ep.jsonl", Shells({0, 600, 601, 602}, "10.0.0.5"));
+  EXPECT_EQ(Count("10.0.0.5"), 0);
+  EXPECT_THAT(out_, StartsWith("'Counted' fired for key '10.0.0.5': 3 events from "
+                               "2024-01-01T00:10:00"));
+  EXPECT_THAT(out_, HasSubstr("seen, 3 events of the key"));
+  EXPECT_EQ(Count("10.0.0.5", "2024-01-01T00:00:00Z"), 1);
+  Write("ep.jsonl",
+        Shells({0, 60, 120, 180, 240}, "10.0.0.5") + Shells({300, 301, 302}, "10.0.0.6"));
+  EXPECT_EQ(Count(""), 0);
+  EXPECT_THAT(out_, StartsWith("'Counted' fired for key '10.0.0.6': 3 events"));
+  Write("rules.yml", kRules);
+  Write("fw.jsonl", Alert(0, "10.0.0.5") + Alert(1, "10.0.0.5") + Alert(600, "10.0.0.5"));
+  Write("ep.jsonl", Shell(610, "10.0.0.5"));
+  EXPECT_EQ(Join("10.0.0.5"), 0);
+  EXPECT_THAT(out_, HasSubstr("2 events from 2024-01-01T00:10:00"));
+  Write("fw.jsonl", Alert(0, "10.0.0.5") + Alert(1, "10.0.0.5") + Alert(600, "10.0.0.6"));
+  Write("ep.jsonl", Shell(300, "10.0.0.5") + Shell(610, "10.0.0.6"));
+  EXPECT_EQ(Join(""), 0);
+  EXPECT_THAT(out_, StartsWith("'alert-then-shell' fired for key '10.0.0.6'"));
+}
+
+TEST_F(ExplainTest, OfSeveralIncidentsTheNearestToTheTime) {
+  WriteCount("gte: 3");
+  std::string lines;
+  for (int burst = 0; burst < 8; ++burst)
+    for (int i = 0; i < 3 + burst; ++i) lines += Shell(15 * burst, "10.0.0.5");
+  Write("ep.jsonl", lines);
+  for (int burst = 0; burst < 8; ++burst) {
+    EXPECT_EQ(Count("10.0.0.5", fmt::format("2024-01-01T00:{:02}:{:02}Z", (15 * burst + 7) / 60,
+                                            (15 * burst + 7) % 60)),
+              0);
+    EXPECT_THAT(out_, HasSubstr(fmt::format("': {} events from", 3 + burst)));
+  }
+  EXPECT_EQ(Count("10.0.0.5"), 0);
+  EXPECT_THAT(out_, HasSubstr("': 3 events from 2024-01-01T00:00:00"));
+}
+
+// Windows that follow one another are measured one by one.
+TEST_F(ExplainTest, TheMeasureIsThatOfTheRulesWindows) {
+  WriteCount("gte: 5", "window: tumbling");
+  Write("ep.jsonl", Shells({7, 8, 9, 10, 11, 12, 13}, "10.0.0.5"));
+  EXPECT_EQ(Count("10.0.0.5"), 1);
+  EXPECT_THAT(out_, HasSubstr("at most 4 events of the key in a window of 10 s, the rule wants "
+                              "gte 5"));
+  WriteCount("gte: 5", "window: session");
+  Write("ep.jsonl", Shells({0, 9, 18, 27, 50}, "10.0.0.5"));
+  EXPECT_EQ(Count("10.0.0.5"), 1);
+  EXPECT_THAT(out_, HasSubstr("at most 4 events of the key in a session with less than 10 s "
+                              "between events, the rule wants gte 5"));
+  WriteCount("eq: 2");
+  Write("ep.jsonl", Shells({0, 20, 24, 28, 40}, "10.0.0.5"));
+  EXPECT_EQ(Count("10.0.0.5", "2024-01-01T00:00:22Z"), 1);
+  EXPECT_THAT(out_, HasSubstr("3 events of the key in the window of 10 s from "
+                              "2024-01-01T00:00:20"));
+  EXPECT_THAT(out_, HasSubstr("the rule wants eq 2"));
+}
+
+TEST_F(ExplainTest, AJoinsBoundsAreTwo) {
+  Write("fw.jsonl", Alert(60, "10.0.0.5"));
+  Write("ep.jsonl", Shell(30, "10.0.0.5"));
+  EXPECT_EQ(Join("10.0.0.5"), 1);
+  EXPECT_THAT(out_, HasSubstr("'left' is outside the window by 25 s"));
+  // A time that is no event's: both are near it.
+  EXPECT_EQ(Explain({.rule = "alert-then-shell",
+                     .config = Path("c.yaml"),
+                     .inputs = {"fw=" + Path("fw.jsonl"), "ep=" + Path("ep.jsonl")},
+                     .key = "10.0.0.5",
+                     .time = "2024-01-01T00:00:45Z"}),
+            1);
+  EXPECT_THAT(out_, HasSubstr("all steps were seen, but 'right' 30 s before 'left': outside the "
+                              "window (5 s before, 60 s after) by 25 s"));
+  Write("ep.jsonl", Shell(55, "10.0.0.5"));
+  EXPECT_EQ(Join("10.0.0.5"), 0);
+}
+
 // As in a run: what is too far ahead of the clock enters no window and makes nothing late.
 TEST_F(ExplainTest, EventsFromTheFutureAreLeftOut) {
   WriteCount("gte: 3");
