@@ -333,6 +333,8 @@ class Loader : public OperatorBuildContext {
       diagnostics_.Error(node.where, fmt::format("cannot read the format {}: {}", path, failure));
       return std::nullopt;
     }
+    // What a reload may not change, whoever asked for it.
+    config_.fixed[node.scalar] = std::hash<std::string>()(text);
     const std::vector<Node> documents = ParseYaml(text, path, YamlLimits{}, diagnostics_);
     if (documents.size() != 1 || !documents[0].is_map()) {
       diagnostics_.Error({path, 0, 0}, "a format's file holds one map",

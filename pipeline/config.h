@@ -94,7 +94,8 @@ inline constexpr std::string_view kReloadableKeys[] = {
 
 struct Config {
   std::string file;  // as given
-  // Every value outside of kReloadableKeys: its path and a hash, which holds in this process only.
+  // Every value outside of kReloadableKeys, and the text of each format's file: its path and a
+  // hash, which holds in this process only.
   std::map<std::string, size_t> fixed;
   std::string application;
   std::string instance;

@@ -15,7 +15,7 @@
 namespace bongsu {
 namespace {
 
-constexpr int kReadTimeoutMs = 5'000;
+constexpr int kTimeoutMs = 5'000;  // of a client that neither sends nor takes
 
 // The address of `path`, through a descriptor of its folder, which `*folder` keeps open.
 absl::StatusOr<sockaddr_un> Address(const std::string& path, int* folder) {
@@ -36,10 +36,15 @@ absl::StatusOr<sockaddr_un> Address(const std::string& path, int* folder) {
   return address;
 }
 
-bool SendAll(int fd, std::string_view text) {
+// Who asked may have left, or stand still: then no longer than kTimeoutMs, and not beyond `stop`.
+bool SendAll(int fd, int stop, std::string_view text) {
   while (!text.empty()) {
-    const ssize_t n = send(fd, text.data(), text.size(), MSG_NOSIGNAL);
-    if (n < 0 && errno == EINTR) continue;
+    pollfd polled[2] = {{fd, POLLOUT, 0}, {stop, POLLIN, 0}};
+    const int ready = poll(polled, 2, kTimeoutMs);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0 || polled[1].revents != 0) return false;
+    const ssize_t n = send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (n <= 0) return false;
     text.remove_prefix(static_cast<size_t>(n));
   }
@@ -96,7 +101,7 @@ void ControlSocket::Serve(int connection) {
   std::string command;
   while (command.find('\n') == std::string::npos && command.size() < kControlBytesMax) {
     pollfd polled[2] = {{connection, POLLIN, 0}, {stop_[0], POLLIN, 0}};
-    if (poll(polled, 2, kReadTimeoutMs) <= 0 || polled[1].revents != 0) return;
+    if (poll(polled, 2, kTimeoutMs) <= 0 || polled[1].revents != 0) return;
     char buffer[512];
     const ssize_t n = recv(connection, buffer, sizeof(buffer), 0);
     if (n <= 0) return;
@@ -106,7 +111,7 @@ void ControlSocket::Serve(int connection) {
   if (end == std::string::npos) return;
   std::string answer = handler_(std::string_view(command).substr(0, end));
   if (answer.size() > kControlAnswerBytesMax) answer.resize(kControlAnswerBytesMax);
-  (void)SendAll(connection, answer);  // who asked may have left
+  (void)SendAll(connection, stop_[0], answer);
 }
 
 absl::StatusOr<std::string> AskControl(const std::string& path, std::string_view command) {
@@ -123,7 +128,7 @@ absl::StatusOr<std::string> AskControl(const std::string& path, std::string_view
     return absl::NotFoundError(fmt::format("nobody listens on {}: {}", path, std::strerror(error)));
   }
   std::string answer;
-  if (SendAll(fd, std::string(command) + "\n")) {
+  if (SendAll(fd, -1, std::string(command) + "\n")) {
     char buffer[4096];
     for (ssize_t n; (n = recv(fd, buffer, sizeof(buffer), 0)) > 0;)
       answer.append(buffer, static_cast<size_t>(n));

@@ -25,8 +25,9 @@
 
 namespace bongsu {
 
-inline constexpr int kHttpThreads = 4;
-inline constexpr int kHttpTimeoutMs = 10'000;
+// Clients that stand still must not keep a probe waiting that decides over the process.
+inline constexpr int kHttpThreads = 16;
+inline constexpr int kHttpTimeoutMs = 3'000;
 
 struct HttpAnswer {
   int status = 200;

@@ -12,8 +12,10 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "operators/config/diagnostics.h"
@@ -109,7 +111,10 @@ int ReloadRules(const Arguments& arguments) {
     fmt::print(stderr, "{} cannot be read, or names no state.path\n", arguments.config);
     return kUsage;
   }
-  const absl::StatusOr<std::string> answer = AskControl(ControlPath(*state), "reload");
+  // With the file that is meant: several may name one state.path.
+  std::error_code error;
+  const std::string file = std::filesystem::absolute(arguments.config, error).string();
+  const absl::StatusOr<std::string> answer = AskControl(ControlPath(*state), "reload " + file);
   if (!answer.ok()) {
     fmt::print(stderr,
                "no bongsu processes records with the state in {} ({}); one that waits for its "
@@ -135,10 +140,7 @@ int Check(const Arguments& arguments) {
   if (!config.has_value()) return topic_failed ? 1 : kUsage;
   Service service(*config);
   const absl::Status status = service.Open(Service::Mode::kCheck);
-  if (!status.ok()) {
-    fmt::print(stderr, "{}\n", std::string(status.message()));
-    return ExitStatus(status);
-  }
+  // The rules are told in any case, also beside the process that uses the state.
   for (const auto& op : config->operators) {
     for (const InputSpec& input : op->inputs()) {
       fmt::print("operator {}: {} takes {} by ({})\n", op->rule().name, input.name, input.source,
@@ -153,7 +155,14 @@ int Check(const Arguments& arguments) {
         "source {}: {} needs {}{}\n", source.name, source.format.name, fmt::join(fields, ", "),
         fields.size() < source.fields.names().size() ? ", and every value for keywords" : "");
   }
-  if (arguments.lint || !arguments.samples.empty()) return Lint(*config, arguments);
+  std::fflush(stdout);
+  const int lint = arguments.lint || !arguments.samples.empty() ? Lint(*config, arguments) : 0;
+  std::fflush(stdout);
+  if (!status.ok()) {
+    fmt::print(stderr, "{}\n", std::string(status.message()));
+    return ExitStatus(status);
+  }
+  if (arguments.lint || !arguments.samples.empty()) return lint;
   fmt::print("{}: ok\n", arguments.config);
   return 0;
 }
@@ -232,6 +241,10 @@ int Run(const Arguments& arguments) {
   opened.store(true);
   Service service(*config);
   absl::Status status = service.Open(Service::Mode::kRun);
+  if (stop_requested.load() && (absl::IsUnavailable(status) || absl::IsCancelled(status))) {
+    LogInfo(fmt::format("stopped while starting: {}", std::string(status.message())));
+    return 0;
+  }
   if (!status.ok()) {
     LogError(std::string(status.message()));
     return ExitStatus(status);

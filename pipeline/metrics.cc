@@ -300,8 +300,14 @@ void RuleFamilies(const MetricsSnapshot& snapshot, Families* all) {
          {sigma::RuleKind::kDetection, sigma::RuleKind::kCorrelation, sigma::RuleKind::kFilter})
       all->Set({{"kind", std::string(sigma::RuleKindName(kind))}}, rules->Count(kind));
   }
-  all->Gauge("bongsu_rules_left_out", "Rules that were not loaded.");
-  if (snapshot.config->rules != nullptr) all->Set({}, snapshot.config->rules->skipped.size());
+  all->Gauge("bongsu_rules_left_out", "Rules that were not loaded, by reason.");
+  if (const auto& rules = snapshot.config->rules; rules != nullptr) {
+    const auto broken = static_cast<uint64_t>(
+        std::count_if(rules->skipped.begin(), rules->skipped.end(),
+                      [](const sigma::SkippedRule& rule) { return rule.broken; }));
+    all->Set({{"reason", "broken"}}, broken);
+    all->Set({{"reason", "status"}}, rules->skipped.size() - broken);
+  }
   all->Counter("bongsu_reloads_total", "Reloads of rules, by result.");
   all->Set({{"result", "done"}}, snapshot.reload.done);
   all->Set({{"result", "refused"}}, snapshot.reload.refused);

@@ -43,6 +43,7 @@ bool Service::RulesAreToBlame(const absl::Status& status) const {
 
 absl::Status Service::Reopen() {
   switching_ = true;
+  board_.BeginSwitch();
   if (engine_ != nullptr) earlier_.Merge(engine_->Totals());
   engine_.reset();
   if (transactional()) return absl::OkStatus();  // RunOnce opens everything from the log
@@ -121,7 +122,16 @@ void Service::ListenForCommands() {
 
 // On the socket's thread.
 std::string Service::Command(std::string_view command) {
-  if (command != "reload") return "refused\nunknown command\n";
+  constexpr std::string_view kReload = "reload";
+  if (!command.starts_with(kReload)) return "refused\nunknown command\n";
+  command.remove_prefix(kReload.size());
+  if (!command.empty() && command.front() != ' ') return "refused\nunknown command\n";
+  if (!command.empty()) {
+    const std::string asked(command.substr(1));
+    std::error_code error;
+    if (!fs::equivalent(asked, config_.file, error))
+      return fmt::format("refused\nthis process runs {}, not {}\n", config_.file, asked);
+  }
   const absl::StatusOr<std::string> answer = reloader_->Ask();
   if (answer.ok()) return "ok\n" + *answer + "\n";
   const char* word = absl::IsInvalidArgument(answer.status()) ? "refused" : "failed";

@@ -40,7 +40,19 @@ StatusBoard::StatusBoard(const Clock& clock) : clock_(clock), last_sign_ns_(cloc
 void StatusBoard::SetPhase(Phase phase) {
   std::lock_guard lock(mutex_);
   phase_ = phase;
+  switch_since_ns_.reset();
   last_sign_ns_ = clock_.MonotonicNs();
+}
+
+void StatusBoard::BeginSwitch() {
+  std::lock_guard lock(mutex_);
+  switch_since_ns_ = clock_.MonotonicNs();
+}
+
+Phase StatusBoard::Now() const {
+  const bool long_since =
+      switch_since_ns_.has_value() && clock_.MonotonicNs() - *switch_since_ns_ > kSwitchMaxNs;
+  return phase_ == Phase::kRunning && long_since ? Phase::kRestoring : phase_;
 }
 
 void StatusBoard::SetRestore(const RestoreStatus& restore) {
@@ -61,7 +73,7 @@ HttpAnswer StatusBoard::Metrics() const {
   {
     std::lock_guard lock(mutex_);
     snapshot = snapshot_;
-    phase = phase_;
+    phase = Now();
     restore = restore_;
   }
   if (snapshot == nullptr) return {503, "text/plain; charset=utf-8", "nothing has run yet\n"};
@@ -72,12 +84,12 @@ HttpAnswer StatusBoard::Health() const {
   std::lock_guard lock(mutex_);
   const int64_t silent = clock_.MonotonicNs() - last_sign_ns_;
   const DurationNs age = snapshot_ == nullptr ? 0 : snapshot_->engine.uncommitted_ns;
-  return Answer(Healthy(phase_, silent, age));
+  return Answer(Healthy(Now(), silent, age));
 }
 
 HttpAnswer StatusBoard::Readiness() const {
   std::lock_guard lock(mutex_);
-  return Answer(Ready(phase_));
+  return Answer(Ready(Now()));
 }
 
 std::map<std::string, HttpServer::Handler> StatusBoard::Paths() const {

@@ -20,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "pipeline/http_server.h"
@@ -28,6 +29,7 @@
 
 namespace bongsu {
 
+inline constexpr DurationNs kSwitchMaxNs = 5 * kSecondNs;
 inline constexpr DurationNs kSilenceMaxNs = 30 * kSecondNs;
 // Longer than a commit is tried again before its outcome counts as unknown (20 s).
 inline constexpr DurationNs kEpochAgeMaxNs = 2 * kMinuteNs;
@@ -45,6 +47,9 @@ class StatusBoard {
   // `clock` outlives the board.
   explicit StatusBoard(const Clock& clock);
   void SetPhase(Phase phase);
+  // A running service changes its engine, for new rules: for kSwitchMaxNs it counts as running
+  // still, then as restoring, until the next phase is set.
+  void BeginSwitch();
   void SetRestore(const RestoreStatus& restore);
   // A sign of life with the newest figures.
   void Publish(std::shared_ptr<const MetricsSnapshot> snapshot);
@@ -56,9 +61,12 @@ class StatusBoard {
   std::map<std::string, HttpServer::Handler> Paths() const;
 
  private:
+  Phase Now() const;  // with mutex_ held
+
   const Clock& clock_;
   mutable std::mutex mutex_;
   Phase phase_ = Phase::kStarting;  // guarded by mutex_, as all below
+  std::optional<int64_t> switch_since_ns_;
   RestoreStatus restore_;
   std::shared_ptr<const MetricsSnapshot> snapshot_;  // null: nothing has run yet
   int64_t last_sign_ns_ = 0;

@@ -213,8 +213,10 @@ absl::StatusOr<std::string> MoveAside(const std::string& path, std::error_code w
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename();
     std::error_code unknown;
-    // Commands still come by the socket.
-    if (name == "CURRENT" || name.starts_with(kFolder) || entry.is_socket(unknown)) continue;
+    // Commands still come by the socket, and what a file system keeps in its root is not ours.
+    if (name == "CURRENT" || name == "lost+found" || name.starts_with(kFolder) ||
+        entry.is_socket(unknown))
+      continue;
     names.push_back(name);
   }
   if (!error) fs::create_directory(aside, error);

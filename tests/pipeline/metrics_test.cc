@@ -118,7 +118,7 @@ TEST(Metrics, RulesThatNeverMatchedAreZero) {
            "bongsu_rule_matches_total{rule=\"quiet\"} 0\n",
            "bongsu_rule_matches_total{rule=\"loud\"} 5\n",
            "bongsu_rules_unbound 1\n",
-           "bongsu_rules_left_out 1\n",
+           "bongsu_rules_left_out{reason=\"broken\"} 1\n",
            "bongsu_rules_topic_keys 4\n",
            "bongsu_rules_topic_version{set=\"read\"} 9\n",
            "bongsu_rules_topic_version{set=\"in_force\"} 7\n",
@@ -285,6 +285,21 @@ TEST(Health, SilenceIsSeen) {
   board.Publish(std::make_shared<MetricsSnapshot>(Empty(TestConfig())));
   EXPECT_EQ(board.Health().status, 200);
   EXPECT_EQ(board.Metrics().status, 200);
+}
+
+// A reload is over in a second or two; one that waits for brokers is no process that hangs.
+TEST(Health, ALongSwitchIsARestore) {
+  StoppedClock clock;
+  StatusBoard board(clock);
+  board.SetPhase(Phase::kRunning);
+  board.BeginSwitch();
+  EXPECT_EQ(board.Readiness().status, 200);
+  clock.now += kSwitchMaxNs + 1;
+  EXPECT_EQ(board.Readiness().status, 503);
+  clock.now += kSilenceMaxNs;
+  EXPECT_EQ(board.Health().status, 200);
+  board.SetPhase(Phase::kRunning);
+  EXPECT_EQ(board.Readiness().status, 200);
 }
 
 TEST(Http, ListenAddress) {

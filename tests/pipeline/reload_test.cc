@@ -3,8 +3,13 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
+#include <future>
 
 #include "operators/registry.h"
 #include "pipeline/control_socket.h"
@@ -44,6 +49,30 @@ TEST(Reload, OnlyRulesAndOperatorsMayChange) {
   EXPECT_NE(status.message().find("'epoch' has changed"), std::string::npos) << status;
   EXPECT_NE(status.message().find("'state.memory' has changed"), std::string::npos) << status;
   EXPECT_EQ(status.message().find("'operators"), std::string::npos) << status;
+}
+
+// Whoever asks, and be it a rule in the topic: what events are read by does not change with it.
+TEST(Reload, AFormatsFileMayNotChange) {
+  const fs::path folder = fs::temp_directory_path() / fmt::format("bongsu-reload-{}", getpid());
+  fs::create_directories(folder);
+  const auto make = [&](const char* field) {
+    std::ofstream(folder / "f.yaml") << "base: ecs\nfields: {Image: " << field << "}\n";
+    OperatorRegistry registry;
+    RegisterAllOperators(registry);
+    Diagnostics diagnostics;
+    auto parsed = ParseConfig(
+        "application: test\nsources: [{name: firewall, files: [x.jsonl], format: f.yaml}]\n"
+        "sinks: {alerts: {file: a.jsonl}}\nstate: {path: /nowhere}\noperators:\n" +
+            Operator("a", "1s"),
+        (folder / "c.yaml").string(), registry, diagnostics);
+    EXPECT_TRUE(parsed.has_value()) << diagnostics.Text();
+    return *std::move(parsed);
+  };
+  const Config running = make("process.executable");
+  EXPECT_TRUE(CheckReload(running, make("process.executable")).ok());
+  const absl::Status status = CheckReload(running, make("process.name"));
+  EXPECT_NE(status.message().find("'f.yaml' has changed"), std::string::npos) << status;
+  fs::remove_all(folder);
 }
 
 // Operators are what instances share: they change by the topic that all of them read.
@@ -186,6 +215,30 @@ TEST(Control, AnswersOnALongPath) {
   again->reset();
   EXPECT_TRUE(absl::IsNotFound(AskControl(path, "reload").status()));
   control->reset();
+  fs::remove_all(folder);
+}
+
+// Like a terminal that was stopped: the answer does not fit in between.
+TEST(Control, WhoDoesNotReadDoesNotHoldUpTheStop) {
+  const fs::path folder = fs::temp_directory_path() / fmt::format("bongsu-control-{}", getpid());
+  fs::create_directories(folder);
+  const std::string path = folder / "control";
+  std::promise<void> asked;
+  auto control = ControlSocket::Listen(path, [&](std::string_view) {
+    asked.set_value();
+    return std::string(kControlAnswerBytesMax, 'x');
+  });
+  ASSERT_TRUE(control.ok()) << control.status();
+  const int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  ASSERT_LT(path.size(), sizeof(address.sun_path));
+  path.copy(address.sun_path, path.size());
+  ASSERT_EQ(connect(client, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(send(client, "reload\n", 7, 0), 7);
+  asked.get_future().wait();
+  control->reset();  // ends
+  close(client);
   fs::remove_all(folder);
 }
 
