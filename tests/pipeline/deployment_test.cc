@@ -64,7 +64,7 @@ TEST(Deployment, TheManifestParsesAndItsConfigurationLoads) {
     if (Child(document, "kind").scalar == "ConfigMap")
       ExpectLoads(Child(Child(document, "data"), "bongsu.yaml").scalar, "the ConfigMap");
   }
-  EXPECT_EQ(kinds, (std::set<std::string>{"ConfigMap", "Service", "StatefulSet"}));
+  EXPECT_EQ(kinds, (std::set<std::string>{"ConfigMap", "NetworkPolicy", "Service", "StatefulSet"}));
 }
 
 TEST(Deployment, ComposeParses) {
