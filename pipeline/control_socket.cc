@@ -42,7 +42,7 @@ bool SendAll(int fd, int stop, std::string_view text) {
     pollfd polled[2] = {{fd, POLLOUT, 0}, {stop, POLLIN, 0}};
     const int ready = poll(polled, 2, kTimeoutMs);
     if (ready < 0 && errno == EINTR) continue;
-    if (ready <= 0 || polled[1].revents != 0) return false;
+    if (ready <= 0 || (polled[0].revents == 0 && polled[1].revents != 0)) return false;
     const ssize_t n = send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (n <= 0) return false;

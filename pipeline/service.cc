@@ -213,6 +213,12 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
         !stop.load()) {
       LogWarning(fmt::format("recovering: waiting: {}", std::string(status.message())));
       clock_.Sleep(kRecoveryPauseNs);
+      // What this start has done to the store in memory (numbers of operators, states to drop) must
+      // not be met by other rules, if a reload brings some meanwhile.
+      if (!transactional()) {
+        status = OpenStoreAgain();
+        if (!status.ok()) break;
+      }
       continue;
     }
     const bool damaged =

@@ -99,7 +99,9 @@ class Service {
   bool GoesOn(const std::atomic<bool>& stop) const;
   // After an engine that has committed everything: what the next one goes on with.
   absl::Status Reopen();
-  // After one that has not, without transactions: from the last checkpoint.
+  // After one that has not, without transactions: from the last checkpoint. The first opens the
+  // store alone.
+  absl::Status OpenStoreAgain();
   absl::Status ReopenFromDisk();
   void AdoptNewRules();
   bool RulesAreToBlame(const absl::Status& status) const;

@@ -84,9 +84,15 @@ absl::Status Service::GoBackToOldRules(const absl::Status& failure) {
 }
 
 absl::Status Service::ReopenFromDisk() {
+  BONGSU_RETURN_IF_ERROR(OpenStoreAgain());
+  return Reopen();
+}
+
+absl::Status Service::OpenStoreAgain() {
   store_.reset();
   BONGSU_ASSIGN_OR_RETURN(store_, Store::Open(StateOptions()));
-  return Reopen();
+  resume_ = store_->latest();
+  return absl::OkStatus();
 }
 
 // The copy by which a restart knows the set that ran (pipeline/topic_rules.h).

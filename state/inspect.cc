@@ -72,8 +72,7 @@ class Inspector : public StateInspector {
 absl::Status Inspector::Lock() {
   const std::string path = path_ + "/LOCK";
   // A copy on a medium that nobody can write to: nobody runs on it either.
-  if (access(path.c_str(), W_OK) != 0 && (errno == EROFS || errno == EACCES))
-    return absl::OkStatus();
+  if (access(path.c_str(), W_OK) != 0 && errno == EROFS) return absl::OkStatus();
   const rocksdb::Status locked = rocksdb::Env::Default()->LockFile(path, &lock_);
   if (locked.ok()) return absl::OkStatus();
   lock_ = nullptr;

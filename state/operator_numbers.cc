@@ -112,7 +112,6 @@ std::vector<std::string> OperatorNumbers::KeepOnly(const std::vector<uint16_t>& 
     if (names.empty() || names.back() != it->first.name) names.push_back(it->first.name);
     it = Remove(it);
   }
-  complete_ = true;
   return names;
 }
 
@@ -121,7 +120,7 @@ absl::StatusOr<std::optional<uint16_t>> OperatorNumbers::ForLog(std::string_view
   const OperatorName wanted{std::string(name), std::string(hash)};
   std::lock_guard lock(mutex_);
   if (auto it = entries_.find(wanted); it != entries_.end()) return it->second.id;
-  bool replaced = complete_;
+  bool replaced = false;
   for (auto it = entries_.lower_bound({wanted.name, ""});
        it != entries_.end() && it->first.name == wanted.name; ++it)
     replaced = replaced || it->second.claimed;

@@ -58,9 +58,10 @@ class OperatorNumbers {
   [[nodiscard]] absl::Status Load(std::string_view key, std::string_view value);
   absl::StatusOr<uint16_t> Claim(std::string_view name, std::string_view hash, uint64_t* reset);
   // All operators are claimed, and these are their numbers: the state of others goes. Their names.
+  // Of what a log brings later nothing goes: another instance may have newer rules already.
   std::vector<std::string> KeepOnly(const std::vector<uint16_t>& ids);
-  // Nothing: the configuration has another rule of that name, or none (KeepOnly); what the log says
-  // of this one is as good as gone, and is among the removed.
+  // Nothing: the configuration has another rule of that name; what the log says of this one is as
+  // good as gone, and is among the removed.
   absl::StatusOr<std::optional<uint16_t>> ForLog(std::string_view name, std::string_view hash);
 
   // Removed ones included. False: no such number.
@@ -97,7 +98,6 @@ class OperatorNumbers {
 
   mutable std::mutex mutex_;
   Entries entries_;
-  bool complete_ = false;  // what is not claimed belongs to nobody
   std::map<uint16_t, OperatorName> names_;
   struct Removed {
     Numbered numbered;

@@ -274,11 +274,13 @@ class Loader {
   void Names() {
     StringMap<size_t> ids;
     StringMap<size_t> names;
-    StringMap<size_t> titles;  // of rules that have neither
+    StringMap<size_t> labels;  // first of those that have an id or a name
     StringMap<size_t> all_ids;
     for (size_t i = 0; i < set_.entries.size(); ++i) {
       const std::string& id = set_.entries[i].rule.metadata.id;
       if (!id.empty()) all_ids.try_emplace(id, i);
+      const Metadata& metadata = set_.entries[i].rule.metadata;
+      if (!metadata.id.empty() || !metadata.name.empty()) labels.try_emplace(metadata.label(), i);
     }
     for (size_t i = 0; i < set_.entries.size(); ++i) {
       const Metadata& metadata = set_.entries[i].rule.metadata;
@@ -296,7 +298,7 @@ class Loader {
       once(names, metadata.name, "name", metadata.name_where);
       // Alerts, state and metrics know a rule by its label.
       if (metadata.id.empty() && metadata.name.empty()) {
-        const auto [it, added] = titles.try_emplace(metadata.title, i);
+        const auto [it, added] = labels.try_emplace(metadata.title, i);
         const SourceLocation& first = set_.entries[it->second].rule.metadata.where;
         if (!added)
           found.Error(metadata.where,

@@ -117,6 +117,13 @@ TEST(SigmaRuleSet, TitlesAreTakenOnceWhereTheyAreAllThatThereIs) {
       "title: one\nlogsource: {product: p}\ndetection: {s: {a: 1}, condition: s}\n---\n";
   const Loaded loaded = Load(untold + untold + "id: 1\n" + untold + "name: n\n" + untold);
   EXPECT_EQ(loaded.set.entries.size(), 3u);
+  // Nor may it be what another one is called by.
+  for (const std::string& yaml :
+       {untold + Detection("one", "a: 1"), Detection("one", "a: 1") + untold}) {
+    const Loaded both = Load(yaml);
+    EXPECT_EQ(both.set.entries.size(), 1u);
+    EXPECT_EQ(both["one"].rule.metadata.name, "one");
+  }
   EXPECT_THAT(loaded.why("one"), HasSubstr("it has no id and no name, and the title 'one' is "
                                            "taken, too (by r.yml:1; give it an id)"));
 }
