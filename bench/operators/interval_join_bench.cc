@@ -33,6 +33,7 @@ class Build : public OperatorBuildContext, public PartitionNames {
     return &fields_[source == "left" ? 0 : 1];
   }
   bool IsOperator(std::string_view) const override { return false; }
+  std::string SemanticHash(std::string_view) const override { return ""; }
   std::vector<std::string> DefaultFields(std::string_view) const override { return {}; }
   std::string_view Origin(PartitionId partition) const override {
     return partition == 0 ? "left" : "right";
