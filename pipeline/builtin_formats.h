@@ -2,7 +2,7 @@
 //
 // The texts of pipeline/formats/*.yaml, which CMake writes into a source file of the build (see
 // pipeline/CMakeLists.txt), so that the binary needs no data files. Read them through
-// BuiltinFormats(). Constant data, for any thread.
+// FindBuiltinFormat. Constant data, for any thread.
 #pragma once
 
 #include <span>

@@ -70,10 +70,14 @@ std::string ReadWhole(const std::string& path, size_t bytes_max, std::string* co
   if (!in) return std::strerror(errno);
   std::error_code error;
   if (fs::is_directory(path, error)) return "it is a folder";
-  std::string read(bytes_max + 1, '\0');
-  in.read(read.data(), static_cast<std::streamsize>(read.size()));
+  constexpr size_t kPiece = 64 * 1024;
+  std::string read;
+  for (size_t size = 0; in && size <= bytes_max; size += static_cast<size_t>(in.gcount())) {
+    read.resize(size + kPiece);
+    in.read(read.data() + size, kPiece);
+    read.resize(size + static_cast<size_t>(in.gcount()));
+  }
   if (in.bad()) return "reading failed";
-  read.resize(static_cast<size_t>(in.gcount()));
   if (read.size() > bytes_max)
     return fmt::format("it is larger than {}", BytesText(static_cast<int64_t>(bytes_max)));
   *content = std::move(read);

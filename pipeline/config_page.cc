@@ -88,7 +88,7 @@ std::string ConfigPage(const OperatorRegistry& registry) {
           "What Sigma has no word for, written in the rule itself, within `correlation:`.",
           sigma::CorrelationOptionDefs(), &page);
   page += "\n## Formats by name\n\n";
-  for (const auto& [name, format] : BuiltinFormats()) page += fmt::format("- `{}`\n", name);
+  for (const std::string_view name : BuiltinFormatNames()) page += fmt::format("- `{}`\n", name);
   page += "\n## librdkafka properties that bongsu sets itself\n\n";
   for (const ReservedProperty& property : ReservedKafkaProperties()) {
     page += fmt::format("- `{}`: {}\n", property.name, property.hint);

@@ -113,8 +113,8 @@ class Decoder::Impl : public FieldReader {
   void ClearValues();
   bool Holds(const PlanCondition& when) const;
   void AssignConditional();
-  void FindTime(Event* event) const;
-  std::optional<EventTimeNs> ReadTime(const PlanTime& time) const;
+  void FindTime(Event* event);
+  std::optional<EventTimeNs> ReadTime(const PlanTime& time);
 
   uint32_t WalkObject(const PlanNode& node, uint32_t i, int depth);
   uint32_t WalkArray(const PlanNode& node, uint32_t i, int depth);
@@ -166,6 +166,7 @@ class Decoder::Impl : public FieldReader {
   // Memory that is kept from record to record; its bound is a few times record_bytes_max.
   StructuralIndex index_;
   KeyGuesses guesses_;
+  LatestMinute latest_minute_;
   std::vector<Value> values_;     // by slot
   std::vector<uint16_t> ranks_;   // of values_
   std::vector<uint32_t> unread_;  // by slot: where its value begins; 0: it is in values_, or absent
@@ -675,15 +676,15 @@ void Decoder::Impl::AssignCollected() {
   stack_.clear();
 }
 
-std::optional<EventTimeNs> Decoder::Impl::ReadTime(const PlanTime& time) const {
+std::optional<EventTimeNs> Decoder::Impl::ReadTime(const PlanTime& time) {
   const Value& value = values_[time.slot];
   const bool text = value.is_string();
   if (!text && !value.is_number()) return std::nullopt;
   switch (time.encoding) {
     case TimeEncoding::kRfc3339:
-      return text ? ParseRfc3339(value.text()) : std::nullopt;
+      return text ? ParseRfc3339(value.text(), &latest_minute_) : std::nullopt;
     case TimeEncoding::kPattern:
-      return time.pattern->Parse(value.text());
+      return time.pattern->Parse(value.text(), &latest_minute_);
     case TimeEncoding::kEpochS:
       return ParseEpoch(value.text(), EpochUnit::kSeconds);
     case TimeEncoding::kEpochMs:
@@ -711,7 +712,7 @@ void Decoder::Impl::AssignConditional() {
   }
 }
 
-void Decoder::Impl::FindTime(Event* event) const {
+void Decoder::Impl::FindTime(Event* event) {
   for (const PlanTime& time : plan_.times()) {
     if (!Holds(time.when)) continue;
     if (const std::optional<EventTimeNs> found = ReadTime(time)) {

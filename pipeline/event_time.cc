@@ -1,6 +1,7 @@
 #include "pipeline/event_time.h"
 
 #include <array>
+#include <cstring>
 
 namespace bongsu {
 namespace {
@@ -54,14 +55,23 @@ std::optional<EventTimeNs> InRange(Int128 ns) {
   return static_cast<EventTimeNs>(ns);
 }
 
-std::optional<EventTimeNs> FromCivil(const Civil& c, DurationNs zone_offset) {
+bool IsSecond(int second) { return second >= 0 && second <= 60; }
+
+std::optional<EventTimeNs> FromSeconds(int64_t seconds, int64_t nanos, DurationNs zone_offset) {
+  return InRange(static_cast<Int128>(seconds) * kSecondNs + nanos - zone_offset);
+}
+
+std::optional<int64_t> SecondsOf(const Civil& c) {
   if (c.month < 1 || c.month > 12 || c.day < 1 || c.hour < 0 || c.hour > 23 || c.minute < 0 ||
-      c.minute > 59 || c.second < 0 || c.second > 60 || c.day > DaysInMonth(c.year, c.month)) {
+      c.minute > 59 || !IsSecond(c.second) || c.day > DaysInMonth(c.year, c.month)) {
     return std::nullopt;
   }
-  const int64_t seconds =
-      DaysFromCivil(c.year, c.month, c.day) * 86'400 + c.hour * 3'600 + c.minute * 60 + c.second;
-  return InRange(static_cast<Int128>(seconds) * kSecondNs + c.nanos - zone_offset);
+  return DaysFromCivil(c.year, c.month, c.day) * 86'400 + c.hour * 3'600 + c.minute * 60 + c.second;
+}
+
+std::optional<EventTimeNs> FromCivil(const Civil& c, DurationNs zone_offset) {
+  const std::optional<int64_t> seconds = SecondsOf(c);
+  return seconds ? FromSeconds(*seconds, c.nanos, zone_offset) : std::nullopt;
 }
 
 // Reads the digits of a fraction at `p`; the first nine count. False where there is none.
@@ -137,21 +147,35 @@ int ReadName(const char*& p, const char* end, const std::array<std::string_view,
 }
 
 // The layout of nearly all logs, yyyy-mm-dd?hh:mm:ss with an optional fraction, without a loop over
-// a pattern.
-bool ReadFixed(const char*& p, const char* end, Civil* civil) {
-  if (end - p < 19 || p[4] != '-' || p[7] != '-' || p[13] != ':' || p[16] != ':') return false;
-  const int century = TwoDigits(p);
-  const int year_of_century = TwoDigits(p + 2);
-  if (century < 0 || year_of_century < 0) return false;
-  civil->year = century * 100 + year_of_century;
-  civil->month = TwoDigits(p + 5);
-  civil->day = TwoDigits(p + 8);
-  civil->hour = TwoDigits(p + 11);
-  civil->minute = TwoDigits(p + 14);
-  civil->second = TwoDigits(p + 17);
+// a pattern: seconds since 1970 as if its zone were UTC. False also for what is no time of a day.
+bool ReadFixed(const char*& p, const char* end, LatestMinute* latest, int64_t* seconds,
+               int64_t* nanos) {
+  if (end - p < 19) return false;
+  const int second = TwoDigits(p + LatestMinute::kSize);
+  if (!IsSecond(second)) return false;
+  if (latest != nullptr && std::memcmp(p, latest->text, LatestMinute::kSize) == 0) {
+    *seconds = latest->seconds + second;
+  } else {
+    if (p[4] != '-' || p[7] != '-' || p[13] != ':' || p[16] != ':') return false;
+    const int century = TwoDigits(p);
+    const int year_of_century = TwoDigits(p + 2);
+    if (century < 0 || year_of_century < 0) return false;
+    const std::optional<int64_t> minute = SecondsOf({.year = century * 100 + year_of_century,
+                                                     .month = TwoDigits(p + 5),
+                                                     .day = TwoDigits(p + 8),
+                                                     .hour = TwoDigits(p + 11),
+                                                     .minute = TwoDigits(p + 14)});
+    if (!minute) return false;
+    if (latest != nullptr) {
+      std::memcpy(latest->text, p, LatestMinute::kSize);
+      latest->seconds = *minute;
+    }
+    *seconds = *minute + second;
+  }
   p += 19;
+  *nanos = 0;
   if (p == end || (*p != '.' && *p != ',')) return true;
-  return ReadFraction(++p, end, &civil->nanos);
+  return ReadFraction(++p, end, nanos);
 }
 
 // What a pattern has read so far.
@@ -264,17 +288,18 @@ std::optional<EventTimeNs> Combine(Parsed& parsed) {
 
 }  // namespace
 
-std::optional<EventTimeNs> ParseRfc3339(std::string_view text) {
+std::optional<EventTimeNs> ParseRfc3339(std::string_view text, LatestMinute* latest) {
   const char* p = text.data();
   const char* end = p + text.size();
-  Civil civil;
   const char separator = text.size() > 10 ? p[10] : '\0';
   if (separator != 'T' && separator != ' ' && separator != 't') return std::nullopt;
-  if (!ReadFixed(p, end, &civil)) return std::nullopt;
+  int64_t seconds = 0;
+  int64_t nanos = 0;
+  if (!ReadFixed(p, end, latest, &seconds, &nanos)) return std::nullopt;
   DurationNs zone = 0;
   if (p != end && *p == ' ') ++p;
   if (!ReadZone(p, end, &zone) || p != end) return std::nullopt;
-  return FromCivil(civil, zone);
+  return FromSeconds(seconds, nanos, zone);
 }
 
 std::optional<EventTimeNs> ParseEpoch(std::string_view text, EpochUnit unit) {
@@ -387,12 +412,14 @@ std::optional<TimePattern> TimePattern::Compile(std::string_view pattern, Durati
   return compiled;
 }
 
-std::optional<EventTimeNs> TimePattern::Parse(std::string_view text) const {
+std::optional<EventTimeNs> TimePattern::Parse(std::string_view text, LatestMinute* latest) const {
   const char* p = text.data();
   const char* end = p + text.size();
-  if (Civil civil; fixed_ && text.size() >= 19 && p[10] == ' ' && ReadFixed(p, end, &civil)) {
-    if (p == end) return FromCivil(civil, zone_offset_);
-  }
+  int64_t seconds = 0;
+  int64_t nanos = 0;
+  if (fixed_ && text.size() >= 19 && p[10] == ' ' && ReadFixed(p, end, latest, &seconds, &nanos) &&
+      p == end)
+    return FromSeconds(seconds, nanos, zone_offset_);
   p = text.data();
   Parsed parsed;
   parsed.zone_offset = zone_offset_;

@@ -15,7 +15,10 @@
 // cannot hold (before 1677-09-21, after 2262-04-11) and days that do not exist (February 30) give
 // nullopt.
 //
-// Thread-safety: pure functions; a TimePattern is immutable.
+// Records of one source follow each other closely: with a LatestMinute, which a caller keeps from
+// record to record, the date and minute of nearly all of them are compared instead of computed.
+//
+// Thread-safety: pure functions; a TimePattern is immutable; a LatestMinute belongs to one thread.
 #pragma once
 
 #include <cstdint>
@@ -28,10 +31,17 @@
 
 namespace bongsu {
 
+// What `yyyy-mm-dd?hh:mm:` was read last, and what it is.
+struct LatestMinute {
+  static constexpr size_t kSize = 17;
+  char text[kSize] = {};  // no minute begins with a zero byte
+  int64_t seconds = 0;    // since 1970, where its zone is UTC
+};
+
 // Date and time with a zone: `2020-09-18T17:07:03.847715Z`. Between date and time 'T', 't' or a
 // space; any fraction, with '.' or ','; zone `Z`, `z`, `+hh:mm`, `+hhmm`, `+hh` (or with '-'). No
 // zone: nullopt, because guessing one moves events by hours; declare it with a pattern.
-std::optional<EventTimeNs> ParseRfc3339(std::string_view text);
+std::optional<EventTimeNs> ParseRfc3339(std::string_view text, LatestMinute* latest = nullptr);
 
 enum class EpochUnit : uint8_t {
   kSeconds = 9,
@@ -67,7 +77,7 @@ class TimePattern {
   // (what is wrong, for people) for an unknown directive or a pattern that does not fix a date.
   static std::optional<TimePattern> Compile(std::string_view pattern, DurationNs zone_offset,
                                             std::string* error);
-  std::optional<EventTimeNs> Parse(std::string_view text) const;
+  std::optional<EventTimeNs> Parse(std::string_view text, LatestMinute* latest = nullptr) const;
 
  private:
   TimePattern() = default;

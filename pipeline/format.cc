@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
+#include <mutex>
 #include <span>
 #include <utility>
 
@@ -206,7 +208,6 @@ void ReadTimes(const Node& node, Diagnostics& diagnostics, std::vector<TimeSpec>
   for (const Node& item : node.items) out->push_back(ReadTime(item, diagnostics));
 }
 
-using LogSourceMaps = std::map<std::string, sigma::LogSourceMap, std::less<>>;
 constexpr std::string_view kLogSourceFolder = "logsource/";
 
 // `{base: windows, service: ...}`: a named map, parts of which may be replaced.
@@ -215,12 +216,12 @@ void ReadLogSource(const Node& node, Diagnostics& diagnostics, sigma::LogSourceM
   for (size_t i = 0; i < own.entries.size(); ++i) {
     if (own.entries[i].first.scalar != "base") continue;
     const Node& base = own.entries[i].second;
-    const LogSourceMaps& known = BuiltinLogSources();
-    if (const auto it = known.find(base.scalar); base.is_scalar() && it != known.end()) {
-      *out = it->second;
+    const sigma::LogSourceMap* known =
+        base.is_scalar() ? FindBuiltinLogSource(base.scalar) : nullptr;
+    if (known != nullptr) {
+      *out = *known;
     } else {
-      std::vector<std::string_view> names;
-      for (const auto& [name, map] : known) names.push_back(name);
+      const std::vector<std::string_view> names = BuiltinLogSourceNames();
       diagnostics.Error(base.where, fmt::format("unknown log-source map '{}'", base.scalar),
                         Hint(base.scalar, names));
     }
@@ -243,22 +244,20 @@ void ReadOtherFields(const Node& node, Diagnostics& diagnostics, std::vector<std
   }
 }
 
-using FormatMap = std::map<std::string, Format, std::less<>>;
-
-bool FindFormat(const Node& node, const FormatMap& known, Diagnostics& diagnostics, Format* out) {
-  if (auto it = known.find(node.scalar); node.is_scalar() && it != known.end()) {
-    *out = it->second;
+// `known`: whether there are formats to name, which there are not for those that are compiled in.
+bool FindFormat(const Node& node, bool known, Diagnostics& diagnostics, Format* out) {
+  const Format* found = known && node.is_scalar() ? FindBuiltinFormat(node.scalar) : nullptr;
+  if (found != nullptr) {
+    *out = *found;
     return true;
   }
-  std::vector<std::string_view> names;
-  for (const auto& [name, format] : known) names.push_back(name);
+  const std::vector<std::string_view> names = BuiltinFormatNames();
   diagnostics.Error(node.where, fmt::format("unknown format '{}'", node.scalar),
                     Hint(node.scalar, names));
   return false;
 }
 
-std::optional<Format> ReadFormat(const Node& node, const FormatMap& known,
-                                 Diagnostics& diagnostics) {
+std::optional<Format> ReadFormat(const Node& node, bool known, Diagnostics& diagnostics) {
   static constexpr std::array<std::string_view, 8> kKeys = {
       "name", "base", "time", "fields", "other_fields", "entities", "logsource", "raw"};
   const int errors = diagnostics.errors();
@@ -303,36 +302,70 @@ std::optional<Format> ReadFormat(const Node& node, const FormatMap& known,
   return format;
 }
 
-FormatMap LoadBuiltinFormats() {
-  FormatMap formats;
-  for (const BuiltinFormatText& text : BuiltinFormatTexts()) {
-    if (text.name.starts_with(kLogSourceFolder)) continue;
-    Diagnostics diagnostics;
-    const std::string file = fmt::format("formats/{}.yaml", text.name);
-    const std::vector<Node> documents = ParseYaml(text.yaml, file, YamlLimits{}, diagnostics);
-    std::optional<Format> format;
-    if (documents.size() == 1) format = ReadFormat(documents[0], {}, diagnostics);
-    // They come with the binary: a mistake in them is a mistake of ours, which format_test would
-    // show.
-    BONGSU_CHECK_MSG(format.has_value() && format->name == text.name, diagnostics.Text());
-    formats.emplace(text.name, *std::move(format));
+// What of the compiled-in texts is in one folder, by name; each is parsed once, when it is asked
+// for. They come with the binary: a mistake in them is a mistake of ours, which format_test would
+// show.
+template <typename T>
+class Builtin {
+ public:
+  using Parse = T (*)(std::string_view name, const Node& document, Diagnostics& diagnostics);
+
+  Builtin(std::string_view folder, Parse parse) : parse_(parse) {
+    for (const BuiltinFormatText& text : BuiltinFormatTexts()) {
+      const bool in_folder = text.name.starts_with(kLogSourceFolder);
+      if (in_folder == !folder.empty()) one_[text.name.substr(folder.size())].text = &text;
+    }
   }
-  return formats;
+  std::vector<std::string_view> names() const {
+    std::vector<std::string_view> names;
+    for (const auto& [name, one] : one_) names.push_back(name);
+    return names;
+  }
+  const T* Find(std::string_view name) {
+    const auto it = one_.find(name);
+    if (it == one_.end()) return nullptr;
+    One& one = it->second;
+    std::call_once(one.parsed, [&] {
+      Diagnostics diagnostics;
+      const std::vector<Node> documents =
+          ParseYaml(one.text->yaml, fmt::format("formats/{}.yaml", one.text->name), YamlLimits{},
+                    diagnostics);
+      BONGSU_CHECK_MSG(documents.size() == 1, diagnostics.Text());
+      one.value = parse_(name, documents[0], diagnostics);
+      BONGSU_CHECK_MSG(!diagnostics.has_errors(), diagnostics.Text());
+    });
+    return &one.value;
+  }
+
+ private:
+  struct One {
+    const BuiltinFormatText* text = nullptr;
+    std::once_flag parsed;
+    T value;
+  };
+  const Parse parse_;
+  std::map<std::string_view, One> one_;
+};
+
+Builtin<Format>& Formats() {
+  static auto* const formats = new Builtin<Format>(
+      "", [](std::string_view name, const Node& document, Diagnostics& diagnostics) {
+        std::optional<Format> format = ReadFormat(document, /*known=*/false, diagnostics);
+        BONGSU_CHECK_MSG(format.has_value() && format->name == name, diagnostics.Text());
+        return *std::move(format);
+      });
+  return *formats;
 }
 
-LogSourceMaps LoadBuiltinLogSources() {
-  LogSourceMaps maps;
-  for (const BuiltinFormatText& text : BuiltinFormatTexts()) {
-    if (!text.name.starts_with(kLogSourceFolder)) continue;
-    Diagnostics diagnostics;
-    const std::vector<Node> documents =
-        ParseYaml(text.yaml, fmt::format("formats/{}.yaml", text.name), YamlLimits{}, diagnostics);
-    sigma::LogSourceMap map;
-    if (documents.size() == 1) sigma::ReadLogSourceMap(documents[0], &map, diagnostics);
-    BONGSU_CHECK_MSG(!diagnostics.has_errors() && map.mapped(), diagnostics.Text());
-    maps.emplace(text.name.substr(kLogSourceFolder.size()), std::move(map));
-  }
-  return maps;
+Builtin<sigma::LogSourceMap>& LogSources() {
+  static auto* const maps = new Builtin<sigma::LogSourceMap>(
+      kLogSourceFolder, [](std::string_view, const Node& document, Diagnostics& diagnostics) {
+        sigma::LogSourceMap map;
+        sigma::ReadLogSourceMap(document, &map, diagnostics);
+        BONGSU_CHECK_MSG(map.mapped(), diagnostics.Text());
+        return map;
+      });
+  return *maps;
 }
 
 // "ThreatName" as "Threat Name", "SAMUserAccount" as "SAM User Account".
@@ -371,18 +404,15 @@ std::vector<std::string> Format::PathsOf(const std::string& field) const {
   return paths;
 }
 
-const std::map<std::string, sigma::LogSourceMap, std::less<>>& BuiltinLogSources() {
-  static const auto* const maps = new LogSourceMaps(LoadBuiltinLogSources());
-  return *maps;
-}
-
-const std::map<std::string, Format, std::less<>>& BuiltinFormats() {
-  static const auto* const formats = new FormatMap(LoadBuiltinFormats());
-  return *formats;
+std::vector<std::string_view> BuiltinFormatNames() { return Formats().names(); }
+const Format* FindBuiltinFormat(std::string_view name) { return Formats().Find(name); }
+std::vector<std::string_view> BuiltinLogSourceNames() { return LogSources().names(); }
+const sigma::LogSourceMap* FindBuiltinLogSource(std::string_view name) {
+  return LogSources().Find(name);
 }
 
 std::optional<Format> ParseFormat(const Node& node, Diagnostics& diagnostics) {
-  return ReadFormat(node, BuiltinFormats(), diagnostics);
+  return ReadFormat(node, /*known=*/true, diagnostics);
 }
 
 }  // namespace bongsu

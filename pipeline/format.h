@@ -76,12 +76,16 @@ struct Format {
   std::vector<std::string> PathsOf(const std::string& field) const;
 };
 
-// The formats compiled into the binary, by name.
-const std::map<std::string, Format, std::less<>>& BuiltinFormats();
+// The formats compiled into the binary: their names, ascending, and one of them by its name; null:
+// there is none. Each is parsed when it is first asked for, since most programs need one. For any
+// thread; what is returned lives as long as the program.
+std::vector<std::string_view> BuiltinFormatNames();
+const Format* FindBuiltinFormat(std::string_view name);
 
-// The log-source maps that are compiled in (pipeline/formats/logsource/*.yaml), by name; a format
-// starts from one by `logsource: {base: windows}`.
-const std::map<std::string, sigma::LogSourceMap, std::less<>>& BuiltinLogSources();
+// The same for the log-source maps that are compiled in (pipeline/formats/logsource/*.yaml); a
+// format starts from one by `logsource: {base: windows}`.
+std::vector<std::string_view> BuiltinLogSourceNames();
+const sigma::LogSourceMap* FindBuiltinLogSource(std::string_view name);
 
 // Reads a format: a scalar naming one, or a map. Nullopt after errors.
 std::optional<Format> ParseFormat(const Node& node, Diagnostics& diagnostics);

@@ -223,10 +223,19 @@ std::string_view RuleMatcher::FoldedText(int slot, const Value& value, Scratch& 
   Scratch::Folded& folded = scratch.folded_[static_cast<size_t>(slot)];
   if (folded.event != scratch.event_) {
     folded.event = scratch.event_;
-    folded.at = scratch.texts_.size();
-    AppendFolded(ComparedText(value, &scratch.number_), &scratch.texts_);
-    folded.size = scratch.texts_.size() - folded.at;
+    const std::string_view text = ComparedText(value, &scratch.number_);
+    // A number has no letters but the E of its exponent.
+    const bool own = value.is_number() && text.data() != scratch.number_.data() &&
+                     text.find('E') == std::string_view::npos;
+    folded.text = own ? text.data() : nullptr;
+    folded.size = text.size();
+    if (!own) {
+      folded.at = scratch.texts_.size();
+      AppendFolded(text, &scratch.texts_);
+      folded.size = scratch.texts_.size() - folded.at;
+    }
   }
+  if (folded.text != nullptr) return {folded.text, folded.size};
   return std::string_view(scratch.texts_).substr(folded.at, folded.size);
 }
 

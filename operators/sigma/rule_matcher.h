@@ -201,8 +201,9 @@ class RuleMatcher::Scratch {
  private:
   friend class RuleMatcher;
   struct Folded {
-    uint32_t event = 0;  // what `at` and `size` are of
-    size_t at = 0;
+    uint32_t event = 0;          // what the others are of
+    const char* text = nullptr;  // the value's own, where folding changes nothing; null: `at`
+    size_t at = 0;               // in texts_
     size_t size = 0;
   };
   // A combination of the guards' values, and how often its events repeat one another.

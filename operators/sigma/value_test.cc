@@ -19,8 +19,9 @@ namespace bongsu::sigma {
 // Integers need no scratch, which is all that the usual log has.
 std::string_view ComparedText(const Value& value, std::string* scratch) {
   const std::string_view text = value.text();
-  if (!value.is_number() || text.find_first_of(".eE") == std::string_view::npos)
-    return text == "-0" && value.is_number() ? text.substr(1) : text;
+  if (!value.is_number()) return text;
+  const auto decimal = [](char c) { return c == '.' || c == 'e' || c == 'E'; };
+  if (std::none_of(text.begin(), text.end(), decimal)) return text == "-0" ? text.substr(1) : text;
   if (ShortestDecimal(text, scratch)) return *scratch;
   return text;
 }

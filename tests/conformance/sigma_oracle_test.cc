@@ -151,7 +151,7 @@ class SigmaOracle : public ::testing::Test {
 };
 
 TEST_F(SigmaOracle, RegressionEvents) {
-  const Format& format = BuiltinFormats().find("windows-event")->second;
+  const Format& format = *FindBuiltinFormat("windows-event");
   Bound bound(rules_, format);
   CompareFile("sigma-regression/events.jsonl.zst", format, bound, 1);
   std::cout << pairs_ << " pairs of rule and event agree, " << met_ << " met\n";
@@ -171,7 +171,7 @@ TEST_F(SigmaOracle, Captures) {
     files.insert(file + ".zst");
   }
   ASSERT_GT(files.size(), 40);
-  const Format& format = BuiltinFormats().find("sysmon-nxlog")->second;
+  const Format& format = *FindBuiltinFormat("sysmon-nxlog");
   Bound bound(rules_, format);
   for (const std::string& file : files) {
     CompareFile(file, format, bound, stride_);

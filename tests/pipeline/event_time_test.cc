@@ -97,6 +97,28 @@ TEST(Rfc3339, AgreesWithTheCLibraryOnRandomTimes) {
   }
 }
 
+// What was read before has no say in what is read now.
+TEST(LatestMinute, ChangesNoAnswer) {
+  const uint64_t seed = std::random_device{}();
+  SCOPED_TRACE(seed);
+  std::mt19937_64 random(seed);
+  const std::string minutes[] = {
+      "2020-09-18T17:07:", "2020-09-18 17:07:", "2020-09-18T17:08:", "2020-02-30T17:07:",
+      "2020-09-18T24:00:", "2262-04-11T23:47:", "2020-09-18t17:07:", std::string(17, '\0')};
+  const std::string seconds[] = {"00", "16", "59", "60", "61", "1x", "5"};
+  const std::string ends[] = {"Z", ".854775807Z", ",5+02:00", "-0430", "", ".Z", ".25", "+24:00"};
+  const auto any = [&](const auto& list) { return list[random() % std::size(list)]; };
+  std::string error;
+  const auto pattern = TimePattern::Compile("%F %T%f", 2 * kHourNs, &error);
+  LatestMinute latest;
+  LatestMinute of_pattern;
+  for (int i = 0; i < 20'000; ++i) {
+    const std::string text = any(minutes) + any(seconds) + any(ends);
+    ASSERT_EQ(ParseRfc3339(text, &latest), ParseRfc3339(text)) << text;
+    ASSERT_EQ(pattern->Parse(text, &of_pattern), pattern->Parse(text)) << text;
+  }
+}
+
 TEST(Epoch, IsExactInEveryUnit) {
   struct EpochCase {
     const char* text;

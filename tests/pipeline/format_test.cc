@@ -30,26 +30,33 @@ Parsed Parse(std::string_view yaml) {
 }
 
 TEST(BuiltinFormats, AreAllReadable) {
-  EXPECT_EQ(BuiltinFormats().size() + BuiltinLogSources().size(), BuiltinFormatTexts().size());
+  EXPECT_EQ(BuiltinFormatNames().size() + BuiltinLogSourceNames().size(),
+            BuiltinFormatTexts().size());
+  for (const std::string_view name : BuiltinLogSourceNames())
+    EXPECT_NE(FindBuiltinLogSource(name), nullptr) << name;
+  for (const std::string_view name : BuiltinFormatNames())
+    ASSERT_NE(FindBuiltinFormat(name), nullptr) << name;
   for (const char* name : {"suricata-eve", "sysmon-nxlog", "ecs"}) {
-    ASSERT_TRUE(BuiltinFormats().contains(name)) << name;
-    const Format& format = BuiltinFormats().find(name)->second;
+    ASSERT_NE(FindBuiltinFormat(name), nullptr) << name;
+    const Format& format = *FindBuiltinFormat(name);
     EXPECT_EQ(format.name, name);
     EXPECT_FALSE(format.time.empty());
     EXPECT_TRUE(format.entities.contains("src_ip"));
     EXPECT_TRUE(format.entities.contains("event_id"));
   }
+  EXPECT_EQ(FindBuiltinFormat("windows"), nullptr);
+  EXPECT_EQ(FindBuiltinLogSource("ecs"), nullptr);
 }
 
 TEST(BuiltinFormats, SayWhereEventTimeIs) {
-  const Format& suricata = BuiltinFormats().find("suricata-eve")->second;
+  const Format& suricata = *FindBuiltinFormat("suricata-eve");
   EXPECT_EQ(suricata.time[0].path, "flow.start");
   EXPECT_EQ(suricata.time[0].when.path, "event_type");
   EXPECT_THAT(suricata.time[0].when.texts, ElementsAre("flow"));
   EXPECT_EQ(suricata.time.back().path, "timestamp");
   EXPECT_EQ(suricata.time.back().when.path, "");
   EXPECT_THAT(suricata.fields.at("dst_ip"), ElementsAre("dest_ip"));
-  const Format& sysmon = BuiltinFormats().find("sysmon-nxlog")->second;
+  const Format& sysmon = *FindBuiltinFormat("sysmon-nxlog");
   EXPECT_EQ(sysmon.time[0].path, "UtcTime");
   EXPECT_EQ(sysmon.time[0].encoding, TimeEncoding::kPattern);
   EXPECT_THAT(sysmon.time[0].when.texts, ElementsAre("Microsoft-Windows-Sysmon/Operational"));
@@ -61,7 +68,7 @@ TEST(BuiltinFormats, SayWhereEventTimeIs) {
 
 // A shipper may have left the outer "Event" out.
 TEST(BuiltinFormats, WindowsEventsAreReadWithAndWithoutTheOuterEvent) {
-  const Format& format = BuiltinFormats().find("windows-event")->second;
+  const Format& format = *FindBuiltinFormat("windows-event");
   static constexpr std::string_view kOuter = "Event.";
   const auto inner = [](const std::string& path) { return path.substr(kOuter.size()); };
   auto lists = format.fields;
