@@ -26,15 +26,16 @@ bool IsAscii(std::string_view text) {
 
 namespace {
 
-// Eight letters at once: of each byte the top bit says whether it lies in A..Z; it becomes 0x20.
-uint64_t FoldWord(uint64_t word) {
+// Eight letters at once: of each byte the top bit says whether it lies in A..Z.
+uint64_t Capitals(uint64_t word) {
   constexpr uint64_t kOnes = 0x0101010101010101u;
   const uint64_t low = word & (0x7f * kOnes);
   const uint64_t beyond_z = low + (0x7f - 'Z') * kOnes;
   const uint64_t from_a = low + (0x80 - 'A') * kOnes;
-  const uint64_t upper = (from_a ^ beyond_z) & ~word & (0x80 * kOnes);
-  return word | upper >> 2;
+  return (from_a ^ beyond_z) & ~word & (0x80 * kOnes);
 }
+// A capital's bit 0x20 is what its small letter has besides.
+uint64_t FoldWord(uint64_t word) { return word | Capitals(word) >> 2; }
 
 // Folds the bytes up to the first that is not ASCII, to `out`; returns their number.
 size_t FoldAsciiPrefix(std::string_view text, char* out) {
@@ -62,6 +63,25 @@ size_t FoldAsciiPrefix(std::string_view text, char* out) {
 }
 
 }  // namespace
+
+bool IsFoldedAscii(std::string_view text) {
+  constexpr uint64_t kBeyondAscii = 0x8080808080808080u;
+  const auto changes = [&text](size_t at) {
+    uint64_t word = 0;
+    std::memcpy(&word, text.data() + at, 8);
+    return ((word & kBeyondAscii) | Capitals(word)) != 0;
+  };
+  if (text.size() < 8) {
+    for (const char c : text) {
+      if ((static_cast<uint8_t>(c) & 0x80) != 0 || FoldAscii(c) != c) return false;
+    }
+    return true;
+  }
+  for (size_t at = 0; at + 8 < text.size(); at += 8) {
+    if (changes(at)) return false;
+  }
+  return !changes(text.size() - 8);
+}
 
 void AppendFolded(std::string_view text, std::string* out) {
   while (!text.empty()) {

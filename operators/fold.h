@@ -13,6 +13,8 @@ namespace bongsu {
 
 bool IsAscii(std::string_view text);
 inline char FoldAscii(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; }
+// Whether `text` is ASCII without capitals, which folding leaves as it is.
+bool IsFoldedAscii(std::string_view text);
 // Appends the folded text to `*out`.
 void AppendFolded(std::string_view text, std::string* out);
 std::string Folded(std::string_view text);

@@ -76,6 +76,13 @@ int64_t TimeListImpl::BucketOf(EventTimeNs time) const {
   return time % width_ < 0 ? quotient - 1 : quotient;
 }
 
+// An operator asks about a key several times in a row. (A long one is a view of its caller's.)
+KeyProbe TimeListImpl::Probe(std::string_view key) {
+  const InlineKey short_or_view(key);
+  if (short_or_view.is_long() || !(short_or_view == probe_.key)) probe_ = KeyProbe(key);
+  return probe_;
+}
+
 TimeListImpl::Segment& TimeListImpl::SegmentOf(Bucket& bucket, size_t hash) {
   std::unique_ptr<Segment>& segment = bucket.segments[hash >> 60];
   if (segment == nullptr) segment = std::make_unique<Segment>();
@@ -228,7 +235,7 @@ absl::Status TimeListImpl::Put(std::string_view key, EntryId id, std::string_vie
   const auto [bucket_at, added] = buckets_.try_emplace(index);
   Bucket& bucket = bucket_at->second;
   if (added && bucket_at != buckets_.begin()) MakeRoom(std::prev(bucket_at)->second, bucket);
-  const KeyProbe probe(key);
+  const KeyProbe probe = Probe(key);
   Segment& segment = SegmentOf(bucket, probe.hash);
   BONGSU_ASSIGN_OR_RETURN(Chunks::value_type * found,
                           Find(index, bucket, segment, probe, /*make=*/true));
@@ -287,9 +294,10 @@ absl::Status TimeListImpl::Scan(std::string_view key, EventTimeNs from, EventTim
                                 absl::FunctionRef<bool(TimeListCursor&)> visit) {
   from = std::max(from, expired_);
   if (from > to) return absl::OkStatus();
-  const KeyProbe probe(key);
-  for (auto it = buckets_.lower_bound(BucketOf(from));
-       it != buckets_.end() && it->first <= BucketOf(to); ++it) {
+  const KeyProbe probe = Probe(key);
+  const int64_t last = BucketOf(to);
+  for (auto it = buckets_.lower_bound(BucketOf(from)); it != buckets_.end() && it->first <= last;
+       ++it) {
     Segment& segment = SegmentOf(it->second, probe.hash);
     BONGSU_ASSIGN_OR_RETURN(Chunks::value_type * found,
                             Find(it->first, it->second, segment, probe, /*make=*/false));
@@ -314,9 +322,10 @@ absl::Status TimeListImpl::Count(std::string_view key, EventTimeNs from, EventTi
   *n = 0;
   from = std::max(from, expired_);
   if (from > to) return absl::OkStatus();
-  const KeyProbe probe(key);
-  for (auto it = buckets_.lower_bound(BucketOf(from));
-       it != buckets_.end() && it->first <= BucketOf(to); ++it) {
+  const KeyProbe probe = Probe(key);
+  const int64_t last = BucketOf(to);
+  for (auto it = buckets_.lower_bound(BucketOf(from)); it != buckets_.end() && it->first <= last;
+       ++it) {
     Segment& segment = SegmentOf(it->second, probe.hash);
     BONGSU_ASSIGN_OR_RETURN(Chunks::value_type * found,
                             Find(it->first, it->second, segment, probe, /*make=*/false));
@@ -329,11 +338,11 @@ absl::Status TimeListImpl::Count(std::string_view key, EventTimeNs from, EventTi
       first =
           std::lower_bound(chunk.begin(), chunk.end(), from,
                            [](const Entry& entry, EventTimeNs time) { return entry.time < time; });
-    const Entry* last = chunk.end();
-    if ((last - 1)->time > to)
-      last = std::upper_bound(
-          first, last, to, [](EventTimeNs time, const Entry& entry) { return time < entry.time; });
-    *n += static_cast<uint64_t>(last - first);
+    const Entry* end = chunk.end();
+    if ((end - 1)->time > to)
+      end = std::upper_bound(
+          first, end, to, [](EventTimeNs time, const Entry& entry) { return time < entry.time; });
+    *n += static_cast<uint64_t>(end - first);
   }
   return absl::OkStatus();
 }
@@ -343,7 +352,7 @@ absl::Status TimeListImpl::CountAtMost(std::string_view key, EventTimeNs from, E
   *n = 0;
   from = std::max(from, expired_);
   if (from > to) return absl::OkStatus();
-  const KeyProbe probe(key);
+  const KeyProbe probe = Probe(key);
   const int64_t last = BucketOf(to);
   for (auto it = buckets_.lower_bound(BucketOf(from)); it != buckets_.end() && it->first <= last;
        ++it) {
@@ -359,10 +368,11 @@ absl::Status TimeListImpl::ScanBack(std::string_view key, EventTimeNs from, Even
                                     absl::FunctionRef<bool(TimeListCursor&)> visit) {
   from = std::max(from, expired_);
   if (from > to) return absl::OkStatus();
-  const KeyProbe probe(key);
+  const KeyProbe probe = Probe(key);
+  const int64_t first = BucketOf(from);
   for (auto it = buckets_.upper_bound(BucketOf(to)); it != buckets_.begin();) {
     --it;
-    if (it->first < BucketOf(from)) return absl::OkStatus();
+    if (it->first < first) return absl::OkStatus();
     Segment& segment = SegmentOf(it->second, probe.hash);
     BONGSU_ASSIGN_OR_RETURN(Chunks::value_type * found,
                             Find(it->first, it->second, segment, probe, /*make=*/false));

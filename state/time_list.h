@@ -111,6 +111,7 @@ class TimeListImpl : public TimeList {
   };
 
   int64_t BucketOf(EventTimeNs time) const;
+  KeyProbe Probe(std::string_view key);
   Segment& SegmentOf(Bucket& bucket, size_t hash);
   template <typename Call>
   void ForEachChunks(const TimeListRange& range, const KeyProbe& probe, Call call);
@@ -134,6 +135,7 @@ class TimeListImpl : public TimeList {
   ShardState::Counters& counters_;
   std::map<int64_t, Bucket> buckets_;
   Last last_;
+  KeyProbe probe_{std::string_view()};   // of the latest call
   std::vector<KeyProbe> probes_;         // of one call
   EventTimeNs expired_ = kMinEventTime;  // nothing below is visible
   bool expired_changed_ = false;         // since the last freeze

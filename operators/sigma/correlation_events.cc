@@ -188,6 +188,7 @@ absl::Status MeasuredEvents::Put(const Input& input, OperatorContext& context, b
   BONGSU_RETURN_IF_ERROR(NoteWidth(input.time));
   BONGSU_RETURN_IF_ERROR(bound_.Admit(input.time, near_ > 0, counted, context, kept));
   if (!*kept) return absl::OkStatus();
+  put_over_ = found && !put_again_;
   value_.assign(1, static_cast<char>(input.port));
   value_.push_back(static_cast<char>(put_digests_.size()));
   for (const Digest& digest : put_digests_)

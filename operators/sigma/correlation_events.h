@@ -49,6 +49,8 @@ class MeasuredEvents {
   RecordSeq put_entry() const { return put_entry_; }
   // It was there: an event that meets two rules, with the same values for both.
   bool put_again() const { return put_again_; }
+  // The same with other values, which it has now in their place.
+  bool put_over() const { return put_over_; }
   uint64_t near() const { return near_; }
   // At most so many values are in a window with it: an event whose field is an array has several.
   uint64_t near_values() const { return near_ * widest_; }
@@ -106,6 +108,7 @@ class MeasuredEvents {
   std::span<const Digest> put_digests_;
   RecordSeq put_entry_ = 0;
   bool put_again_ = false;
+  bool put_over_ = false;
   uint64_t near_ = 0;
   std::vector<GroupEvent> all_;
   std::vector<Range> ranges_;

@@ -1,6 +1,9 @@
 #include "operators/sigma/correlation_runs.h"
 
+#include <xxhash.h>
+
 #include <algorithm>
+#include <numeric>
 
 #include "state/byte_reader.h"
 #include "state/check.h"
@@ -9,9 +12,9 @@
 namespace bongsu::sigma {
 namespace {
 
-// Rows of a group's bound, and of its values' runs.
-constexpr char kBoundRow = 'b';
-constexpr char kRunRow = 'r';
+// Rows of a group's bound, and of its values' runs. ('b' and 'r' were them, with whole keys.)
+constexpr char kBoundRow = 'B';
+constexpr char kRunRow = 'R';
 
 bool IsSame(const EntryId& a, const EntryId& b) { return a.time == b.time && a.seq == b.seq; }
 bool Before(const EntryId& a, const EntryId& b) {
@@ -62,12 +65,21 @@ absl::Status ValueRuns::Get(std::string_view key) {
   });
 }
 
-absl::Status ValueRuns::Put(std::string_view key, OperatorContext& context) {
-  // An event is in windows that end less than a span behind it; those of interest end less than a
-  // span before the newest one, and not below the closing time.
-  bound_.from =
-      std::max(AddTime(bound_.newest, 1 - 2 * span_), AddTime(context.closing_time(), 1 - span_));
-  BONGSU_RETURN_IF_ERROR(events_.Count(key, bound_.from, kMaxEventTime, &bound_.events));
+// An event is in windows that end less than a span behind it; those of interest end less than a
+// span before the newest one, and not below the closing time.
+EventTimeNs ValueRuns::From(const OperatorContext& context) const {
+  return std::max(AddTime(bound_.newest, 1 - 2 * span_),
+                  AddTime(context.closing_time(), 1 - span_));
+}
+
+absl::Status ValueRuns::CountFrom(std::string_view key, EventTimeNs from) {
+  bound_.from = from;
+  return events_.Count(key, from, kMaxEventTime, &bound_.events);
+}
+
+absl::Status ValueRuns::Put(std::string_view key) {
+  known_ = key;
+  knows_ = true;
   row_ = kBoundRow;
   row_ += key;
   value_.clear();
@@ -83,9 +95,12 @@ absl::Status ValueRuns::Put(std::string_view key, OperatorContext& context) {
 // A run that grew into another bucket, or into another run, has left rows that it holds now.
 absl::Status ValueRuns::Runs(std::string_view key, const Digest& digest) {
   runs_.clear();
-  row_ = kRunRow;
-  row_.append(reinterpret_cast<const char*>(digest.data()), digest.size());
+  row_.assign(reinterpret_cast<const char*>(digest.data()), digest.size());
   row_ += key;
+  XXH128_canonical_t hash;
+  XXH128_canonicalFromHash(&hash, XXH3_128bits(row_.data(), row_.size()));
+  row_ = kRunRow;
+  row_.append(reinterpret_cast<const char*>(hash.digest), sizeof(hash.digest));
   return list_->Scan(row_, kMinEventTime, kMaxEventTime, [&](TimeListCursor& entry) {
     BONGSU_CHECK(entry.value().size() == 32);
     Run run{ReadEntry(entry.value()), ReadEntry(entry.value().substr(16))};
@@ -123,15 +138,18 @@ absl::Status ValueRuns::Add(std::string_view key, const Digest& digest, EntryId 
 absl::Status ValueRuns::MayHold(const Input& input, uint64_t least, EventTimeNs oldest,
                                 OperatorContext& context, bool* may) {
   const uint64_t near = events_.near_values();
+  const bool known = knows_ && known_ == input.key && !events_.put_over();
+  knows_ = knows_ && known_ != input.key;  // until it is tracked
   *may = false;
   Spare* const spare = SpareOf(InlineKey(input.key));
   if (spare != nullptr) spare->values += events_.put_digests().size();
   if (near < least / 2) return absl::OkStatus();
   if (events_.near() <= kCountedMax / 2) return Counted(input, least, spare, context, may);
   digests_.assign(events_.put_digests().begin(), events_.put_digests().end());
-  BONGSU_RETURN_IF_ERROR(Get(input.key));
+  knows_ = false;
+  if (!known) BONGSU_RETURN_IF_ERROR(Get(input.key));
   bool tracked = bound_.found && oldest <= bound_.from;
-  if (tracked) {
+  if (tracked && !known) {
     uint64_t events = 0;
     BONGSU_RETURN_IF_ERROR(events_.Count(input.key, bound_.from, kMaxEventTime, &events));
     tracked = events == bound_.events + (input.time >= bound_.from ? 1 : 0);
@@ -149,7 +167,14 @@ absl::Status ValueRuns::MayHold(const Input& input, uint64_t least, EventTimeNs 
     BONGSU_RETURN_IF_ERROR(Late(input, least, context, may));
     *may = *may && near >= least;
   }
-  return Put(input.key, context);
+  // Counted anew only before what was counted expires.
+  const EventTimeNs from = From(context);
+  if (bound_.from >= std::midpoint(oldest, from)) {
+    if (input.time >= bound_.from) ++bound_.events;
+  } else {
+    BONGSU_RETURN_IF_ERROR(CountFrom(input.key, from));
+  }
+  return Put(input.key);
 }
 
 // Whether all events less than a timespan away have so many values: no window with it has more.
@@ -204,7 +229,9 @@ absl::Status ValueRuns::Rebuild(std::string_view key, EventTimeNs time, Operator
   }
   bound_.distinct = newest.size();
   bound_.most = bound_.most_before = all.size();
-  return Put(key, context);
+  bound_.found = true;
+  BONGSU_RETURN_IF_ERROR(CountFrom(key, From(context)));
+  return Put(key);
 }
 
 // No event of the group is newer.

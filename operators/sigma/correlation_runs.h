@@ -7,9 +7,10 @@
 //   runs.Open(context);
 //   runs.MayHold(input, least, oldest, context, &may);     // behind MeasuredEvents::Put
 //
-// How. Of each value its *runs* are kept: first and last event of a chain with gaps below the
-// timespan. A value is in the window (w - span, w] exactly when one of its runs has
-// first <= w < last + span. Of a group the number of values in its newest window is kept.
+// How. Of each value its *runs* are kept, under a hash of it and its group of 128 bits: first and
+// last event of a chain with gaps below the timespan. A value is in the window (w - span, w]
+// exactly when one of its runs has first <= w < last + span. Of a group the number of values in its
+// newest window is kept.
 //   An event at or behind the newest one: the values whose last event has left the window are taken
 //   off (one look-up for each event that leaves it), its own are added: the number stays exact.
 //   A late event raises the windows in which its value was not, from its own time on. Their numbers
@@ -24,6 +25,9 @@
 // (kSparesMax groups are remembered, in memory only). How many
 // events of a group went by tells whether some did untracked, and then its runs are made anew from
 // its events. What is tracked goes on until half of that, so that it is not made anew all the time.
+//
+// The bound of the group that was asked about last stays in memory, too: while one key has most
+// events, nothing of it is read.
 //
 // Thread-safety: one thread. Errors: of the state's handles.
 #pragma once
@@ -97,7 +101,9 @@ class ValueRuns {
   Spare* SpareOf(const InlineKey& key);
   EventTimeNs BucketStart(EventTimeNs time) const;
   absl::Status Get(std::string_view key);
-  absl::Status Put(std::string_view key, OperatorContext& context);
+  absl::Status Put(std::string_view key);
+  EventTimeNs From(const OperatorContext& context) const;
+  absl::Status CountFrom(std::string_view key, EventTimeNs from);
   // The runs of a value, in order, into runs_.
   absl::Status Runs(std::string_view key, const Digest& digest);
   // Adds an event to the value's runs; `gain` is empty (from >= to) where it is in all its windows.
@@ -116,6 +122,8 @@ class ValueRuns {
   TimeList* list_ = nullptr;
   std::vector<Spare> spares_;  // by the key's hash; empty before the first
   Bound bound_;
+  std::string known_;      // bound_ is of this group,
+  bool knows_ = false;     // and none of its events went by untracked since
   std::vector<Run> runs_;  // scratch, as all below
   std::vector<Gain> gains_;
   absl::flat_hash_set<Digest> distinct_;

@@ -86,6 +86,15 @@ bool RuleMatcher::Match(const Event& event, Scratch& scratch, std::vector<uint32
 
 void RuleMatcher::Judge(const Chosen& chosen, const Event& event, Scratch& scratch,
                         std::vector<uint32_t>* fired) const {
+  if (chosen.targets <= kJudgedTargets) {
+    for (const uint16_t group : chosen.groups) {
+      for (const uint32_t rule : groups_[group].rules) {
+        if (Holds(roots_[rule], event, scratch)) fired->push_back(rule);
+      }
+    }
+    std::sort(fired->begin(), fired->end());
+    return;
+  }
   for (const uint16_t group : chosen.groups) ScanUnits(group, event, scratch);
   // Only now is a leaf that an active group looks for, and that was not found, known to be false.
   for (const uint16_t group : chosen.groups) scratch.active_[group] = scratch.event_;
@@ -171,6 +180,7 @@ void RuleMatcher::EvaluateGuards(const Event& event, Scratch& scratch, Chosen* c
   chosen->slots.clear();
   chosen->holds.clear();
   chosen->rules = 0;
+  chosen->targets = 0;
   chosen->by_slots = true;
   for (uint16_t i = 0; i < groups_.size(); ++i) {
     if (groups_[i].guard < 0 || Holds(static_cast<uint32_t>(groups_[i].guard), event, scratch))
@@ -183,6 +193,8 @@ void RuleMatcher::AddGroup(uint16_t index, Chosen* chosen) const {
   chosen->groups.push_back(index);
   chosen->holds.insert(chosen->holds.end(), group.holds.begin(), group.holds.end());
   chosen->rules += group.rules.size();
+  for (const Unit& unit : group.units) chosen->targets += unit.targets.size();
+  if (group.keywords >= 0) chosen->targets = kJudgedTargets + 1;  // the record itself is searched
   chosen->by_slots = chosen->by_slots && group.by_slots;
   for (const int slot : group.slots) {
     if (std::find(chosen->slots.begin(), chosen->slots.end(), slot) == chosen->slots.end())
@@ -224,9 +236,7 @@ std::string_view RuleMatcher::FoldedText(int slot, const Value& value, Scratch& 
   if (folded.event != scratch.event_) {
     folded.event = scratch.event_;
     const std::string_view text = ComparedText(value, &scratch.number_);
-    // A number has no letters but the E of its exponent.
-    const bool own = value.is_number() && text.data() != scratch.number_.data() &&
-                     text.find('E') == std::string_view::npos;
+    const bool own = text.data() != scratch.number_.data() && IsFoldedAscii(text);
     folded.text = own ? text.data() : nullptr;
     folded.size = text.size();
     if (!own) {

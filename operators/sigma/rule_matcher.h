@@ -14,7 +14,8 @@
 // is chosen: leaves of which one is true whenever the rule is met. The covers of a group's rules
 // are looked for field by field: exact values by hash, beginnings and ends by a trie, what is
 // within by Vectorscan (operators/sigma/literal_scan.h), all on the text folded once. Only rules of
-// which a leaf was seen are evaluated, and each part of them at most once an event. Which groups an
+// which a leaf was seen are evaluated, and each part of them at most once an event; where there are
+// kJudgedTargets leaf at most, all are. Which groups an
 // event is of is told by the values of the few fields that their guards read; the latest
 // kGuardCacheSize combinations are kept. Of an event whose fields are not all read (Event::reader),
 // only those are that rules of its groups read; keywords are looked for in the record as it is
@@ -48,6 +49,8 @@ namespace bongsu::sigma {
 
 inline constexpr size_t kGuardCacheSize = 1024;      // a power of two
 inline constexpr size_t kGuardCacheBytesMax = 1024;  // longer combinations are not kept
+// Leaves that an event's rules look for: no more are evaluated as fast without looking first.
+inline constexpr size_t kJudgedTargets = 1;
 inline constexpr size_t kMemoRules = 8;  // of an event's groups: fewer are judged as fast
 
 class RuleMatcher {
@@ -129,6 +132,7 @@ class RuleMatcher {
     std::vector<int> slots;
     std::vector<uint32_t> holds;
     size_t rules = 0;
+    size_t targets = 0;
     bool by_slots = true;
   };
 

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "operators/fold.h"
+
 namespace bongsu {
 namespace {
 
@@ -15,6 +17,20 @@ std::vector<std::string> Keys(KeyBuilder& builder, const Value& value) {
   std::vector<std::string> texts;
   for (const std::string_view key : builder.Build(event)) texts.push_back(KeyText(key));
   return texts;
+}
+
+// At each place of texts of every length, before and behind each bound of a word.
+TEST(IsFoldedAscii, IsWhatFoldingLeavesAsItIs) {
+  EXPECT_TRUE(IsFoldedAscii(""));
+  for (size_t size = 1; size <= 40; ++size) {
+    for (size_t at = 0; at < size; ++at) {
+      std::string text(size, 'x');
+      for (int c = 0; c < 256; ++c) {
+        text[at] = static_cast<char>(c);
+        EXPECT_EQ(IsFoldedAscii(text), IsAscii(text) && Folded(text) == text) << size << ' ' << c;
+      }
+    }
+  }
 }
 
 // Whatever can be no part of a key is missing, however the record writes it.
