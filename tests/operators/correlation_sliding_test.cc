@@ -269,6 +269,26 @@ TEST(CorrelationSliding, ValuesCountedOfThePastLeaveOutWhatIsKnownBehind) {
               SizeIs(1));
 }
 
+// A group whose values are tracked grows quiet, some go by that nobody tracks, and then come enough
+// for one incident, with those together: each of the 300 values once.
+TEST(CorrelationSliding, ValuesThatWentByUntrackedCount) {
+  const std::string rules = Rules(
+      "  {type: value_count, rules: a, group-by: [ip], timespan: 10s, condition: {field: "
+      "value, gte: 300}}\n");
+  std::vector<TestEvent> events;
+  const auto add = [&](DurationNs ms, const std::string& value) {
+    events.push_back(At(ms, "h", value));
+    events.back().offset = static_cast<int64_t>(events.size());
+  };
+  for (int i = 0; i < 1'000; ++i) add(i * 10, std::to_string(i % 200));
+  for (int i = 0; i < 300; ++i) add(30'000 + i * 10, fmt::format("new {}", i));
+  EXPECT_THAT(Incidents(rules, events), SizeIs(1));
+  // One value less, and the last one is of the time before.
+  events.back().fields["value"] = "0";
+  events[events.size() - 2].fields["value"] = "new 0";
+  EXPECT_THAT(Incidents(rules, events), SizeIs(0));
+}
+
 TEST(CorrelationSliding, MoreMembersThanAreCarriedAreCounted) {
   const std::string rules = Rules(
       "  {type: value_count, rules: a, group-by: [ip], timespan: 10s, condition: {field: "
