@@ -39,6 +39,7 @@ constexpr uint16_t kNoRank = 0xFFFF;
 static_assert(ValueArena::kStoreMax >= kArrayItemsMax && ValueArena::kStoreMax >= kAllValuesMax);
 
 bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
+  if (a == b) return true;  // nearly always where it holds
   const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [lower](char x, char y) { return lower(x) == lower(y); });
