@@ -81,6 +81,8 @@ bool AppendKeyPart(const Value& value, bool cased, std::string* out) {
   return false;
 }
 
+void AppendMissingKeyPart(std::string* out) { out->push_back(kMissing); }
+
 KeyBuilder::KeyBuilder(KeyOptions options) : options_(std::move(options)) {}
 
 std::string TenantKey(std::string_view tenant) {
@@ -103,7 +105,7 @@ std::span<const std::string_view> KeyBuilder::Build(const Event& event) {
         ++counters_.missing_part;
         return {};
       }
-      for (size_t i = 0; i < used; ++i) buffers_[i].push_back(kMissing);
+      for (size_t i = 0; i < used; ++i) AppendMissingKeyPart(&buffers_[i]);
       continue;
     }
     if (!value.is_array()) {

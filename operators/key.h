@@ -74,5 +74,7 @@ std::vector<std::string> KeyParts(std::string_view key);
 
 // The canonical form of one part, appended to `*out`; false when `value` cannot be a key part.
 bool AppendKeyPart(const Value& value, bool cased, std::string* out);
+// The form of a part that is missing (KeyOptions::keep_missing).
+void AppendMissingKeyPart(std::string* out);
 
 }  // namespace bongsu

@@ -87,7 +87,7 @@ struct RuleInfo {
   std::shared_ptr<const sigma::Metadata> metadata;
 };
 
-// A field of a result that is pooled from all its events: where each input carries it.
+// A field that a result has from each of its events: where each input carries it.
 struct ResultField {
   std::string name;            // as the readers' inputs call it
   std::vector<int> positions;  // by port: index into InputSpec::fields, or -1
@@ -131,7 +131,8 @@ class OperatorSpec {
   // whether there is one within a time, not how many there are.
   virtual bool follows_incidents() const { return false; }
   // What readers get of the evidence. Empty: of each input its first event's fields, called
-  // "<input>.<field>". Else these fields, each with its distinct values over all the evidence.
+  // "<input>.<field>". Else these fields of each event, which stay together: a reader's group takes
+  // the events that have its key (pipeline/result_rows.h).
   const std::vector<ResultField>& pooled_results() const { return pooled_results_; }
   // One sentence for people: why these events are an incident.
   virtual std::string Why(const Incident& incident) const = 0;

@@ -4,6 +4,7 @@
 
 #include "operators/payload.h"
 #include "pipeline/alert_writer.h"
+#include "state/check.h"
 
 namespace bongsu {
 
@@ -92,6 +93,30 @@ void Router::RouteOne(KeyedFeed& keyed, const Event& event, InputSink& to, RunCo
   for (std::string_view key : keys) {
     input.key = key;
     to.Put(feed.op, ShardOf(key, hash_seed_, shards_), input);
+  }
+}
+
+void Router::RouteRows(const Event& event, const ResultRows& rows, InputSink& to,
+                       RunCounters& counters) {
+  Input input;
+  input.time = event.time;
+  input.seq = event.seq;
+  for (const KeyedFeed& keyed : feeds_) {
+    const Feed& feed = *keyed.feed;
+    BONGSU_CHECK(feed.selection == nullptr);
+    OperatorCounters& counted = counters.operators[feed.op];
+    ++counted.selected[feed.port];
+    KeyCounters keys;
+    input.port = feed.port;
+    for (const RowGroup& group : rows.GroupBy(feed.key, &keys)) {
+      payload_.clear();
+      if (!rows.Encode(group, feed.payload_slots, &payload_)) ++counted.named["result_rows_capped"];
+      input.key = group.key;
+      input.payload = payload_;
+      to.Put(feed.op, ShardOf(group.key, hash_seed_, shards_), input);
+    }
+    counted.key_missing += keys.missing_part;
+    counted.key_members_capped += keys.members_capped;
   }
 }
 

@@ -23,6 +23,7 @@
 #include "pipeline/io.h"
 #include "pipeline/outputs.h"
 #include "pipeline/plan.h"
+#include "pipeline/result_rows.h"
 #include "pipeline/rule_runner.h"
 
 namespace bongsu {
@@ -46,6 +47,9 @@ class Router {
   // Hands the event's inputs to `to`. `fired`: the rules that the event met, whose feeds take it.
   void Route(const Event& event, std::span<const uint32_t> fired, InputSink& to,
              RunCounters& counters);
+  // The same of a result with the fields of several events; `event` has its time and place. Its
+  // readers take all of an operator's results.
+  void RouteRows(const Event& event, const ResultRows& rows, InputSink& to, RunCounters& counters);
 
  private:
   struct KeyedFeed {

@@ -576,7 +576,8 @@ class Explainer {
     if (correlation_ == nullptr || correlation_->value_positions(input.port).empty()) return;
     const std::span<const int> positions = correlation_->value_positions(input.port);
     sigma::DigestReader digests(correlation_->correlation());
-    const std::span<const sigma::Digest> read = digests.Read(input.payload, positions);
+    const std::span<const sigma::Digest> read =
+        digests.Read(input.payload, positions, correlation_->fields_before_columns(input.port));
     seen->digests.assign(read.begin(), read.end());
     PayloadReader reader(input.payload);
     const std::vector<Value> values = ReadPayload(reader);

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <tuple>
 
-#include "operators/payload.h"
 #include "pipeline/late_fields.h"
 #include "pipeline/logging.h"
 #include "pipeline/owned_shard.h"
+#include "pipeline/result_rows.h"
 #include "pipeline/source_alarm.h"
 #include "state/check.h"
 #include "state/status_macros.h"
@@ -386,88 +386,19 @@ absl::Status ShardTask::Advance(int level, uint64_t number) {
   return absl::OkStatus();
 }
 
-namespace {
-
-// What results hold of the evidence; the values point into `readers`.
-class ResultValues {
- public:
-  ResultValues(const OperatorSpec& spec, const Incident& incident, const FieldTable& fields)
-      : values_(static_cast<size_t>(fields.size())) {
-    for (const Evidence& evidence : incident.evidence) {
-      readers_.push_back(std::make_unique<PayloadReader>(evidence.payload));
-      carried_.push_back(ReadPayload(*readers_.back()));
-    }
-    if (spec.pooled_results().empty())
-      FirstOfEachInput(spec, incident, fields);
-    else
-      Pooled(spec, incident, fields);
-  }
-  void Set(const FieldTable& fields, const char* name, std::string_view text) {
-    if (const int slot = fields.Find(name); slot >= 0)
-      values_[static_cast<size_t>(slot)] = Value::String(text);
-  }
-  std::span<const Value> values() const { return values_; }
-
- private:
-  void FirstOfEachInput(const OperatorSpec& spec, const Incident& incident,
-                        const FieldTable& fields) {
-    std::vector<bool> seen(spec.inputs().size(), false);
-    for (size_t e = 0; e < carried_.size(); ++e) {
-      const uint8_t port = incident.evidence[e].port;
-      if (seen[port]) continue;
-      seen[port] = true;
-      const InputSpec& input = spec.inputs()[port];
-      for (size_t i = 0; i < carried_[e].size() && i < input.fields.size(); ++i) {
-        const int slot = fields.Find(input.name + "." + input.fields[i]);
-        if (slot >= 0) values_[static_cast<size_t>(slot)] = carried_[e][i];
-      }
-    }
-  }
-  void Pooled(const OperatorSpec& spec, const Incident& incident, const FieldTable& fields) {
-    pools_.resize(spec.pooled_results().size());
-    for (size_t f = 0; f < pools_.size(); ++f) {
-      const ResultField& field = spec.pooled_results()[f];
-      std::vector<Value>& pool = pools_[f];
-      const auto add = [&pool](const Value& value) {
-        if (value.is_null_or_absent() || pool.size() >= kPayloadArrayItemsMax) return;
-        if (std::none_of(pool.begin(), pool.end(),
-                         [&](const Value& one) { return one.text() == value.text(); }))
-          pool.push_back(value);
-      };
-      for (size_t e = 0; e < carried_.size(); ++e) {
-        const int position = field.positions[incident.evidence[e].port];
-        if (position < 0 || static_cast<size_t>(position) >= carried_[e].size()) continue;
-        const Value& value = carried_[e][static_cast<size_t>(position)];
-        if (!value.is_array()) add(value);
-        for (const Value& item : value.items()) add(item);
-      }
-      const auto slot = static_cast<size_t>(fields.Find(field.name));
-      if (!pool.empty()) values_[slot] = pool.size() == 1 ? pool[0] : Value::Array(pool);
-    }
-  }
-
-  std::vector<std::unique_ptr<PayloadReader>> readers_;  // arrays of the values live in them
-  std::vector<std::vector<Value>> carried_;              // by evidence
-  std::vector<std::vector<Value>> pools_;                // by pooled field
-  std::vector<Value> values_;
-};
-
-}  // namespace
-
-// A result becomes an event of the next level: its fields are pooled from its events
-// (OperatorSpec::pooled_results), or those of its first evidence on each port, named
-// "<port>.<field>"; then "rule", "level" and "key" (the order of Config::result_fields).
+// A result becomes an event of the next level: its fields are those of its events
+// (pipeline/result_rows.h); then "rule", "level" and "key" (the order of Config::result_fields).
 void ShardTask::Forward(size_t op, const Incident& incident, EventTimeNs time, ResultKind kind) {
   const OperatorPlan& operator_plan = plan_.operators[op];
   const OperatorSpec& spec = *operator_plan.spec;
   const FieldTable& fields = operator_plan.result_fields;
-  ResultValues values(spec, incident, fields);
+  ResultRows rows(spec, incident, fields);
   const std::string key = KeyText(incident.key);
-  values.Set(fields, "rule", spec.rule().name);
-  values.Set(fields, "level", spec.rule().level);
-  values.Set(fields, "key", key);
+  rows.SetAll(fields.Find("rule"), spec.rule().name);
+  rows.SetAll(fields.Find("level"), spec.rule().level);
+  rows.SetAll(fields.Find("key"), key);
   Event event;
-  event.fields = values.values();
+  event.fields = rows.row(0);
   event.time = time;
   event.has_time = true;
   // Its first event's place in its source names the result: that is stable, and with the time
@@ -477,12 +408,18 @@ void ShardTask::Forward(size_t op, const Incident& incident, EventTimeNs time, R
   // thread has completed them.
   ResultRouters& routers = result_routers_[op];
   for (LevelRouter& reader : kind == ResultKind::kBegun ? routers.all : routers.followers) {
+    const auto route = [&](InputSink& to) {
+      if (rows.size() == 1)
+        reader.router.Route(event, {}, to, counters_);
+      else
+        reader.router.RouteRows(event, rows, to, counters_);
+    };
     if (options_.results != nullptr) {
-      reader.router.Route(event, {}, *options_.results, counters_);
+      route(*options_.results);
       continue;
     }
     SlotInputs inputs(exchange_.slot(reader.level, forward_number_), options_.thread);
-    reader.router.Route(event, {}, inputs, counters_);
+    route(inputs);
   }
 }
 

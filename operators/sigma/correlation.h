@@ -75,6 +75,11 @@ class CorrelationSpec : public OperatorSpec {
   size_t reference(size_t port) const { return references_[port]; }
   // Where a port's payload has condition.field, in its order: indices into InputSpec::fields.
   std::span<const int> value_positions(size_t port) const { return value_positions_[port]; }
+  // How many fields the payloads of a port have in front of the columns of their rows; 0 where they
+  // are of a source's events (DigestReader::Read).
+  size_t fields_before_columns(size_t port) const {
+    return inputs_[port].from_operator ? inputs_[port].fields.size() : 0;
+  }
   // "gte 10", "gte 10, lte 20"; empty without comparisons.
   const std::string& threshold() const { return threshold_; }
   // Windows follow one another, and each is judged when it closes

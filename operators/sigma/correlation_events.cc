@@ -169,7 +169,8 @@ absl::Status MeasuredEvents::Put(const Input& input, OperatorContext& context, b
   *kept = false;
   put_digests_ = {};
   if (spec_.has_values()) {
-    put_digests_ = reader_.Read(input.payload, spec_.value_positions(input.port));
+    put_digests_ = reader_.Read(input.payload, spec_.value_positions(input.port),
+                                spec_.fields_before_columns(input.port));
     if (reader_.capped()) context.Count("values_of_event_capped", 1);
     if (put_digests_.empty()) {
       context.Count("value_missing", 1);

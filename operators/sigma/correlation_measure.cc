@@ -311,8 +311,11 @@ void DigestReader::AddTuple(std::string_view tuple) {
   XXH128_canonicalFromHash(&canonical, hash);
   Digest digest;
   std::memcpy(digest.data(), canonical.digest, digest.size());
-  if (std::find(digests_.begin(), digests_.end(), digest) == digests_.end())
+  if (std::find(digests_.begin(), digests_.end(), digest) != digests_.end()) return;
+  if (digests_.size() < kDigestsMax)
     digests_.push_back(digest);
+  else
+    capped_ = true;
 }
 
 // Each member of an array makes tuples of its own. False: there is no value.
@@ -334,53 +337,74 @@ bool DigestReader::AddToTuples(const Value& value) {
   return !tuples_.empty();
 }
 
-std::span<const Digest> DigestReader::Read(std::string_view payload,
-                                           std::span<const int> positions) {
+// Of several fields.
+void DigestReader::AddTuples(std::span<const Value> values) {
+  tuples_.assign(1, std::string());
+  for (const Value& value : values) {
+    if (!AddToTuples(value)) return;
+  }
+  for (const std::string& tuple : tuples_) AddTuple(tuple);
+}
+
+// Of one field.
+void DigestReader::AddValue(const Value& value) {
+  const auto add = [this](const Value& one) {
+    if (type_ == CorrelationType::kValueCount) {
+      part_.clear();
+      if (AppendKeyPart(one, /*cased=*/false, &part_)) AddTuple(part_);
+    } else if (one.is_number() || one.is_string()) {
+      const std::optional<Int128> number = ParseFixed(one.text());
+      if (!number) return;
+      if (digests_.size() < kDigestsMax)
+        digests_.push_back(FromFixed(*number));
+      else
+        capped_ = true;
+    }
+  };
+  if (!value.is_array()) add(value);
+  for (const Value& item : value.items()) add(item);
+}
+
+std::span<const Digest> DigestReader::Read(std::string_view payload, std::span<const int> positions,
+                                           size_t fields) {
   digests_.clear();
   values_.clear();
   capped_ = false;
   PayloadReader reader(payload);
-  int last = 0;
-  for (const int position : positions) last = std::max(last, position);
-  for (Value value; static_cast<int>(values_.size()) <= last && reader.Next(&value);) {
-    // Its other members were not carried here.
-    const auto position = static_cast<int>(values_.size());
-    if (value.is_array() &&
-        std::find(positions.begin(), positions.end(), position) != positions.end())
-      capped_ = capped_ || reader.was_cut();
+  size_t last = fields;
+  for (const int position : positions)
+    last = std::max(last, fields + static_cast<size_t>(position));
+  for (Value value; values_.size() <= last && reader.Next(&value);) {
+    // Its other members were not carried here, nor what tells long texts apart.
+    const size_t at = values_.size();
+    const bool asked = std::any_of(positions.begin(), positions.end(), [&](int position) {
+      const auto field = static_cast<size_t>(position);
+      return field == at || fields + field == at;
+    });
+    if (asked && reader.was_cut()) capped_ = true;
     values_.push_back(value);
   }
-  const auto value_at = [&](int position) -> const Value& {
-    return values_[static_cast<size_t>(position)];
-  };
-  const bool distinct = type_ == CorrelationType::kValueCount;
-  if (distinct && positions.size() > 1) {
-    tuples_.assign(1, std::string());
+  size_t rows = 0;
+  for (const int position : positions) {
+    const size_t column = fields + static_cast<size_t>(position);
+    if (fields > 0 && column < values_.size())
+      rows = std::max(rows, values_[column].items().size());
+  }
+  // The row's values; of none the fields' own.
+  const auto add = [&](std::optional<size_t> row) {
+    tuple_.clear();
     for (const int position : positions) {
-      if (!AddToTuples(value_at(position))) return {};
+      const auto at = static_cast<size_t>(position);
+      const bool column = row && values_[fields + at].is_array();
+      tuple_.push_back(column ? values_[fields + at].items()[*row] : values_[at]);
     }
-    for (const std::string& tuple : tuples_) AddTuple(tuple);
-    return digests_;
-  }
-  const Value& value = value_at(positions[0]);
-  const auto add = [&](const Value& one) {
-    if (digests_.size() >= kDigestsMax) {
-      capped_ = true;
-      return;
-    }
-    if (distinct) {
-      part_.clear();
-      if (AppendKeyPart(one, /*cased=*/false, &part_)) AddTuple(part_);
-    } else if (one.is_number() || one.is_string()) {
-      if (const std::optional<Int128> number = ParseFixed(one.text()))
-        digests_.push_back(FromFixed(*number));
-    }
+    if (tuple_.size() > 1)
+      AddTuples(tuple_);
+    else
+      AddValue(tuple_[0]);
   };
-  if (value.is_array()) {
-    for (const Value& item : value.items()) add(item);
-  } else {
-    add(value);
-  }
+  for (size_t row = 0; row < rows; ++row) add(row);
+  if (digests_.empty()) add(std::nullopt);
   return digests_;
 }
 

@@ -91,20 +91,30 @@ std::unique_ptr<Measure> MakeMeasure(const CorrelationRule& rule, size_t values_
 
 // The digests of one event's values: `positions` into `payload` (operators/payload.h). Empty where
 // a value is missing, or is no number where one is needed: the event has no part then.
+//
+// A result of a correlation below has the values of several events. Behind its `fields` values lies
+// a column for each, with what each event has (pipeline/result_rows.h): each event's number counts,
+// and the fields of one event are one tuple. Only where no event has all of them, what different
+// events have is combined.
 class DigestReader {
  public:
   explicit DigestReader(const CorrelationRule& rule) : type_(rule.type) {}
-  std::span<const Digest> Read(std::string_view payload, std::span<const int> positions);
-  // The field may have had more values than kDigestsMax.
+  // `fields`: InputSpec::fields of a result, 0 of an event that comes from a source.
+  std::span<const Digest> Read(std::string_view payload, std::span<const int> positions,
+                               size_t fields);
+  // The field may have had more values than kDigestsMax, or longer ones than the payload holds.
   bool capped() const { return capped_; }
 
  private:
   void AddTuple(std::string_view tuple);
   bool AddToTuples(const Value& value);
+  void AddTuples(std::span<const Value> values);
+  void AddValue(const Value& value);
 
   CorrelationType type_;
   bool capped_ = false;
   std::vector<Value> values_;
+  std::vector<Value> tuple_;  // the values at the positions
   std::vector<Digest> digests_;
   std::vector<std::string> tuples_;  // of several fields
   std::vector<std::string> longer_;

@@ -57,8 +57,8 @@
 
 namespace bongsu::sigma {
 
-// Events whose fields readers of the results get.
-inline constexpr size_t kForwardedEvidenceMax = 64;
+// Events whose fields readers of the results get, where evidence_max does not say more.
+inline constexpr size_t kForwardedEvidenceMax = 256;
 
 struct EpisodeOptions {
   DurationNs span = 0;
