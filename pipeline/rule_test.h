@@ -64,6 +64,7 @@ class RuleTester {
   absl::Status Feed(const Case& test, std::span<const size_t> events, int64_t offset_shift = 0);
   void Collect(const Case& test, Found* found) const;
   std::string Check(const Case& test, const Found& found) const;
+  bool DoublingChangesNothing(const std::string& rule) const;
   absl::Status Variations(const Case& test, const Found& base, RuleTestResult* result);
   std::string Text(const Case& test, const RehearsedIncident& incident) const;
   std::string Texts(const Case& test, const Found& found) const;

@@ -269,6 +269,49 @@ tests:
   EXPECT_EQ(Test(), 0) << out_;
 }
 
+// The copy of an event that meets both rules is the second of them; copies make a count below.
+TEST_F(RuleTestTest, WhatDoublingMayChangeIsNotDoubled) {
+  Write("rules.yml", R"(
+title: A
+name: a
+logsource: {product: windows}
+detection: {s: {EventID: 7}, condition: s}
+---
+title: B
+name: b
+logsource: {product: windows}
+detection: {s: {Image: x}, condition: s}
+---
+title: In order
+name: ordered
+correlation: {type: temporal_ordered, rules: [a, b], group-by: [Hostname], timespan: 1m}
+---
+title: Two
+name: two
+correlation:
+  {type: event_count, rules: [a], group-by: [Hostname], timespan: 1m, condition: {gte: 2}}
+---
+title: Two and B
+name: above
+correlation: {type: temporal, rules: [two, b], group-by: [Hostname], timespan: 1m}
+)");
+  Write("rules.test.yml", R"(
+tests:
+  - name: one event is both
+    rule: ordered
+    source: sysmon-nxlog
+    events: [{record: {EventID: 7, Image: x, Hostname: h}}]
+    expect: none
+  - name: one a
+    rule: above
+    source: sysmon-nxlog
+    events: [{record: {EventID: 7, Hostname: h}}, {at: +1s, record: {Image: x, Hostname: h}}]
+    expect: none
+)");
+  EXPECT_EQ(Test(), 0) << out_;
+  EXPECT_THAT(out_, ::testing::Not(HasSubstr("doubled")));
+}
+
 TEST_F(RuleTestTest, RepeatsAreNumbered) {
   Write("rule.test.yml", R"(
 rule: A shell starts
