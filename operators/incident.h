@@ -62,6 +62,8 @@ struct Incident {
   // with ("gte 10"); empty where there is nothing of the kind.
   std::string_view value;
   std::string_view threshold;
+  // Of a detection with a list of conditions: the first one that holds, as it is written.
+  std::string_view condition;
   double value_error = 0;  // relative, of three standard deviations; 0: the value is exact
   // With Activity::kClose: the incident that goes on in its place.
   bool merged = false;

@@ -192,6 +192,10 @@ void AppendFindings(const RuleLayout& rule, const Incident& incident, std::strin
     }
     out->push_back('}');
   }
+  if (!incident.condition.empty()) {
+    out->append(",\"condition\":");
+    AppendJsonString(incident.condition, out);
+  }
   if (!incident.value.empty()) {
     out->append(",\"value\":");
     AppendValueJson(Value::Number(incident.value), out);

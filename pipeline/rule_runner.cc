@@ -84,6 +84,7 @@ void RuleRunner::Alert(const sigma::BoundRule& rule, const Event& event, EventTi
   incident.time_from = from;
   incident.event_count = 1;
   incident.evidence = {&evidence, 1};
+  incident.condition = rule.spec->condition(rule.detection->Branch(event));
   alert_.clear();
   writer_.Write(*rule.spec, incident, &alert_);
   outputs.Add(Stream::kAlerts, IncidentIdText(incident.id), alert_);

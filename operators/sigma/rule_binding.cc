@@ -152,6 +152,9 @@ RuleSpec::RuleSpec(const RuleEntry& entry, size_t index) : index_(index) {
   semantic_hash_ = entry.semantic_hash;
   emits_alerts_ = !entry.mute;
   why_ = fmt::format("one event met the detection of '{}'", rule_.title);
+  const Node* condition = entry.detection.Find("condition");
+  if (condition == nullptr) return;
+  for (const Node& one : condition->items) branches_.push_back(one.scalar);
 }
 
 uint8_t RuleSpec::AddInput(InputSpec input) {
@@ -160,7 +163,9 @@ uint8_t RuleSpec::AddInput(InputSpec input) {
   return static_cast<uint8_t>(inputs_.size() - 1);
 }
 
-std::string RuleSpec::Why(const Incident&) const { return why_; }
+std::string RuleSpec::Why(const Incident& incident) const {
+  return incident.condition.empty() ? why_ : fmt::format("{}: '{}'", why_, incident.condition);
+}
 
 RuleBinding BindRules(const RuleSet& rules, std::span<const SourceShape> sources,
                       Diagnostics& diagnostics) {

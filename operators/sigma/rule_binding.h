@@ -48,12 +48,17 @@ class RuleSpec : public OperatorSpec {
   // The port of a new input.
   uint8_t AddInput(InputSpec input);
   std::string Why(const Incident& incident) const override;
+  // The condition at this place of a list of conditions (Detection::Branch); empty for -1.
+  std::string_view condition(int branch) const {
+    return branch < 0 ? std::string_view() : branches_[static_cast<size_t>(branch)];
+  }
   // Detections have no state: never asked for.
   std::unique_ptr<Operator> NewInstance() const override { return nullptr; }
 
  private:
   size_t index_;
   std::string why_;
+  std::vector<std::string> branches_;  // of a list of conditions, as they are written
 };
 inline constexpr size_t kBoundSourcesMax = 255;  // ports are bytes
 

@@ -99,8 +99,8 @@ bool Search::Matches(const Event& event) const {
   return false;
 }
 
-Detection::Detection(std::vector<Search> searches, Condition condition)
-    : searches_(std::move(searches)), condition_(std::move(condition)) {
+Detection::Detection(std::vector<Search> searches, Condition condition, bool list)
+    : searches_(std::move(searches)), condition_(std::move(condition)), list_(list) {
   for (const Search& search : searches_) {
     for (const auto& items : search.maps) {
       for (const Item& item : items) {
@@ -127,6 +127,13 @@ bool Detection::Holds(const Condition& part, const Event& event) const {
                          [&](const Condition& operand) { return Holds(operand, event); });
   }
   return false;
+}
+
+int Detection::Branch(const Event& event) const {
+  for (size_t i = 0; list_ && i < condition_.operands.size(); ++i) {
+    if (Holds(condition_.operands[i], event)) return static_cast<int>(i);
+  }
+  return -1;
 }
 
 namespace {
@@ -193,7 +200,8 @@ std::shared_ptr<const Detection> CompileSelection(const Node& detection, FieldTa
     good = ParseCondition(*condition, names, &parsed, diagnostics) && good;
   }
   if (!good) return nullptr;
-  return std::make_shared<Detection>(std::move(searches), std::move(parsed));
+  return std::make_shared<Detection>(std::move(searches), std::move(parsed),
+                                     condition->is_sequence());
 }
 
 }  // namespace bongsu::sigma

@@ -56,7 +56,8 @@ struct Search {
 
 class Detection : public Selection {
  public:
-  Detection(std::vector<Search> searches, Condition condition);
+  // `list`: the condition's operands are a list of conditions.
+  Detection(std::vector<Search> searches, Condition condition, bool list);
   bool Matches(const Event& event) const override { return Holds(condition_, event); }
   const std::vector<std::string>& fields() const override { return fields_; }
   const std::string& normal_form() const override { return normal_form_; }
@@ -64,6 +65,8 @@ class Detection : public Selection {
   const std::vector<Search>& searches() const { return searches_; }
   // Condition::search is an index into searches().
   const Condition& condition() const { return condition_; }
+  // The first of a list of conditions that holds; -1: there is no list.
+  int Branch(const Event& event) const;
   // The searches that the condition does not ask for: most often a mistake.
   std::vector<const Search*> unasked() const;
   // What a part of the condition says of an event.
@@ -72,6 +75,7 @@ class Detection : public Selection {
  private:
   std::vector<Search> searches_;
   Condition condition_;
+  bool list_;
   std::vector<std::string> fields_;
   std::string normal_form_;
 };

@@ -176,6 +176,27 @@ TEST_F(RulesTest, NativeAlertsCarryTheRuleToo) {
   EXPECT_EQ(alerts[0]["evidence"][0]["fields"]["Image"], "C:\\Windows\\cmd.exe");
 }
 
+TEST_F(RulesTest, AnAlertNamesTheConditionOfAList) {
+  Write("rules.yml",
+        "title: List\nname: list\nlogsource: {product: windows}\n"
+        "detection: {a: {EventID: 1}, b: {EventID: 2}, condition: [a and not b, b]}\n");
+  Write("win.jsonl", Event(1, "Security", "") + Event(2, "Security", ""));
+  for (const char* format : {"native", "ocsf"}) {
+    std::filesystem::remove(folder_ / "alerts.jsonl");
+    std::filesystem::remove_all(folder_ / ".bongsu");
+    ASSERT_TRUE(Run(format).ok());
+    std::vector<std::string> conditions;
+    for (const json& alert : Alerts()) {
+      const json& place = alert.contains("unmapped") ? alert["unmapped"] : alert;
+      conditions.push_back(place.value("condition", ""));
+      if (!alert.contains("unmapped")) continue;
+      EXPECT_THAT(alert["finding_info"]["desc"].get<std::string>(),
+                  HasSubstr("'" + conditions.back() + "'"));
+    }
+    EXPECT_THAT(conditions, ::testing::ElementsAre("a and not b", "b")) << format;
+  }
+}
+
 TEST_F(RulesTest, TimeGatesOperatorsOnly) {
   // No usable time, and one that lies in the future: both are set aside, and both are matched.
   Write("win.jsonl", Shell("yesterday") + Shell("2100-01-01T00:00:00Z"));
