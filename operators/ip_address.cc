@@ -51,6 +51,7 @@ bool ParseIp(std::string_view text, IpBytes* ip) {
     std::memcpy(ip->data(), kMapped, sizeof(kMapped));
     return ParseIpv4(text, ip->data() + 12);
   }
+  if (text.find('\0') != std::string_view::npos) return false;  // inet_pton would stop there
   char terminated[INET6_ADDRSTRLEN + 1];
   std::memcpy(terminated, text.data(), text.size());
   terminated[text.size()] = '\0';

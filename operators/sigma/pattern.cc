@@ -224,9 +224,9 @@ std::string Pattern::Canonical() const {
   for (const Piece& piece : pieces_) {
     if (piece.kind == Piece::kAny) text += "*";
     if (piece.kind == Piece::kOne) text += "?";
-    if (piece.kind == Piece::kDash) text += "\x01-";  // a control character: no rule's text
+    if (piece.kind == Piece::kDash) text += "\x01-";  // in a text it is escaped
     for (char c : piece.text) {
-      if (c == '*' || c == '?' || c == '\\') text.push_back('\\');
+      if (c == '*' || c == '?' || c == '\\' || c == '\x01') text.push_back('\\');
       text.push_back(c);
     }
   }
