@@ -13,11 +13,6 @@ namespace {
 constexpr std::array<std::string_view, 3> kLogSourceParts = {"category", "product", "service"};
 
 char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-// Log sources are written in lower case; a rule or mapping that is not means the same.
-bool Same(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](char x, char y) { return Lower(x) == Lower(y); });
-}
 
 void ReadCase(const Node& node, std::string_view part, LogSourcePart* out,
               Diagnostics& diagnostics) {
@@ -62,7 +57,7 @@ bool PartFits(const LogSourcePart& part, const std::string& value) {
   if (value.empty() || !part.mapped()) return true;
   bool others = !part.otherwise_none;
   for (const LogSourceCase& one : part.cases) {
-    if (Same(one.is, value)) return true;
+    if (SameLogSourcePart(one.is, value)) return true;
     if (Unconditional(one)) others = false;
   }
   return others;
@@ -86,11 +81,13 @@ void BindPart(const LogSourcePart& part, std::string_view name, const std::strin
   std::vector<const LogSourceCase*> of_value;
   std::vector<const LogSourceCase*> all;
   for (const LogSourceCase& one : part.cases) {
-    if (Same(one.is, value) && Unconditional(one)) return;
-    if (Same(one.is, value)) of_value.push_back(&one);
+    if (SameLogSourcePart(one.is, value) && Unconditional(one)) return;
+    if (SameLogSourcePart(one.is, value)) of_value.push_back(&one);
     all.push_back(&one);
   }
-  const std::string search = fmt::format("_logsource_{}", name);
+  std::string search = fmt::format("_logsource_{}", name);
+  // The rule may have a search of this name, which must not be taken for ours.
+  while (detection->Find(search) != nullptr) search += '_';
   const bool known = !of_value.empty();
   if (!known && all.empty()) return;
   AddSearch(search, AnyOf(known ? of_value : all), detection);
@@ -98,6 +95,11 @@ void BindPart(const LogSourcePart& part, std::string_view name, const std::strin
 }
 
 }  // namespace
+
+bool SameLogSourcePart(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](char x, char y) { return Lower(x) == Lower(y); });
+}
 
 void ReadLogSourceMap(const Node& node, LogSourceMap* map, Diagnostics& diagnostics) {
   if (!node.is_map()) {

@@ -61,6 +61,9 @@ void ReadLogSourceMap(const Node& node, LogSourceMap* map, Diagnostics& diagnost
 // says in a few words which part conflicts.
 bool LogSourceFits(const LogSourceMap& map, const RuleLogsource& rule, std::string* why);
 
+// Log sources are written in lower case; a rule, filter or mapping that is not means the same.
+bool SameLogSourcePart(std::string_view a, std::string_view b);
+
 // Adds to `detection` (a detection's map) the searches that an event of the rule's log source must
 // meet, and ties them to its condition. Only for rules that fit.
 void BindLogSource(const LogSourceMap& map, const RuleLogsource& rule, Node* detection);
