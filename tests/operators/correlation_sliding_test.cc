@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 
+#include "operators/payload.h"
 #include "tests/testing/operator_harness.h"
 #include "tests/testing/sanitized.h"
 
@@ -305,6 +306,19 @@ TEST(CorrelationSliding, MoreMembersThanAreCarriedAreCounted) {
   ASSERT_THAT(incidents, SizeIs(1));
   EXPECT_EQ(incidents.begin()->second.value, "64");
   EXPECT_EQ(harness.counters().at("values_of_event_capped"), 1u);
+}
+
+// Texts that differ only where they are cut off are one value.
+TEST(CorrelationSliding, ValuesThatAreCutAreCounted) {
+  const std::string rules = Rules(
+      "  {type: value_count, rules: a, group-by: [ip], timespan: 10s, condition: {field: "
+      "value, gte: 2}}\n");
+  OperatorHarness harness(rules, "c", {"fw"});
+  const std::string text(kPayloadFieldBytesMax, 'x');
+  harness.Run({At(0, "h", text), At(1, "h", text)}, {});
+  EXPECT_FALSE(harness.counters().contains("values_of_event_capped"));
+  harness.Run({At(0, "h", text + "1"), At(1, "h", text + "2")}, {});
+  EXPECT_EQ(harness.counters().at("values_of_event_capped"), 2u);
 }
 
 TEST(CorrelationSliding, BeyondTheBoundDistinctValuesAreEstimated) {

@@ -195,6 +195,18 @@ TEST_F(ResultRowsTest, WhatNoEventHasWholeIsCombined) {
               ElementsAre("h1, u1"));
 }
 
+TEST_F(ResultRowsTest, AKeyThatNoEventHasIsMissing) {
+  const std::vector<std::string> two = {R"("k":"a","net":"n","user":"u1")",
+                                        R"("k":"a","net":"n","user":"u2")"};
+  const std::string outer =
+      "type: event_count, rules: [inner], group-by: [host], timespan: 1m,"
+      " condition: {gte: 1}";
+  EXPECT_THAT(Run(Inner(2) + Outer(outer), two), IsEmpty());
+  EXPECT_NE(report_.dump().find("\"key_missing\":1"), std::string::npos) << report_.dump();
+  EXPECT_THAT(Run(Inner(2) + Outer(outer + ", bongsu: {missing: group}"), two),
+              ElementsAre("(none)"));
+}
+
 TEST_F(ResultRowsTest, MoreRowsThanAGroupHoldsAreCounted) {
   std::vector<std::string> records;
   for (int i = 0; i < 65; ++i)
