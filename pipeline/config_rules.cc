@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <span>
 
@@ -23,6 +24,10 @@ void ReadPlaceholders(const Node& node, sigma::Placeholders* out, Diagnostics& d
       diagnostics.Error(value.where,
                         fmt::format("'{}' must be a text or a list of texts", name.scalar),
                         "for example Administrators: [adm_*, root]");
+    // `contains` of it would be met by everything.
+    if (std::find(values.begin(), values.end(), "") != values.end())
+      diagnostics.Error(value.where, fmt::format("'{}' has an empty value", name.scalar),
+                        "leave it out");
   }
 }
 

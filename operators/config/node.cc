@@ -168,6 +168,10 @@ class Builder : public YAML::EventHandler {
         diagnostics_.Error(node.where, "a key must be a plain word", "not a list or a map");
         node.kind = NodeKind::kScalar;
       }
+      // Taken for a key of that name, what it brings would be missing without a word.
+      if (node.scalar == "<<" && !node.quoted)
+        diagnostics_.Error(node.where, "merge keys ('<<') are not known",
+                           "write out what it stands for, or quote it where a field is called so");
       open.key = std::move(node);
       open.has_key = true;
     } else {
@@ -241,6 +245,14 @@ const Node* Node::Find(std::string_view key) const {
     if (name.scalar == key) return &value;
   }
   return nullptr;
+}
+
+std::optional<bool> BoolOf(const Node& node) {
+  if (!node.is_scalar()) return std::nullopt;
+  const std::string& text = node.scalar;
+  if (text == "true" || text == "True" || text == "TRUE") return true;
+  if (text == "false" || text == "False" || text == "FALSE") return false;
+  return std::nullopt;
 }
 
 std::vector<Node> ParseYaml(std::string_view text, std::string_view file, const YamlLimits& limits,

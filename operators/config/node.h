@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -45,6 +46,9 @@ struct Node {
   // The value of `key` in a map; null where there is none.
   const Node* Find(std::string_view key) const;
 };
+
+// YAML's booleans: true, True, TRUE and the like; nullopt for anything else.
+std::optional<bool> BoolOf(const Node& node);
 
 // One line of a map, with the names of std::pair (which may not hold a type that is not complete).
 struct NodeEntry {

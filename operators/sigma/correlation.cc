@@ -7,6 +7,7 @@
 #include "operators/key.h"
 #include "operators/sigma/correlation_aggregate.h"
 #include "operators/sigma/temporal.h"
+#include "operators/sigma/temporal_condition.h"
 
 namespace bongsu::sigma {
 namespace {
@@ -245,6 +246,9 @@ void CheckCorrelation(const CorrelationRule& rule, Diagnostics& diagnostics) {
   parts.correlation = rule;
   parts.options = ReadOptions(rule, diagnostics);
   if (diagnostics.errors() == errors) MakeSpec(std::move(parts), diagnostics);
+  if (AlwaysHolds(rule))
+    diagnostics.Warning(rule.condition_where, "the condition always holds",
+                        "every window is an incident");
 }
 
 std::unique_ptr<CorrelationSpec> MakeCorrelation(const RuleSet& rules, CorrelationPlan plan,

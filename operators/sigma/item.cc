@@ -17,12 +17,12 @@ bool Any(const ValueTest& test, const Value& value, const Event& event) {
 }
 
 bool CompileExists(const Node& value, Item* item, Diagnostics& diagnostics) {
-  if (!value.is_scalar() || (value.scalar != "true" && value.scalar != "false")) {
+  item->exists = BoolOf(value);
+  if (!item->exists) {
     diagnostics.Error(value.where, "'exists' takes true or false", "Field|exists: true");
     return false;
   }
-  item->exists = value.scalar == "true";
-  item->normal_form = fmt::format("{} exists {}", item->field, value.scalar);
+  item->normal_form = fmt::format("{} exists {}", item->field, *item->exists);
   return true;
 }
 

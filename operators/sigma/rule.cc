@@ -339,12 +339,7 @@ std::optional<Rule> ParseRule(const Node& document, Diagnostics& diagnostics) {
     ReadCorrelation(*correlation, &body, diagnostics);
     if (const Node* generate = document.Find("generate"); generate != nullptr) {
       // The schema has it beside `correlation:`, pySigma within it.
-      if (generate->is_scalar() && (generate->scalar == "true" || generate->scalar == "false")) {
-        body.generate = generate->scalar == "true";
-      } else {
-        diagnostics.Error(generate->where, "'generate' must be true or false",
-                          "true: the rules it refers to make alerts, too");
-      }
+      ReadGenerate(*generate, &body, diagnostics);
       std::erase_if(rule.metadata.custom, [](const auto& one) { return one.first == "generate"; });
     }
     if (const Node* logsource = document.Find("logsource"))

@@ -148,6 +148,32 @@ void CheckRange(const CorrelationRule& rule, Diagnostics& diagnostics) {
                       "the comparisons of a condition hold together");
 }
 
+Comparison Negated(Comparison one) {
+  using enum ComparisonOperator;
+  constexpr std::array<ComparisonOperator, 6> kOther = {kLte, kLt, kGte, kGt, kNeq, kEq};
+  one.op = kOther[static_cast<size_t>(one.op)];
+  return one;
+}
+
+// A condition that is no condition: gte 0, neq 2.5, and for two rules neq 7.
+void WarnAlways(const CorrelationRule& rule, Diagnostics& diagnostics) {
+  const bool temporal = IsTemporal(rule.type);
+  const bool counts = temporal || rule.type == CorrelationType::kEventCount ||
+                      rule.type == CorrelationType::kValueCount;
+  if (!counts || rule.comparisons.empty()) return;
+  const bool always =
+      std::all_of(rule.comparisons.begin(), rule.comparisons.end(), [&](const Comparison& one) {
+        if (!temporal) return !SomeCountMeets({Negated(one)}, 0);
+        for (size_t n = 0; n <= rule.rules.size(); ++n) {
+          if (!Meets(one, static_cast<double>(n))) return false;
+        }
+        return true;
+      });
+  if (always)
+    diagnostics.Warning(rule.condition_where, "the condition always holds",
+                        "every window with an event is an incident");
+}
+
 // What each type needs, and what it has no use for.
 void CheckType(const CorrelationRule& rule, const Node& node, Diagnostics& diagnostics) {
   const std::string_view type = CorrelationTypeName(rule.type);
@@ -179,6 +205,7 @@ void CheckType(const CorrelationRule& rule, const Node& node, Diagnostics& diagn
     diagnostics.Error(rule.condition_where, fmt::format("{} has no use for 'percentile'", type),
                       "value_percentile has one");
   CheckRange(rule, diagnostics);
+  WarnAlways(rule, diagnostics);
 }
 
 bool IsWord(std::string_view text, std::string_view word) {
@@ -204,7 +231,13 @@ void WriteQuantifiers(CorrelationRule* rule, Diagnostics& diagnostics) {
   for (size_t i = 0; i < words.size(); ++i) {
     if (!out.empty()) out += ' ';
     const bool all = IsWord(words[i], "all");
-    const bool any = words[i] == "1" || IsWord(words[i], "any");
+    const bool of = i + 2 < words.size() && IsWord(words[i + 1], "of");
+    const bool number = words[i].find_first_not_of("0123456789") == std::string_view::npos;
+    const bool any = number || IsWord(words[i], "any");
+    if (of && number && words[i] != "1")
+      diagnostics.Error(rule->expression.where,
+                        fmt::format("'{} of' is not possible in a condition", words[i]),
+                        "1 of, any of or all of; how many of 'rules': condition: {gte: 2}");
     if (!(all || any) || i + 2 >= words.size() || !IsWord(words[i + 1], "of")) {
       out += words[i];
       continue;
@@ -256,10 +289,7 @@ void ReadKey(const Node& key, const Node& value, CorrelationRule* rule, bool* ty
   } else if (name == "condition") {
     ReadCondition(value, rule, diagnostics);
   } else if (name == "generate") {
-    if (!value.is_scalar() || (value.scalar != "true" && value.scalar != "false"))
-      diagnostics.Error(value.where, "'generate' must be true or false",
-                        "true: the rules it refers to make alerts, too");
-    rule->generate = value.scalar == "true";
+    ReadGenerate(value, rule, diagnostics);
   } else if (name == "bongsu") {
     if (!value.is_map())
       diagnostics.Error(value.where, "'bongsu' must be a map",
@@ -268,6 +298,19 @@ void ReadKey(const Node& key, const Node& value, CorrelationRule* rule, bool* ty
   } else {
     diagnostics.Error(key.where, fmt::format("unknown key '{}' in the correlation", name),
                       NearestHint(name, kKeys));
+  }
+}
+
+// They would be silent for nothing.
+void WarnUnasked(const CorrelationRule& rule, Diagnostics& diagnostics) {
+  const std::vector<PlacedText> asked = ExpressionNames(rule.expression);
+  for (const PlacedText& one : rule.rules) {
+    if (std::none_of(asked.begin(), asked.end(),
+                     [&](const PlacedText& name) { return name.text == one.text; }))
+      diagnostics.Warning(one.where, fmt::format("the condition does not ask for '{}'", one.text),
+                          rule.generate ? "leave it out of 'rules'"
+                                        : "leave it out of 'rules': being there, it makes no "
+                                          "alerts of its own");
   }
 }
 
@@ -288,6 +331,14 @@ std::vector<PlacedText> ExpressionNames(const PlacedText& expression) {
       names.push_back({std::string(word), expression.where});
   }
   return names;
+}
+
+void ReadGenerate(const Node& node, CorrelationRule* rule, Diagnostics& diagnostics) {
+  const std::optional<bool> generate = BoolOf(node);
+  if (!generate)
+    diagnostics.Error(node.where, "'generate' must be true or false",
+                      "true: the rules it refers to make alerts, too");
+  rule->generate = generate.value_or(false);
 }
 
 void ReadCorrelation(const Node& node, CorrelationRule* rule, Diagnostics& diagnostics) {
@@ -318,6 +369,7 @@ void ReadCorrelation(const Node& node, CorrelationRule* rule, Diagnostics& diagn
             name.where, fmt::format("the condition names '{}', which 'rules' does not", name.text),
             "add it there, or leave 'rules' out: the condition's names are enough");
     }
+    WarnUnasked(*rule, diagnostics);
   }
   if (type_known) CheckType(*rule, node, diagnostics);
 }

@@ -30,6 +30,9 @@ void ReportRepeated(const std::vector<PlacedText>& texts, std::string_view key,
 // The names in a temporal correlation's expression, each once, in order of appearance.
 std::vector<PlacedText> ExpressionNames(const PlacedText& expression);
 
+// `generate:`, which stands within `correlation:` or beside it.
+void ReadGenerate(const Node& node, CorrelationRule* rule, Diagnostics& diagnostics);
+
 // The map under `correlation:`.
 void ReadCorrelation(const Node& node, CorrelationRule* rule, Diagnostics& diagnostics);
 

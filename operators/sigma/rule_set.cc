@@ -135,6 +135,9 @@ class Loader {
   RuleSet Finish() {
     Names();
     References();
+    for (const RuleEntry& entry : set_.entries) {
+      if (entry.rule.kind() == RuleKind::kCorrelation) WarnAliases(entry);
+    }
     Filters();
     Mute();
     Hash();
@@ -172,8 +175,9 @@ class Loader {
   void NoteCorrelation(const Node& document) {
     const Node* correlation = document.is_map() ? document.Find("correlation") : nullptr;
     if (correlation == nullptr || !correlation->is_map()) return;
-    if (TextOf(document, "generate") == "true" || TextOf(*correlation, "generate") == "true")
-      return;
+    for (const Node* one : {document.Find("generate"), correlation->Find("generate")}) {
+      if (one != nullptr && BoolOf(*one) == true) return;
+    }
     // `rules` may be left out where the condition names them.
     const PlacedText expression = {TextOf(*correlation, "condition"), correlation->where};
     for (PlacedText& name : ExpressionNames(expression)) asked_for_.push_back(std::move(name.text));
@@ -395,10 +399,8 @@ class Loader {
     entry->references.push_back(*target);
   }
 
-  // An alias names fields of rules of this correlation, or of rules below it.
-  void CheckAliases(const RuleEntry& entry, Diagnostics& found) const {
-    const CorrelationRule& rule = entry.rule.correlation();
-    const Index index(set_);
+  // The rules that a correlation refers to, and those below them.
+  std::set<uint32_t> Below(const RuleEntry& entry) const {
     std::set<uint32_t> reachable;
     std::function<void(const RuleEntry&)> reach = [&](const RuleEntry& from) {
       for (const uint32_t one : from.references) {
@@ -406,6 +408,14 @@ class Loader {
       }
     };
     reach(entry);
+    return reachable;
+  }
+
+  // An alias names fields of rules of this correlation, or of rules below it.
+  void CheckAliases(const RuleEntry& entry, Diagnostics& found) const {
+    const CorrelationRule& rule = entry.rule.correlation();
+    const Index index(set_);
+    const std::set<uint32_t> reachable = Below(entry);
     for (const CorrelationAlias& alias : rule.aliases) {
       for (const auto& [name, field] : alias.fields) {
         const uint32_t* target = index.Find(name.text);
@@ -415,6 +425,56 @@ class Loader {
                                   "not refer to",
                                   alias.alias.text, name.text),
                       "an alias names rules in 'rules', or below those");
+      }
+    }
+  }
+
+  // Whether the correlation asks for `name`; of those below it also by its aliases.
+  static bool Asks(const CorrelationRule& rule, const std::string& name, bool below) {
+    const auto is = [&](const PlacedText& one) { return one.text == name; };
+    return std::any_of(rule.group_by.begin(), rule.group_by.end(), is) ||
+           std::any_of(rule.fields.begin(), rule.fields.end(), is) ||
+           (below && std::any_of(rule.aliases.begin(), rule.aliases.end(), [&](const auto& alias) {
+              return std::any_of(alias.fields.begin(), alias.fields.end(),
+                                 [&](const auto& one) { return is(one.second); });
+            }));
+  }
+
+  // Aliases that do nothing, or not for all: a slip of the name makes groups of other fields.
+  void WarnAliases(const RuleEntry& entry) {
+    const CorrelationRule& rule = entry.rule.correlation();
+    if (rule.aliases.empty()) return;
+    const Index index(set_);
+    const auto self = static_cast<uint32_t>(&entry - set_.entries.data());
+    for (const CorrelationAlias& alias : rule.aliases) {
+      const bool asked =
+          Asks(rule, alias.alias.text, /*below=*/false) ||
+          std::any_of(set_.entries.begin(), set_.entries.end(), [&](const RuleEntry& above) {
+            return above.rule.kind() == RuleKind::kCorrelation &&
+                   Asks(above.rule.correlation(), alias.alias.text, /*below=*/true) &&
+                   Below(above).contains(self);
+          });
+      if (!asked) {
+        diagnostics_.Warning(
+            alias.alias.where, fmt::format("nothing asks for the alias '{}'", alias.alias.text),
+            "a name in group-by or condition.field, or in those of a correlation above");
+        continue;
+      }
+      std::set<uint32_t> named;
+      for (const auto& [name, field] : alias.fields) {
+        if (const uint32_t* one = index.Find(name.text); one != nullptr) named.insert(*one);
+      }
+      for (size_t i = 0; i < entry.references.size(); ++i) {
+        std::set<uint32_t> below = Below(set_.entries[entry.references[i]]);
+        below.insert(entry.references[i]);
+        if (std::any_of(named.begin(), named.end(),
+                        [&](uint32_t one) { return below.contains(one); }))
+          continue;
+        diagnostics_.Warning(
+            alias.alias.where,
+            fmt::format("the alias '{}' says nothing of '{}'", alias.alias.text,
+                        rule.rules[i].text),
+            fmt::format("of its events the field '{}' is taken", alias.alias.text));
       }
     }
   }
@@ -556,7 +616,7 @@ class Loader {
   // The filter's log source is the same or a wider one.
   static bool Covers(const FilterRule& filter, const DetectionRule& rule) {
     const auto covers = [](const std::string& wide, const std::string& narrow) {
-      return wide.empty() || wide == narrow;
+      return wide.empty() || SameLogSourcePart(wide, narrow);
     };
     return covers(filter.logsource.category, rule.logsource.category) &&
            covers(filter.logsource.product, rule.logsource.product) &&

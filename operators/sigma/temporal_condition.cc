@@ -197,6 +197,20 @@ std::optional<TemporalCondition> CompileTemporal(const CorrelationRule& rule,
   return condition;
 }
 
+bool AlwaysHolds(const CorrelationRule& rule) {
+  if (rule.expression.text.empty()) return false;
+  std::vector<std::string> names;
+  for (const PlacedText& name : rule.rules) names.push_back(name.text);
+  Node node;
+  node.kind = NodeKind::kScalar;
+  node.scalar = rule.expression.text;
+  Condition condition;
+  Diagnostics said;
+  std::vector<Alternative> otherwise;
+  return ParseCondition(node, names, &condition, said) &&
+         Alternatives(condition, /*negate=*/true, &otherwise) && otherwise.empty();
+}
+
 TemporalWindow::TemporalWindow(const TemporalCondition& condition, DurationNs span, TieOrder ties)
     : condition_(condition), span_(span), ties_(ties) {
   BONGSU_CHECK(condition.kind() == TemporalKind::kPositive);

@@ -95,6 +95,9 @@ class TemporalCondition {
 std::optional<TemporalCondition> CompileTemporal(const CorrelationRule& rule,
                                                  Diagnostics& diagnostics);
 
+// Whether every window meets the condition: a or not a. Of comparisons nothing is said.
+bool AlwaysHolds(const CorrelationRule& rule);
+
 // One event of one rule. An event that matches two rules stands there twice.
 struct RuleEvent {
   EventTimeNs time = 0;

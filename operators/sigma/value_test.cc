@@ -196,6 +196,26 @@ class FieldRefTest : public ValueTest {
   bool back_;
 };
 
+// In a list it makes the other values useless.
+void WarnEmpty(const Node& value, Diagnostics& diagnostics) {
+  diagnostics.Warning(value.where, "an empty value is in every event that has the field",
+                      "a value is missing, or write '*', or 'exists'");
+}
+
+// What RE2 does not say of what it has not.
+std::string RegexHint(const std::string& text) {
+  for (const char* look : {"(?=", "(?!", "(?<=", "(?<!"}) {
+    if (text.find(look) != std::string::npos)
+      return "look-around is not in Sigma's regular expressions";
+  }
+  for (size_t at = text.find('\\'); at != std::string::npos && at + 1 < text.size();
+       at = text.find('\\', at + 2)) {
+    if (text[at + 1] >= '1' && text[at + 1] <= '9')
+      return "back references are not in Sigma's regular expressions";
+  }
+  return "";
+}
+
 bool CompileRegex(const Node& value, const Modifiers& modifiers, Tests* tests,
                   Diagnostics& diagnostics) {
   RE2::Options options;
@@ -203,6 +223,7 @@ bool CompileRegex(const Node& value, const Modifiers& modifiers, Tests* tests,
   options.set_max_mem(kRegexMemoryBytes);
   options.set_case_sensitive(!modifiers.has(Modifier::kReI));
   options.set_dot_nl(modifiers.has(Modifier::kReS));
+  if (value.scalar.empty()) WarnEmpty(value, diagnostics);
   std::string text = value.scalar;
   // A place ties the expression to an end of the text; by itself it is searched anywhere.
   const bool tied_front = modifiers.has(Modifier::kStartsWith);
@@ -211,11 +232,13 @@ bool CompileRegex(const Node& value, const Modifiers& modifiers, Tests* tests,
     text = fmt::format("{}(?:{}){}", tied_front ? "\\A" : "", text, tied_back ? "\\z" : "");
   // `(?m)` lets ^ and $ match at lines; RE2 takes it as an inline flag only.
   if (modifiers.has(Modifier::kReM)) text = "(?m)" + text;
-  auto regex = std::make_unique<RE2>(text, options);
+  auto regex = std::make_unique<RE2>(value.scalar, options);
+  // By itself first: `a)(b` is none, whatever brackets come around it.
+  if (regex->ok() && text != value.scalar) regex = std::make_unique<RE2>(text, options);
   if (!regex->ok()) {
     diagnostics.Error(value.where,
                       fmt::format("the regular expression does not compile: {}", regex->error()),
-                      "back references and look-around are not in Sigma's regular expressions");
+                      RegexHint(value.scalar));
     return false;
   }
   std::string flags;
@@ -368,9 +391,14 @@ bool CompileText(const Node& value, const Modifiers& modifiers, bool keyword, Te
   if (modifiers.any_of({Modifier::kBase64, Modifier::kBase64Offset}))
     return CompileEncoded(value, modifiers, front, back, tests, diagnostics);
   std::string number;
-  // An unquoted number is compared by its value: 4625.0 is 4625.
-  const bool is_number = !front && !back && !value.quoted && ShortestDecimal(value.scalar, &number);
-  Pattern pattern = ParsePattern(is_number ? number : value.scalar, modifiers.has(Modifier::kCased),
+  // An unquoted number is compared by its value: 4625.0 is 4625. So is a boolean: True is true.
+  bool by_value = !front && !back && !value.quoted && ShortestDecimal(value.scalar, &number);
+  if (const auto boolean = BoolOf(value);
+      boolean && !front && !back && !value.quoted && modifiers.has(Modifier::kCased)) {
+    number = *boolean ? "true" : "false";
+    by_value = true;
+  }
+  Pattern pattern = ParsePattern(by_value ? number : value.scalar, modifiers.has(Modifier::kCased),
                                  modifiers.has(Modifier::kWindash));
   if (pattern.wildcards() > kWildcardsMax) {
     diagnostics.Error(value.where, fmt::format("{} wildcards in one value", pattern.wildcards()),
@@ -382,9 +410,11 @@ bool CompileText(const Node& value, const Modifiers& modifiers, bool keyword, Te
     diagnostics.Warning(value.where,
                         fmt::format("the keyword '{}' is in every event", value.scalar),
                         "a word that the events have, or a field");
+  else if (placed && value.scalar.empty())
+    WarnEmpty(value, diagnostics);
   tests->push_back(std::make_unique<TextTest>(std::move(pattern)));
   // A version or an amount that lies in the event as text is written as in the rule: 1.10, not 1.1.
-  if (is_number && number != value.scalar) {
+  if (by_value && number != value.scalar) {
     tests->push_back(std::make_unique<TextTest>(ParsePattern(
         value.scalar, modifiers.has(Modifier::kCased), modifiers.has(Modifier::kWindash))));
   }

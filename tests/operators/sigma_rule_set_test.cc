@@ -375,6 +375,66 @@ TEST(SigmaRuleSet, AliasesNameRulesOfTheCorrelation) {
   EXPECT_THAT(with("b: x").why("out"), HasSubstr("does not refer to"));
 }
 
+TEST(SigmaRuleSet, AliasesThatDoNothingAreTold) {
+  const std::string rules = Detection("a", "x: 1") + Detection("b", "x: 1");
+  const auto said = [&](const std::string& more, const std::string& above = "") {
+    return Load(rules + Correlation("c", "[a, b]", more) + above).diagnostics.Text();
+  };
+  EXPECT_EQ(said(", group-by: [k], aliases: {k: {a: x, b: y}}"), "");
+  EXPECT_THAT(said(", group-by: [kk], aliases: {k: {a: x, b: y}}"),
+              HasSubstr("nothing asks for the alias 'k'"));
+  EXPECT_EQ(said(", group-by: [kk], aliases: {k: {a: x, b: y}}",
+                 Correlation("out", "[c]", ", group-by: [k]")),
+            "");
+  EXPECT_THAT(said(", group-by: [k], aliases: {k: {a: x}}"),
+              HasSubstr("the alias 'k' says nothing of 'b'"));
+}
+
+TEST(SigmaRuleSet, ConditionsThatAskNothingAreTold) {
+  const std::string rules = Detection("a", "x: 1") + Detection("b", "x: 1");
+  const auto said = [&](const std::string& type, const std::string& condition) {
+    return Load(rules + "title: c\nname: c\ncorrelation: {type: " + type +
+                ", rules: [a, b], timespan: 1m, condition: " + condition + "}\n")
+        .diagnostics.Text();
+  };
+  EXPECT_THAT(said("temporal", "a"), HasSubstr("the condition does not ask for 'b'"));
+  EXPECT_EQ(said("temporal", "a and not b"), "");
+  for (const char* always : {"{gte: 0}", "{gt: -1}", "{neq: 2.5}", "{gte: 0, neq: 0.5}"})
+    EXPECT_THAT(said("event_count", always), HasSubstr("the condition always holds")) << always;
+  for (const char* some : {"{gte: 1}", "{neq: 2}", "{gt: 0.5}"})
+    EXPECT_EQ(said("event_count", some), "") << some;
+  EXPECT_THAT(said("temporal", "{neq: 7}"), HasSubstr("the condition always holds"));
+  EXPECT_EQ(said("temporal", "{neq: 2}"), "");
+  EXPECT_THAT(said("temporal", "a or b or not a"), HasSubstr("the condition always holds"));
+  EXPECT_EQ(said("temporal", "a or b"), "");
+  const Loaded two = Load(rules +
+                          "title: c\nname: c\ncorrelation: {type: temporal, rules: [a, b],"
+                          " timespan: 1m, condition: 2 of them}\n");
+  EXPECT_THAT(two.why("c"), HasSubstr("'2 of' is not possible in a condition (1 of, any of"));
+}
+
+TEST(SigmaRuleSet, GenerateIsABooleanOfYaml) {
+  for (const bool within : {true, false}) {
+    for (const char* gte : {"1", "wrong"}) {
+      const Loaded loaded = Load(
+          Detection("a", "x: 1") + "title: c\nname: c\n" + (within ? "" : "generate: True\n") +
+          "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: " + gte +
+          "}" + (within ? ", generate: TRUE" : "") + "}\n");
+      EXPECT_FALSE(loaded["a"].mute) << loaded.diagnostics.Text();
+      EXPECT_EQ(loaded.set.Find("c") >= 0, gte == std::string("1")) << loaded.diagnostics.Text();
+    }
+  }
+}
+
+TEST(SigmaRuleSet, MergeKeysAreRefused) {
+  const Loaded loaded = Load(
+      "x: &l {product: windows}\ntitle: a\nname: a\nlogsource: {<<: *l}\n"
+      "detection: {s: {x: 1}, condition: s}\n---\n" +
+      Detection("b", "'<<': 1"));
+  EXPECT_THAT(loaded.why("a"), HasSubstr("merge keys ('<<') are not known"));
+  EXPECT_GE(loaded.set.Find("b"), 0);
+}
+
 TEST(SigmaRuleSet, SemanticHashFollowsMeaningNotProse) {
   const auto hash = [](const std::string& yaml, const RuleSetOptions& options = {}) {
     return Load(yaml, options)["a"].semantic_hash;
@@ -473,6 +533,26 @@ TEST(SigmaLogSource, AnUnmappedServiceIsTriedOnEventsThatNoCaseKnows) {
   EXPECT_FALSE(security.Matches({{"x", "1"}, {"Channel", "Mine/Operational"}}));
 }
 
+TEST(SigmaLogSource, ASearchOfTheRuleIsNotTakenForIt) {
+  Diagnostics diagnostics;
+  LogSourceMap map;
+  map.product.cases.push_back({"windows", ParseYaml("{P: w}", "m", YamlLimits{}, diagnostics)[0]});
+  Node detection = ParseYaml("{_logsource_product: {x: 2}, a: {x: 1}, condition: a}", "d",
+                             YamlLimits{}, diagnostics)[0];
+  RuleLogsource logsource;
+  logsource.product = "windows";
+  BindLogSource(map, logsource, &detection);
+  FieldTable fields;
+  const auto selection = CompileSelection(detection, fields, diagnostics);
+  ASSERT_NE(selection, nullptr) << diagnostics.Text();
+  std::vector<Value> row(static_cast<size_t>(fields.size()));
+  row[static_cast<size_t>(fields.Find("x"))] = Value::String("1");
+  row[static_cast<size_t>(fields.Find("P"))] = Value::String("w");
+  Event event;
+  event.fields = row;
+  EXPECT_TRUE(selection->Matches(event));
+}
+
 TEST(SigmaLogSource, ItIsTiedToEveryConditionOfAList) {
   Diagnostics diagnostics;
   LogSourceMap map;
@@ -535,6 +615,14 @@ TEST(SigmaFilter, KeepsWhatItsConditionFindsAsPySigmaHasIt) {
   const Loaded positive = Load(Detection("a", "x: 1") + Filter("[a]", "sel"));
   EXPECT_TRUE(Passes(positive, "svc"));
   EXPECT_FALSE(Passes(positive, "joe"));
+}
+
+TEST(SigmaFilter, LogSourcesIgnoreLetterCase) {
+  for (const char* rules : {"[a]", "any"}) {
+    const Loaded loaded =
+        Load(Detection("a", "x: 1", "{product: Windows}") + Filter(rules, "not sel"));
+    EXPECT_EQ(loaded["a"].filters.size(), 1u) << loaded.diagnostics.Text();
+  }
 }
 
 TEST(SigmaFilter, ExcludesAsTheSpecificationsExampleHasIt) {

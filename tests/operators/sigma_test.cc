@@ -25,6 +25,17 @@ bool Chooses(const std::string& yaml, const std::vector<std::pair<std::string, V
   return selection->Matches(event);
 }
 
+// What is said of a detection that compiles.
+std::string Warnings(const std::string& item) {
+  Diagnostics diagnostics;
+  const auto documents =
+      ParseYaml("{sel: {" + item + "}, condition: sel}", "d.yaml", YamlLimits{}, diagnostics);
+  FieldTable fields;
+  EXPECT_NE(sigma::CompileSelection(documents.at(0), fields, diagnostics), nullptr)
+      << diagnostics.Text();
+  return diagnostics.Text();
+}
+
 std::string Problem(const std::string& yaml) {
   Diagnostics diagnostics;
   const std::vector<Node> documents = ParseYaml(yaml, "d.yaml", YamlLimits{}, diagnostics);
@@ -144,6 +155,23 @@ TEST(Sigma, NullIsAbsentOrNullAndEmptyIsPresent) {
             std::string::npos);
 }
 
+TEST(Sigma, BooleansAsYamlWritesThem) {
+  for (const char* yes : {"true", "True", "TRUE"}) {
+    EXPECT_TRUE(One(std::string("f|exists: ") + yes, S("x"))) << yes;
+    EXPECT_TRUE(One(std::string("f|cased: ") + yes, Value::Bool(true))) << yes;
+    EXPECT_TRUE(One(std::string("f|cased: ") + yes, S(yes))) << yes;
+  }
+  EXPECT_FALSE(One("f|exists: False", S("x")));
+  EXPECT_FALSE(One("f|cased: 'True'", Value::Bool(true)));
+  EXPECT_FALSE(One("f|cased: True", S("TRUE")));
+}
+
+TEST(Sigma, AnEmptyValueIsInEveryEvent) {
+  for (const char* item : {"f|contains: ''", "f|startswith: ''", "f|endswith: [a, '']", "f|re: ''"})
+    EXPECT_NE(Warnings(item).find("an empty value is in every event"), std::string::npos) << item;
+  EXPECT_EQ(Warnings("f: ''"), "");
+}
+
 TEST(Sigma, MissingFieldIsFalseAndNotOfItTrue) {
   EXPECT_FALSE(One("f: x", Value()));
   EXPECT_TRUE(Chooses("{sel: {g: x}, condition: not sel}", {}));
@@ -174,6 +202,11 @@ TEST(Sigma, Cidr) {
   EXPECT_TRUE(One("f|cidr: 0.0.0.0/0", S("10.1.2.3")));
   EXPECT_NE(Problem("{sel: {f|cidr: 10.0.0.0/40}, condition: sel}").find("is no network"),
             std::string::npos);
+}
+
+TEST(Sigma, AnAddressEndsWhereItsTextEnds) {
+  using namespace std::string_view_literals;
+  EXPECT_FALSE(One("f|cidr: 'fe80::/16'", S("fe80::1\0z"sv)));
 }
 
 TEST(Sigma, RegularExpressions) {
@@ -349,6 +382,21 @@ TEST(Sigma, PlacesOfRegularExpressions) {
   EXPECT_FALSE(One("f|re|startswith: 'b+|a+'", S("caa")));
   EXPECT_TRUE(One("f|re|endswith: 'a+|b+'", S("caa")));
   EXPECT_TRUE(One("f|re|contains: 'a+'", S("cac")));
+  EXPECT_NE(Problem("{sel: {f|re|startswith: 'a)(b'}, condition: sel}").find("does not compile"),
+            std::string::npos);
+}
+
+TEST(Sigma, WhatRegularExpressionsHaveNotIsNamed) {
+  const auto why = [](const std::string& regex) {
+    return Problem("{sel: {f|re: '" + regex + "'}, condition: sel}");
+  };
+  EXPECT_NE(why("(?=a)b").find("look-around is not"), std::string::npos);
+  EXPECT_NE(why("(?<!a)b").find("look-around is not"), std::string::npos);
+  EXPECT_NE(why("(a)\\1").find("back references are not"), std::string::npos);
+  for (const char* other : {"a++", "(a", "\\\\1("}) {
+    EXPECT_EQ(why(other).find("look-around"), std::string::npos) << why(other);
+    EXPECT_EQ(why(other).find("back references"), std::string::npos) << why(other);
+  }
 }
 
 TEST(Sigma, IllegalChainsAreRefusedWithTheLegalOnes) {
@@ -406,6 +454,8 @@ TEST(Sigma, NormalFormIsTheSameForTheSameMeaning) {
   EXPECT_EQ(form("{s: {a: X, b: [p, q]}, condition: s}"),
             form("{t: {b: [Q, p], a: x}, condition: t}"));
   EXPECT_NE(form("{s: {a: x}, condition: s}"), form("{s: {a: x}, condition: not s}"));
+  EXPECT_NE(form("{s: {a|windash: x-y}, condition: s}"),
+            form("{s: {a: \"x\\x01-y\"}, condition: s}"));
 }
 
 }  // namespace

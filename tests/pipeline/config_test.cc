@@ -129,6 +129,9 @@ TEST(Config, RulesAreLoadedRelativeToTheConfiguration) {
       std::string::npos);
   EXPECT_NE(Problems(Good() + "rules_strict: true\n").find("'rules_strict' is for rules"),
             std::string::npos);
+  EXPECT_NE(
+      Problems(Good() + "rules: [r]\nplaceholders: {a: [x, '']}\n").find("'a' has an empty value"),
+      std::string::npos);
   EXPECT_NE(Problems(Good() + "rules: [r]\nplaceholders: {a: {b: c}}\n")
                 .find("'a' must be a text or a list of texts"),
             std::string::npos);
