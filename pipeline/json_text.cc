@@ -184,7 +184,9 @@ constexpr size_t kRfc3339Bytes = 30;
 void WriteRfc3339(EventTimeNs time, char (&text)[kRfc3339Bytes]) {
   // In 32 bits as soon as it fits: divisions are most of the cost.
   const int64_t seconds = FloorDiv(time, kSecondNs);
-  const auto nanoseconds = static_cast<uint32_t>(time - seconds * kSecondNs);
+  // By `%`: the range of times begins within a second, whose own beginning is outside of it.
+  const int64_t rest = time % kSecondNs;
+  const auto nanoseconds = static_cast<uint32_t>(rest < 0 ? rest + kSecondNs : rest);
   const int64_t days = FloorDiv(seconds, 86400);
   const auto second_of_day = static_cast<uint32_t>(seconds - days * 86400);
   const CivilDate date = CivilFromDays(days);
