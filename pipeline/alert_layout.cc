@@ -221,7 +221,7 @@ void AppendValueJson(const Value& value, std::string* out) {
       out->append(value.text());
       return;
     case ValueType::kNumber:
-      // The decoder takes a number's text as it stands; one that is not JSON must not break the
+      // The decoder takes a number's text as it stands; one that readers refuse must not break the
       // alert.
       if (IsJsonNumber(value.text())) {
         out->append(value.text());

@@ -114,7 +114,7 @@ void AppendFindings(const RuleLayout& rule, const Incident& incident, std::strin
 std::string AttacksJson(const std::vector<std::string>& tags);
 
 // A value as JSON: strings escaped, numbers as they were written (as a string where they are not
-// JSON), objects as a string that holds their JSON.
+// JSON or no double holds them), objects as a string that holds their JSON.
 void AppendValueJson(const Value& value, std::string* out);
 
 // The first value of `entity` that is a text or number; absent where the event has none.

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cstring>
+#include <system_error>
 
 namespace bongsu {
 namespace {
@@ -281,6 +282,20 @@ std::string_view Utf8Prefix(std::string_view text, size_t bytes_max) {
   return text.substr(0, end);
 }
 
+namespace {
+
+// Without an exponent and with fewer digits there is nothing to look at.
+constexpr size_t kDigitsOfADouble = 300;
+
+bool HoldsInADouble(std::string_view number) {
+  if (number.size() <= kDigitsOfADouble && number.find_first_of("eE") == std::string_view::npos)
+    return true;
+  double value = 0;
+  return std::from_chars(number.data(), number.data() + number.size(), value).ec == std::errc();
+}
+
+}  // namespace
+
 bool IsJsonNumber(std::string_view text) {
   size_t i = 0;
   const auto digits = [&] {
@@ -301,7 +316,7 @@ bool IsJsonNumber(std::string_view text) {
     if (i < text.size() && (text[i] == '+' || text[i] == '-')) ++i;
     if (digits() == 0) return false;
   }
-  return i == text.size();
+  return i == text.size() && HoldsInADouble(text);
 }
 
 }  // namespace bongsu

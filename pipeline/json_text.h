@@ -58,7 +58,8 @@ bool IsValidUtf8(std::string_view text);
 // The longest prefix of `text` of at most `bytes_max` bytes that does not end within a code point.
 std::string_view Utf8Prefix(std::string_view text, size_t bytes_max);
 
-// True when `text` is a number as JSON writes it, so that it may stand unquoted.
+// True when `text` is a number as JSON writes it, and one that a double holds (1e400 is none, and
+// readers refuse all that it stands in), so that it may stand unquoted.
 bool IsJsonNumber(std::string_view text);
 
 }  // namespace bongsu

@@ -444,6 +444,20 @@ TEST_F(AlertWriterTest, HostileValuesDoNotBreakTheJson) {
   EXPECT_FALSE(Json::parse(Write(MakeIncident()), nullptr, false).is_discarded());
 }
 
+// Readers of JSON refuse the whole alert for one number that no double holds.
+TEST_F(AlertWriterTest, ANumberThatNoDoubleHoldsIsAText) {
+  const std::string digits(400, '9');
+  const Value items[] = {Value::Number("-1e400"), Value::Number("1e300")};
+  SetRight({Value::Number("1e400"), Value::Number(digits), Value::Number("1e99999999999"),
+            Value::Number("18446744073709551616"), Value::Array(items)});
+  const Json fields = WriteOcsf(MakeIncident())["evidences"][1]["data"]["fields"];
+  EXPECT_EQ(fields["Hostname"], "1e400");
+  EXPECT_EQ(fields["User"], digits);
+  EXPECT_EQ(fields["Image"], "1e99999999999");
+  EXPECT_EQ(fields["ProcessId"], 18446744073709551616.0);
+  EXPECT_EQ(fields["CommandLine"], (Json{"-1e400", 1e300}));
+}
+
 TEST_F(AlertWriterTest, DeadLettersCarryTheRecordLosslessly) {
   const PartitionInfo& kafka = partitions_.Get(firewall_);
   std::string out;

@@ -113,6 +113,13 @@ TEST(JsonTextTest, NumbersAreCheckedBeforeTheyStandUnquoted) {
        {"", "-", "01", "1.", ".5", "1e", "1e+", "+1", "0x1", "1 ", "NaN", "1,2", "1.2.3"}) {
     EXPECT_FALSE(IsJsonNumber(bad)) << bad;
   }
+  // Readers refuse what no double holds; its digits are no fault.
+  for (const std::string& large : {std::string("1e309"), std::string("-1e400"),
+                                   std::string(309, '9'), std::string("1e99999999999999999999")})
+    EXPECT_FALSE(IsJsonNumber(large)) << large;
+  for (const std::string& exact :
+       {std::string("1.7e308"), "0." + std::string(400, '1'), "1" + std::string(307, '0')})
+    EXPECT_TRUE(IsJsonNumber(exact)) << exact;
   std::string out;
   AppendInt(std::numeric_limits<int64_t>::min(), &out);
   AppendUint(std::numeric_limits<uint64_t>::max(), &out);
