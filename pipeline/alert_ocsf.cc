@@ -46,9 +46,13 @@ constexpr std::string_view ObservableName(ObservableType type) {
   return "";
 }
 
+// The schema's ip_t has at most so many characters.
+constexpr size_t kIpBytesMax = 40;
+
 bool IsIp(std::string_view text) {
-  char buffer[INET6_ADDRSTRLEN];
-  if (text.empty() || text.size() >= sizeof(buffer)) return false;
+  char buffer[kIpBytesMax + 1];
+  if (text.empty() || text.size() > kIpBytesMax) return false;
+  if (text.find('\0') != std::string_view::npos) return false;  // inet_pton would stop there
   text.copy(buffer, text.size());
   buffer[text.size()] = '\0';
   unsigned char address[sizeof(in6_addr)];

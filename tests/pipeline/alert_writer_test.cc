@@ -458,6 +458,18 @@ TEST_F(AlertWriterTest, ANumberThatNoDoubleHoldsIsAText) {
   EXPECT_EQ(fields["CommandLine"], (Json{"-1e400", 1e300}));
 }
 
+// The schema's ip_t has 40 characters at most, and none of them is invisible.
+TEST_F(AlertWriterTest, OnlyAnAddressIsAnAddress) {
+  using std::string_literals::operator""s;
+  for (const std::string& text :
+       {"10.0.0.1\0junk"s, "::1\0"s, "0000:0000:0000:0000:0000:ffff:255.255.255.255"s}) {
+    SetRight({Value::String("h"), Value(), Value(), Value(), Value(), Value::String(text)});
+    EXPECT_FALSE(WriteOcsf(MakeIncident())["evidences"][1]["device"].contains("ip")) << text;
+  }
+  SetRight({Value::String("h"), Value(), Value(), Value(), Value(), Value::String("fe80::1")});
+  EXPECT_EQ(WriteOcsf(MakeIncident())["evidences"][1]["device"]["ip"], "fe80::1");
+}
+
 TEST_F(AlertWriterTest, DeadLettersCarryTheRecordLosslessly) {
   const PartitionInfo& kafka = partitions_.Get(firewall_);
   std::string out;
