@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -38,6 +39,13 @@ struct Record {
   // copied.
   uint32_t slack = 0;
 };
+
+// The time that a record's timestamp says; none where it says none, or what is no time of ours: a
+// producer may write any number.
+constexpr std::optional<EventTimeNs> StampTime(int64_t timestamp_ms) {
+  if (timestamp_ms < 0 || timestamp_ms > kMaxEventTime / kMillisecondNs) return std::nullopt;
+  return timestamp_ms * kMillisecondNs;
+}
 
 // Something that happened to a partition at this point of the stream.
 struct PartitionMark {

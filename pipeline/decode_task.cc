@@ -1,6 +1,7 @@
 #include "pipeline/decode_task.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "operators/payload.h"
 #include "pipeline/alert_writer.h"
@@ -191,9 +192,9 @@ void DecodeTask::RunRecord(const Record& record, InputSink& inputs, OutputChunk&
     DeadLetter(record, result, outputs, live);
     if (result != DecodeResult::kNoTime) return;
     // Time gates operators only: rules without state match all the same.
-    const bool stamped = record.timestamp_ms >= 0;
-    source.rules.Report(event, stamped ? record.timestamp_ms * kMillisecondNs : now_ns_,
-                        stamped ? TimeOrigin::kRecord : TimeOrigin::kWallClock, outputs, counters,
+    const std::optional<EventTimeNs> stamp = StampTime(record.timestamp_ms);
+    source.rules.Report(event, stamp.value_or(now_ns_),
+                        stamp ? TimeOrigin::kRecord : TimeOrigin::kWallClock, outputs, counters,
                         live);
     return;
   }

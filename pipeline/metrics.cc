@@ -429,8 +429,8 @@ void AddLag(const EngineView& view, const PartitionTable& partitions, const Stab
     const int64_t records = std::max<int64_t>(end->second - progress.next_offset, 0);
     status.lag_records = status.lag_records.value_or(0) + records;
     double age = 0;
-    if (records > 0 && progress.timestamp_ms >= 0)
-      age = Seconds(now_ns - progress.timestamp_ms * kMillisecondNs);
+    const std::optional<EventTimeNs> stamp = StampTime(progress.timestamp_ms);
+    if (records > 0 && stamp) age = Seconds(now_ns - *stamp);
     status.lag_seconds = std::max({status.lag_seconds.value_or(0), age, 0.0});
   }
 }

@@ -178,6 +178,12 @@ TEST(Metrics, LagAndWhoHoldsTheWatermark) {
   EXPECT_EQ(status.idle_partitions, 1u);
   EXPECT_EQ(status.lag_records, 7);
   EXPECT_DOUBLE_EQ(status.lag_seconds.value(), 4.5);
+  // A producer may stamp its records with any number: one that is no time tells no age.
+  for (const int64_t absurd : {int64_t{10'000'000'000'000}, kMaxEventTime}) {
+    view.progress[1].timestamp_ms = absurd;
+    const SourceStatus stamped = SourceStatuses(*config, view, partitions, &ends, now)[0];
+    EXPECT_DOUBLE_EQ(stamped.lag_seconds.value(), 0) << absurd;
+  }
   const SourceStatus unknown = SourceStatuses(*config, view, partitions, nullptr, now)[0];
   EXPECT_FALSE(unknown.lag_records.has_value());
   EXPECT_FALSE(unknown.lag_seconds.has_value());

@@ -13,6 +13,7 @@
 #include "operators/registry.h"
 #include "pipeline/config.h"
 #include "pipeline/config_rules.h"
+#include "pipeline/decode_task.h"
 #include "pipeline/service.h"
 #include "tests/conformance/ocsf_validator.h"
 
@@ -56,6 +57,13 @@ logsource: {product: windows}
 filter: {rules: [logon], sel: {User|startswith: svc_}, condition: not sel}
 )";
 
+class DecodeClock final : public Clock {
+ public:
+  int64_t NowNs() const override { return 1'767'225'660'000'000'000; }
+  int64_t MonotonicNs() const override { return 0; }
+  void Sleep(DurationNs) const override {}
+};
+
 class RulesTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -81,17 +89,22 @@ class RulesTest : public ::testing::Test {
         R"(,"UtcTime":"x","Image":"C:\\Windows\\cmd.exe","ParentImage":"a","Hostname":"h1")", time);
   }
 
-  absl::Status Run(const std::string& format, int threads = 2) {
+  std::optional<Config> Parse(const std::string& format, int threads = 2) const {
     OperatorRegistry registry;
     RegisterAllOperators(registry);
     Diagnostics diagnostics;
-    const auto config = ParseConfig(
+    auto config = ParseConfig(
         fmt::format("application: rules-test\nthreads: {}\nrules: rules.yml\nsources:\n  - {{name: "
                     "win, files: ['win*.jsonl'], format: sysmon-nxlog, tenant: acme}}\n"
                     "sinks: {{alerts: {{file: alerts.jsonl, format: {}}}}}\n",
                     threads, format),
         (folder_ / "c.yaml").string(), registry, diagnostics);
-    if (!config.has_value()) return absl::InvalidArgumentError(diagnostics.Text());
+    EXPECT_TRUE(config.has_value()) << diagnostics.Text();
+    return config;
+  }
+  absl::Status Run(const std::string& format, int threads = 2) {
+    const auto config = Parse(format, threads);
+    if (!config.has_value()) return absl::InvalidArgumentError("the configuration");
     text_ = RulesText(*config);
     Service service(*config);
     absl::Status status = service.Open(Service::Mode::kRun);
@@ -100,6 +113,35 @@ class RulesTest : public ::testing::Test {
     status = service.Run(stop, /*progress=*/false);
     report_ = json::parse(ReportJson(service.Report()));
     return status;
+  }
+  // The alerts of one record as a worker decodes it; what is counted goes to counters_.
+  std::vector<json> Decode(const Config& config, std::string_view bytes, int64_t timestamp_ms) {
+    PartitionTable partitions;
+    EXPECT_TRUE(partitions.Add({.source = "win", .topic = "win", .identity = "win"}).ok());
+    const DecodeClock clock;
+    const Plan plan = MakePlan(config);
+    NewestTimes newest;
+    DecodeTask task(config, plan, partitions, clock, /*hash_seed=*/1, /*shards=*/1, newest);
+    Batch batch;
+    batch.records.push_back({.bytes = bytes, .timestamp_ms = timestamp_ms});
+    ExchangeSlot slot(/*writers=*/1, /*threads=*/1);
+    SlotInputs inputs(slot, 0);
+    OutputChunk outputs;
+    LiveCounters live;
+    counters_ = RunCounters(1, {}, config.rules->entries.size());
+    largest_ = 0;
+    task.Run(batch, inputs, slot, outputs, counters_, live);
+    std::vector<json> alerts;
+    std::string_view rest = outputs.bytes;
+    for (const OutputChunk::Entry& entry : outputs.entries) {
+      rest.remove_prefix(entry.key_bytes);
+      if (entry.stream == Stream::kAlerts) {
+        largest_ = std::max(largest_, size_t{entry.value_bytes});
+        alerts.push_back(json::parse(rest.substr(0, entry.value_bytes)));
+      }
+      rest.remove_prefix(entry.value_bytes);
+    }
+    return alerts;
   }
   std::vector<json> Alerts() const {
     std::vector<json> alerts;
@@ -117,6 +159,8 @@ class RulesTest : public ::testing::Test {
   fs::path folder_;
   json report_;
   std::string text_;
+  RunCounters counters_;
+  size_t largest_ = 0;
 };
 
 TEST_F(RulesTest, ADetectionBecomesAnAlertByItself) {
@@ -208,6 +252,26 @@ TEST_F(RulesTest, TimeGatesOperatorsOnly) {
   EXPECT_EQ(from, (std::set<std::string>{"wall_clock", "future"}));
   EXPECT_EQ(report_["sources"][0]["dead_letters"]["no_time"], 1);
   EXPECT_EQ(report_["sources"][0]["future"], 1);
+}
+
+// A producer may stamp its records with any number.
+TEST_F(RulesTest, AStampThatIsNoTimeIsNone) {
+  const auto config = Parse("ocsf");
+  ASSERT_TRUE(config.has_value());
+  const std::string record = Shell("yesterday");
+  const std::pair<int64_t, const char*> cases[] = {{-1, "wall_clock"},
+                                                   {1'767'225'600'123, "record"},
+                                                   {kMaxEventTime / kMillisecondNs, "record"},
+                                                   {10'000'000'000'000, "wall_clock"},
+                                                   {kMaxEventTime, "wall_clock"}};
+  for (const auto& [timestamp_ms, from] : cases) {
+    const std::vector<json> alerts = Decode(*config, record, timestamp_ms);
+    ASSERT_EQ(alerts.size(), 1u);
+    EXPECT_EQ(alerts[0]["unmapped"]["time_from"], from) << timestamp_ms;
+    const int64_t ms =
+        from == std::string("record") ? timestamp_ms : DecodeClock().NowNs() / 1'000'000;
+    EXPECT_EQ(alerts[0]["time"], ms) << timestamp_ms;
+  }
 }
 
 TEST_F(RulesTest, FiltersAreCounted) {
