@@ -35,7 +35,15 @@ void AppendTimeMember(std::string_view name, EventTimeNs time, std::string* out)
   out->push_back('"');
 }
 
-// The record in the form that loses nothing: text where it is UTF-8, else base64; cut at the bound.
+// What the longest record needs in base64, and so the most that any record may need: a letter that
+// its topic cannot take would end this run and the next. Escaped, a text may be six times as long.
+constexpr size_t kRecordTextBytesMax = (kDeadLetterRecordBytesMax + 2) / 3 * 4;
+// Besides the record: names, path, key, and the frame of the Kafka record.
+constexpr size_t kLetterRestBytes = 12 * 1024;
+static_assert(kRecordTextBytesMax + kLetterRestBytes < kLettersBytes);
+
+// The record in the form that loses nothing: text where it is UTF-8 and short enough, else base64;
+// cut at the bound.
 void AppendRecord(std::string_view record, std::string* out) {
   out->append(R"(,"size":)");
   AppendUint(record.size(), out);
@@ -45,7 +53,9 @@ void AppendRecord(std::string_view record, std::string* out) {
   if (IsValidUtf8(text)) {
     out->append(R"(,"record":)");
     AppendJsonString(text, out);
-    return;
+    if (out->size() - begin <= kRecordTextBytesMax) return;
+    out->resize(begin);
+    const size_t begin = out->size();
   }
   out->append(R"(,"record_base64":")");
   AppendBase64(record.substr(0, kDeadLetterRecordBytesMax), out);

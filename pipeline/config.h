@@ -35,7 +35,8 @@
 
 namespace bongsu {
 
-// A dead letter holds a record's first 64 KiB: what a producer must be able to send.
+// A dead letter holds a record's first 64 KiB, as base64 where its text would be longer: what a
+// producer must be able to send.
 inline constexpr int64_t kLettersBytes = 100'000;
 
 enum class Validate : uint8_t { kRead, kFull };

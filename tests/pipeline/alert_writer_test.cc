@@ -9,6 +9,7 @@
 #include "operators/key.h"
 #include "operators/payload.h"
 #include "operators/sigma/rule.h"
+#include "pipeline/json_text.h"
 #include "pipeline/late_fields.h"
 #include "tests/conformance/ocsf_validator.h"
 
@@ -497,6 +498,38 @@ TEST_F(AlertWriterTest, DeadLettersCarryTheRecordLosslessly) {
   EXPECT_EQ(letter["cut"], true);
   EXPECT_EQ(letter["size"], kDeadLetterRecordBytesMax + 2);
   EXPECT_EQ(letter["record"].get<std::string>().size(), kDeadLetterRecordBytesMax - 1);
+}
+
+// A letter that its own topic cannot take would end the run, and the next one: escaped, a record
+// may be six times as long.
+TEST_F(AlertWriterTest, DeadLettersFitWhateverIsInThem) {
+  for (const std::string piece : {"\x01", "\"", "\\", "\xc2\x80", "\xff", "한"}) {
+    std::string record;
+    while (record.size() < 2 * kDeadLetterRecordBytesMax) record += piece;
+    const std::string_view kept = Utf8Prefix(record, kDeadLetterRecordBytesMax);
+    std::string base64;
+    AppendBase64(std::string_view(record).substr(0, kDeadLetterRecordBytesMax), &base64);
+    std::string letter;
+    WriteDeadLetter(partitions_.Get(firewall_), kOffsetMax, "too_large", record, kAlertTime,
+                    &letter);
+    std::string late;
+    WriteLate(partitions_.Get(firewall_), kOffsetMax,
+              {.reason = "future", .time = kAlertTime, .behind = kHourNs}, record, "", &late);
+    for (const std::string& text : {letter, late}) {
+      EXPECT_LT(text.size(), static_cast<size_t>(kLettersBytes) - 2048) << piece;
+      const Json json = Json::parse(text);
+      EXPECT_EQ(json["cut"], true);
+      if (json.contains("record")) {
+        EXPECT_EQ(json["record"], kept);
+      } else {
+        EXPECT_EQ(json["record_base64"], base64);
+      }
+    }
+  }
+  // Most records are JSON: for people a text is worth its escapes.
+  std::string out;
+  WriteDeadLetter(partitions_.Get(firewall_), 17, "no_time", R"({"a":"\"\"\"\""})", 0, &out);
+  EXPECT_EQ(Json::parse(out)["record"], R"({"a":"\"\"\"\""})");
 }
 
 TEST_F(AlertWriterTest, LateEventsSayHowLate) {
