@@ -528,15 +528,16 @@ std::string IntervalJoinSpec::Why(const Incident& incident) const {
   for (const Evidence& evidence : incident.evidence) {
     if (evidence.port == kRight) first_partner = std::min(first_partner, evidence.time);
   }
-  const double seconds = static_cast<double>(first_partner - incident.anchor_time) / 1e9;
   const uint64_t partners = incident.event_count - 1;
-  return fmt::format(
-      "{} {} event{} with the same {} ({}) within {} before and {} after the {} event; the first "
-      "{:.3f} s {}",
-      partners, inputs_[kRight].source, partners == 1 ? "" : "s",
-      fmt::join(inputs_[kRight].key_fields, ", "), KeyText(incident.key),
-      DurationText(options_.before), DurationText(options_.after), inputs_[kLeft].source,
-      seconds < 0 ? -seconds : seconds, seconds < 0 ? "earlier" : "later");
+  std::string why = fmt::format(
+      "{} {} event{} with the same {} ({}) within {} before and {} after the {} event", partners,
+      inputs_[kRight].source, partners == 1 ? "" : "s", fmt::join(inputs_[kRight].key_fields, ", "),
+      KeyText(incident.key), DurationText(options_.before), DurationText(options_.after),
+      inputs_[kLeft].source);
+  if (first_partner == kMaxEventTime) return why;  // none is listed
+  const double seconds = static_cast<double>(first_partner - incident.anchor_time) / 1e9;
+  return why + fmt::format("; the first {:.3f} s {}", seconds < 0 ? -seconds : seconds,
+                           seconds < 0 ? "earlier" : "later");
 }
 
 }  // namespace

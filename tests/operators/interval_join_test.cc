@@ -85,6 +85,19 @@ TEST(IntervalJoin, EvidenceIsCappedVisibly) {
   EXPECT_EQ(incident.evidence_dropped, 7u);
 }
 
+TEST(IntervalJoin, WithoutAPartnerListedItNamesNoTime) {
+  OperatorHarness harness(Yaml("5s", "60s", "incident"), {"fw", "ep"});
+  std::vector<Evidence> evidence = {{.port = 0, .time = 10 * kSecondNs},
+                                    {.port = 1, .time = 12 * kSecondNs}};
+  Incident incident;
+  incident.anchor_time = 10 * kSecondNs;
+  incident.event_count = 2;
+  incident.evidence = evidence;
+  EXPECT_TRUE(harness.spec().Why(incident).ends_with("; the first 2.000 s later"));
+  incident.evidence = incident.evidence.first(1);
+  EXPECT_TRUE(harness.spec().Why(incident).ends_with(" event")) << harness.spec().Why(incident);
+}
+
 TEST(IntervalJoin, LateEventsGoToTheLateStreamAndNoFurther) {
   OperatorHarness harness(Yaml("5s", "5s", "pairs"), {"fw", "ep"});
   EXPECT_EQ(harness.Run({Left(100, "h"), Right(99, "h")}, {.lateness = kSecondNs}).size(), 1u);
