@@ -102,6 +102,36 @@ Value ReadValue(std::string_view* bytes, std::deque<std::vector<Value>>* arrays,
   BONGSU_CHECK_MSG(false, "a payload holds a value of no type");
 }
 
+// What of `value` fits into `*left` bytes, its separator included where it is a member. Absent:
+// nothing.
+Value CutValue(const Value& value, size_t* left, std::deque<std::vector<Value>>* arrays,
+               bool* cut) {
+  if (value.is_array()) {
+    std::vector<Value>& kept = arrays->emplace_back();
+    for (const Value& item : value.items()) {
+      Value shorter;
+      if (*left > 0) {
+        --*left;
+        shorter = CutValue(item, left, arrays, cut);
+      }
+      if (shorter.is_absent()) {
+        *cut = true;
+        break;
+      }
+      kept.push_back(shorter);
+    }
+    return kept.empty() && *cut ? Value() : Value::Array(kept);
+  }
+  const std::string_view text = value.text();
+  const std::string_view kept = CutAtCodePoint(text, *left);
+  *left -= kept.size();
+  if (kept.size() == text.size()) return value;
+  *cut = true;
+  if (kept.empty()) return Value();
+  if (value.is_string()) return Value::String(kept);
+  return value.type() == ValueType::kObject ? Value::Object(kept) : Value();
+}
+
 }  // namespace
 
 int EncodePayload(const Event& event, std::span<const int> slots, std::string* out) {
@@ -114,6 +144,22 @@ int EncodeValues(std::span<const Value> values, std::string* out) {
   int cut = 0;
   for (const Value& value : values) cut += AppendValue(value, 0, out);
   return cut;
+}
+
+int CutPayload(std::string_view payload, size_t bytes_max, std::string* out) {
+  int cut_now = 0;
+  PayloadReader reader(payload);
+  for (Value value; reader.Next(&value);) {
+    std::deque<std::vector<Value>> arrays;
+    size_t left = bytes_max;
+    bool cut = false;
+    const Value kept = CutValue(value, &left, &arrays, &cut);
+    const size_t tag = out->size();
+    AppendValue(kept, 0, out);
+    if (cut) ++cut_now;
+    if (cut || reader.was_cut()) (*out)[tag] = static_cast<char>((*out)[tag] | kCut);
+  }
+  return cut_now;
 }
 
 bool PayloadReader::Next(Value* value) {

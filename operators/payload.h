@@ -38,6 +38,12 @@ int EncodePayload(const Event& event, std::span<const int> slots, std::string* o
 // Appends `values` to `*out`, as EncodePayload does.
 int EncodeValues(std::span<const Value> values, std::string* out);
 
+// Appends `payload` with at most about `bytes_max` bytes of each value (none: nothing but what is
+// null), for an alert that would be too large. A text keeps its beginning and an array its first
+// members; a number is left out, because its beginning is another one. What was cut, now or before,
+// is marked. Returns how many values were cut now.
+int CutPayload(std::string_view payload, size_t bytes_max, std::string* out);
+
 class PayloadReader {
  public:
   explicit PayloadReader(std::string_view bytes) : rest_(bytes) {}

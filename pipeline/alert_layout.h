@@ -16,6 +16,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -109,6 +110,11 @@ class AlertLayout {
 // object: field and value), "value" and "threshold", "value_error", "merged_into"; those that it
 // has.
 void AppendFindings(const RuleLayout& rule, const Incident& incident, std::string* out);
+
+// How many events an alert does not list that lists `shown`.
+inline uint64_t LeftOut(const Incident& incident, std::span<const Evidence> shown) {
+  return incident.evidence_dropped + incident.evidence.size() - shown.size();
+}
 
 // The ATT&CK entries (OCSF `attack` objects, a JSON array) that Sigma's tags name, or empty.
 std::string AttacksJson(const std::vector<std::string>& tags);

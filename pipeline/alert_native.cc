@@ -15,7 +15,8 @@ class NativeWriter final : public AlertWriter {
   NativeWriter(const Config& config, const PartitionTable& partitions)
       : layout_(config, partitions) {}
 
-  void Write(const OperatorSpec& spec, const Incident& incident, std::string* out) override {
+  void WriteShown(const OperatorSpec& spec, const Incident& incident,
+                  std::span<const Evidence> shown, std::string* out) override {
     const RuleLayout& rule = layout_.Rule(spec);
     out->append(R"({"id":")");
     AppendHex(incident.id.data(), incident.id.size(), out);
@@ -37,14 +38,14 @@ class NativeWriter final : public AlertWriter {
     AppendTime(R"(","last_time":")", incident.last_time, out);
     out->append(R"(","count":)");
     AppendUint(incident.event_count, out);
-    if (incident.evidence_dropped > 0) {
+    if (const uint64_t left_out = LeftOut(incident, shown); left_out > 0) {
       out->append(R"(,"evidence_dropped":)");
-      AppendUint(incident.evidence_dropped, out);
+      AppendUint(left_out, out);
     }
     AppendFindings(rule, incident, out);
     out->append(R"(,"evidence":[)");
     bool first = true;
-    for (const Evidence& evidence : incident.evidence) {
+    for (const Evidence& evidence : shown) {
       if (!first) out->push_back(',');
       first = false;
       WriteEvidence(rule, evidence, out);

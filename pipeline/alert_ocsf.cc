@@ -107,32 +107,34 @@ class OcsfWriter final : public AlertWriter {
     for (const SourceConfig& source : config.sources) wall_times_ |= !source.topics.empty();
   }
 
-  void Write(const OperatorSpec& spec, const Incident& incident, std::string* out) override {
+  void WriteShown(const OperatorSpec& spec, const Incident& incident,
+                  std::span<const Evidence> shown, std::string* out) override {
     observables_.clear();
     seen_.clear();
     hosts_.clear();
     host_names_.clear();
     const RuleLayout& rule = layout_.Rule(spec);
+    const std::string why = spec.Why(incident);
     ObjectWriter event(out);
-    WriteClassification(rule, incident, event);
-    WriteMetadata(rule, incident, event.Member("metadata"));
-    WriteFindingInfo(rule, spec, incident, event.Member("finding_info"));
+    WriteClassification(rule, incident, why, event);
+    WriteMetadata(rule, incident, LeftOut(incident, shown), event.Member("metadata"));
+    WriteFindingInfo(rule, spec, incident, why, event.Member("finding_info"));
     std::string* evidences = event.Member("evidences");
     evidences->push_back('[');
-    for (size_t i = 0; i < incident.evidence.size(); ++i) {
+    for (size_t i = 0; i < shown.size(); ++i) {
       if (i > 0) out->push_back(',');
-      WriteEvidence(rule, incident.evidence[i], i, out);
+      WriteEvidence(rule, shown[i], i, out);
     }
     evidences->push_back(']');
     if (!observables_.empty()) event.Json("observables", "[" + observables_ + "]");
     if (!hosts_.empty()) event.Json("resources", "[" + hosts_ + "]");
-    WriteUnmapped(rule, incident, event.Member("unmapped"));
+    WriteUnmapped(rule, incident, shown, event.Member("unmapped"));
     event.Close();
   }
 
  private:
   static void WriteClassification(const RuleLayout& rule, const Incident& incident,
-                                  ObjectWriter& event) {
+                                  const std::string& why, ObjectWriter& event) {
     const int activity = static_cast<int>(incident.activity);
     const std::string_view activity_name = kActivityNames[activity];
     const bool closed = incident.activity == Activity::kClose;
@@ -155,7 +157,6 @@ class OcsfWriter final : public AlertWriter {
     event.Number("start_time", EpochMs(incident.first_time));
     event.Number("end_time", EpochMs(incident.last_time));
     event.Number("count", static_cast<int64_t>(incident.event_count));
-    const std::string why = rule.spec->Why(incident);
     const RuleInfo& info = rule.spec->rule();
     const std::string& title = info.title.empty() ? info.name : info.title;
     event.Text("message", rule.one_event
@@ -163,7 +164,8 @@ class OcsfWriter final : public AlertWriter {
                               : fmt::format("{} ({}): {}", title, KeyText(incident.key), why));
   }
 
-  void WriteMetadata(const RuleLayout& rule, const Incident& incident, std::string* out) {
+  void WriteMetadata(const RuleLayout& rule, const Incident& incident, uint64_t left_out,
+                     std::string* out) {
     ObjectWriter metadata(out);
     metadata.Text("version", kSchemaVersion);
     metadata.Json("product",
@@ -181,20 +183,20 @@ class OcsfWriter final : public AlertWriter {
       const SourceConfig* source = layout_.Source(incident.evidence[0].seq);
       if (source != nullptr && !source->tenant.empty()) metadata.Text("tenant_uid", source->tenant);
     }
-    if (incident.evidence_dropped > 0) metadata.Json("is_truncated", "true");
+    if (left_out > 0) metadata.Json("is_truncated", "true");
     if (wall_times_) metadata.Number("logged_time", EpochMs(clock_.NowNs()));
     metadata.Close();
   }
 
   void WriteFindingInfo(const RuleLayout& rule, const OperatorSpec& spec, const Incident& incident,
-                        std::string* out) {
+                        const std::string& why, std::string* out) {
     ObjectWriter finding(out);
     std::string* uid = finding.Member("uid");
     uid->push_back('"');
     AppendHex(incident.id.data(), incident.id.size(), uid);
     uid->push_back('"');
     finding.Json("title", rule.title_json);
-    finding.Text("desc", spec.Why(incident));
+    finding.Text("desc", why);
     finding.Json("analytic", rule.analytic_json);
     if (!rule.attacks_json.empty()) finding.Json("attacks", rule.attacks_json);
     finding.Number("created_time", EpochMs(incident.anchor_time));
@@ -215,7 +217,8 @@ class OcsfWriter final : public AlertWriter {
   }
 
   // What has no place in the schema: the rule's own words, the key, and exact times.
-  static void WriteUnmapped(const RuleLayout& rule, const Incident& incident, std::string* out) {
+  static void WriteUnmapped(const RuleLayout& rule, const Incident& incident,
+                            std::span<const Evidence> shown, std::string* out) {
     ObjectWriter unmapped(out);
     if (!rule.sigma_json.empty()) unmapped.Json("sigma", rule.sigma_json);
     if (!rule.one_event) unmapped.Text("key", KeyText(incident.key));
@@ -230,8 +233,8 @@ class OcsfWriter final : public AlertWriter {
     time("anchor_time", incident.anchor_time);
     time("first_time", incident.first_time);
     time("last_time", incident.last_time);
-    unmapped.Number("evidence_listed", static_cast<int64_t>(incident.evidence.size()));
-    unmapped.Number("evidence_dropped", static_cast<int64_t>(incident.evidence_dropped));
+    unmapped.Number("evidence_listed", static_cast<int64_t>(shown.size()));
+    unmapped.Number("evidence_dropped", static_cast<int64_t>(LeftOut(incident, shown)));
     AppendFindings(rule, incident, out);
     unmapped.Close();
   }

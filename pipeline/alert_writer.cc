@@ -1,10 +1,13 @@
 #include "pipeline/alert_writer.h"
 
 #include <algorithm>
+#include <bitset>
 #include <cstdlib>
 #include <limits>
+#include <vector>
 
 #include "operators/key.h"
+#include "operators/payload.h"
 #include "pipeline/alert_formats.h"
 #include "pipeline/json_text.h"
 
@@ -51,11 +54,11 @@ void AppendRecord(std::string_view record, std::string* out) {
   if (cut) out->append(R"(,"cut":true)");
   const std::string_view text = Utf8Prefix(record, kDeadLetterRecordBytesMax);
   if (IsValidUtf8(text)) {
+    const size_t begin = out->size();
     out->append(R"(,"record":)");
     AppendJsonString(text, out);
     if (out->size() - begin <= kRecordTextBytesMax) return;
     out->resize(begin);
-    const size_t begin = out->size();
   }
   out->append(R"(,"record_base64":")");
   AppendBase64(record.substr(0, kDeadLetterRecordBytesMax), out);
@@ -70,30 +73,83 @@ std::unique_ptr<AlertWriter> MakeAlertWriter(const Config& config, const Partiti
   return MakeOcsfWriter(config, partitions, clock);
 }
 
-size_t AlertBytesMax(const Config& config) {
+namespace {
+
+size_t InputsAmong(std::span<const Evidence> evidence) {
+  std::bitset<256> inputs;
+  for (const Evidence& one : evidence) inputs.set(one.port);
+  return inputs.count();
+}
+
+// `count` of the pieces, in their order: the first of each input (the anchor is one of these), then
+// those that come first.
+std::vector<Evidence> PickEvidence(std::span<const Evidence> evidence, size_t count) {
+  std::vector<bool> picked(evidence.size());
+  std::bitset<256> inputs;
+  for (size_t i = 0; i < evidence.size() && count > 0; ++i) {
+    if (inputs[evidence[i].port]) continue;
+    inputs.set(evidence[i].port);
+    picked[i] = true;
+    --count;
+  }
+  for (size_t i = 0; i < evidence.size() && count > 0; ++i) {
+    if (picked[i]) continue;
+    picked[i] = true;
+    --count;
+  }
+  std::vector<Evidence> kept;
+  for (size_t i = 0; i < evidence.size(); ++i) {
+    if (picked[i]) kept.push_back(evidence[i]);
+  }
+  return kept;
+}
+
+}  // namespace
+
+size_t OutputBytesMax(const Config& config, const SinkConfig& sink) {
   constexpr int64_t kLibraryDefault = 1'000'000;  // librdkafka's message.max.bytes
   constexpr int64_t kFrame = 2048;                // key, batch and record headers
-  if (config.alerts.topic.empty()) return std::numeric_limits<size_t>::max();
+  if (sink.topic.empty()) return std::numeric_limits<size_t>::max();
   const auto it = config.kafka.find("message.max.bytes");
   const int64_t most =
       it == config.kafka.end() ? kLibraryDefault : std::strtoll(it->second.c_str(), nullptr, 10);
   return static_cast<size_t>(std::max(most - kFrame, int64_t{1}));
 }
 
-size_t WriteAlert(AlertWriter& writer, const OperatorSpec& spec, const Incident& incident,
-                  size_t bytes_max, std::string* out) {
+bool WriteAlert(AlertWriter& writer, const OperatorSpec& spec, const Incident& incident,
+                size_t bytes_max, std::string* out) {
   const size_t begin = out->size();
   writer.Write(spec, incident, out);
-  Incident smaller = incident;
-  while (out->size() - begin > bytes_max && smaller.evidence.size() > 1) {
-    // All pieces may be as large as the first: half of them, until it fits.
-    smaller.evidence = smaller.evidence.first(smaller.evidence.size() / 2);
-    smaller.evidence_dropped =
-        incident.evidence_dropped + incident.evidence.size() - smaller.evidence.size();
+  const auto too_large = [&] { return out->size() - begin > bytes_max; };
+  if (!too_large()) return false;
+  std::vector<Evidence> shown(incident.evidence.begin(), incident.evidence.end());
+  const auto write = [&] {
     out->resize(begin);
-    writer.Write(spec, smaller, out);
+    writer.WriteShown(spec, incident, shown, out);
+  };
+  // All pieces may be as large as the first: half of them, until it fits.
+  const size_t inputs = InputsAmong(shown);
+  while (too_large() && shown.size() > inputs) {
+    shown = PickEvidence(shown, std::max(shown.size() / 2, inputs));
+    write();
   }
-  return incident.evidence.size() - smaller.evidence.size();
+  const std::vector<Evidence> whole = shown;
+  std::vector<std::string> payloads(shown.size());
+  for (size_t bytes = bytes_max; too_large() && bytes > 0;) {
+    bytes = LessValueBytes(bytes);
+    int cut = 0;
+    for (size_t i = 0; i < shown.size(); ++i) {
+      payloads[i].clear();
+      cut += CutPayload(whole[i].payload, bytes, &payloads[i]);
+      shown[i].payload = payloads[i];
+    }
+    if (cut > 0) write();
+  }
+  while (too_large() && shown.size() > 1) {
+    shown = PickEvidence(shown, shown.size() / 2);
+    write();
+  }
+  return true;
 }
 
 void WriteDeadLetter(const PartitionInfo& partition, int64_t offset, std::string_view reason,
@@ -108,7 +164,7 @@ void WriteDeadLetter(const PartitionInfo& partition, int64_t offset, std::string
 }
 
 void WriteLate(const PartitionInfo& partition, int64_t offset, const LateRecord& late,
-               std::string_view record, std::string_view fields_json, std::string* out) {
+               std::string_view record, std::string_view fields, std::string* out) {
   out->append(R"({"reason":)");
   AppendJsonString(late.reason, out);
   if (!late.op.empty()) {
@@ -130,9 +186,9 @@ void WriteLate(const PartitionInfo& partition, int64_t offset, const LateRecord&
   }
   if (!record.empty()) {
     AppendRecord(record, out);
-  } else if (!fields_json.empty()) {
-    out->append(R"(,"fields":)");
-    out->append(fields_json);
+  } else if (!fields.empty()) {
+    out->push_back(',');
+    out->append(fields);
   }
   out->push_back('}');
 }

@@ -12,8 +12,11 @@
 // Thread-safety: a writer belongs to one thread; make one for each.
 #pragma once
 
+#include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "operators/incident.h"
 #include "operators/operator.h"
@@ -25,18 +28,27 @@ namespace bongsu {
 class AlertWriter {
  public:
   virtual ~AlertWriter() = default;
-  // Appends the alert's JSON to `*out`.
-  virtual void Write(const OperatorSpec& spec, const Incident& incident, std::string* out) = 0;
+  // Appends the alert's JSON to `*out`, with `shown` in the place of the incident's evidence: what
+  // a bound has left of it. All else is said of the whole incident.
+  virtual void WriteShown(const OperatorSpec& spec, const Incident& incident,
+                          std::span<const Evidence> shown, std::string* out) = 0;
+  void Write(const OperatorSpec& spec, const Incident& incident, std::string* out) {
+    WriteShown(spec, incident, incident.evidence, out);
+  }
 };
 
-// What an alert may be large at most: what the producer sends as one record (message.max.bytes,
+// What a record for `sink` may be large at most: what the producer sends as one (message.max.bytes,
 // less the record's frame); without bound in a file.
-size_t AlertBytesMax(const Config& config);
-// Writes the alert within `bytes_max`: where it would be larger, evidence is left out, the last
-// pieces first, and counted as dropped like what is beyond the operator's own bound; the first
-// piece always stays. Returns how many pieces were left out.
-size_t WriteAlert(AlertWriter& writer, const OperatorSpec& spec, const Incident& incident,
-                  size_t bytes_max, std::string* out);
+size_t OutputBytesMax(const Config& config, const SinkConfig& sink);
+// The next smaller bound for the values of an output that is too large: half, and in the end none.
+inline size_t LessValueBytes(size_t bytes) { return bytes > 64 ? bytes / 2 : 0; }
+// Writes the alert within `bytes_max`. Where it would be larger, evidence is left out, and counted
+// as dropped like what is beyond the operator's own bound: the last pieces first, but the first one
+// of each input stays. Where these are too large, their values are cut (CutPayload). Fewer pieces
+// than inputs are shown only where they are too large without any value; the first always stays.
+// Returns whether anything was left out.
+bool WriteAlert(AlertWriter& writer, const OperatorSpec& spec, const Incident& incident,
+                size_t bytes_max, std::string* out);
 
 // `config` and `partitions` outlive the writer.
 std::unique_ptr<AlertWriter> MakeAlertWriter(const Config& config, const PartitionTable& partitions,
@@ -56,8 +68,10 @@ struct LateRecord {
   DurationNs behind = 0;  // behind the watermark; ahead of the clock for `future`
   EventTimeNs watermark = 0;
 };
-// `record` is the raw record, or empty where only `fields` (JSON object text) is left of it.
+// What a late record has besides its fields, at most.
+inline constexpr size_t kLateRestBytesMax = 12 * 1024;
+// `record` is the raw record, or empty where only fields are left of it (LateFields).
 void WriteLate(const PartitionInfo& partition, int64_t offset, const LateRecord& late,
-               std::string_view record, std::string_view fields_json, std::string* out);
+               std::string_view record, std::string_view fields, std::string* out);
 
 }  // namespace bongsu

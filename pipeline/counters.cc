@@ -36,6 +36,8 @@ void RuleCounters::Merge(const RuleCounters& other) {
   matches += other.matches;
   filtered += other.filtered;
   incidents += other.incidents;
+  fields_cut += other.fields_cut;
+  alerts_cut += other.alerts_cut;
   last_fired = std::max(last_fired, other.last_fired);
   cpu_ns += other.cpu_ns;
 }

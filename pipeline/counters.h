@@ -50,9 +50,11 @@ struct OperatorCounters {
 
 // Of one entry of the rule set.
 struct RuleCounters {
-  uint64_t matches = 0;    // events that met the detection and passed its filters
-  uint64_t filtered = 0;   // events that a filter removed; of a filter: that it removed
-  uint64_t incidents = 0;  // alerts of its own
+  uint64_t matches = 0;     // events that met the detection and passed its filters
+  uint64_t filtered = 0;    // events that a filter removed; of a filter: that it removed
+  uint64_t incidents = 0;   // alerts of its own
+  uint64_t fields_cut = 0;  // values of these cut at their bound
+  uint64_t alerts_cut = 0;  // alerts that were too large, and have less of their values
   EventTimeNs last_fired = kMinEventTime;
   uint64_t cpu_ns = 0;  // asked alone, sampled (pipeline/rule_cost.h)
   void Merge(const RuleCounters& other);

@@ -320,6 +320,10 @@ void RuleFamilies(const MetricsSnapshot& snapshot, Families* all) {
   PerRule(snapshot, all, [](const RuleCounters& one) { return one.filtered; });
   all->Counter("bongsu_rule_incidents_total", "Alerts of the rule's own.");
   PerRule(snapshot, all, [](const RuleCounters& one) { return one.incidents; });
+  all->Counter("bongsu_rule_fields_cut_total", "Values of its alerts cut at their bound.");
+  PerRule(snapshot, all, [](const RuleCounters& one) { return one.fields_cut; });
+  all->Counter("bongsu_rule_alerts_cut_total", "Alerts that were too large and were cut.");
+  PerRule(snapshot, all, [](const RuleCounters& one) { return one.alerts_cut; });
   all->Counter("bongsu_rule_cpu_seconds_total",
                "CPU time of the detection asked alone, sampled: which rule is dear.");
   PerRule(snapshot, all,

@@ -118,6 +118,9 @@ std::vector<RuleRow> AllRows(const RunReport& report) {
     row.mute = !report.config->operators[i]->emits_alerts();
     for (const uint64_t selected : op.selected) row.counted.matches += selected;
     row.counted.incidents = op.created;
+    row.counted.fields_cut = op.fields_cut;
+    if (const auto cut = op.named.find("alerts_cut"); cut != op.named.end())
+      row.counted.alerts_cut = cut->second;
     row.counted.last_fired = op.last_fired;
     row.counted.cpu_ns = op.cpu_ns;
     rows.push_back(std::move(row));
@@ -162,10 +165,13 @@ void RuleTable(const RunReport& report, std::string* out) {
     *out += fmt::format("\n{}\n", report.config->rules->Summary());
   if (report.config->rules != nullptr && !rows.empty()) {
     *out += fmt::format("{:<70} {:>10} {:>10} {:>10}\n", "rule", "matches", "alerts", "filtered");
-    for (size_t i = 0; i < rows.size() && i < kRulesShown; ++i)
-      *out +=
-          fmt::format("{:<70.70} {:>10} {:>10} {:>10}\n", rows[i].title, rows[i].counted.matches,
-                      rows[i].mute ? 0 : rows[i].counted.incidents, rows[i].counted.filtered);
+    for (size_t i = 0; i < rows.size() && i < kRulesShown; ++i) {
+      const RuleCounters& counted = rows[i].counted;
+      *out += fmt::format("{:<70.70} {:>10} {:>10} {:>10}\n", rows[i].title, counted.matches,
+                          rows[i].mute ? 0 : counted.incidents, counted.filtered);
+      if (counted.fields_cut > 0) *out += fmt::format("    values cut: {}\n", counted.fields_cut);
+      if (counted.alerts_cut > 0) *out += fmt::format("    alerts cut: {}\n", counted.alerts_cut);
+    }
     if (rows.size() > kRulesShown)
       *out += fmt::format("and {} more rules\n", rows.size() - kRulesShown);
   }
@@ -180,6 +186,8 @@ OrderedJson RowJson(const RuleRow& row) {
           {"incidents", row.counted.incidents},
           {"alerts", !row.mute},
           {"filtered", row.counted.filtered},
+          {"fields_cut", row.counted.fields_cut},
+          {"alerts_cut", row.counted.alerts_cut},
           {"last_fired", LastFired(row.counted.last_fired)},
           {"cpu_seconds", CpuSeconds(row.counted.cpu_ns)}};
 }

@@ -11,6 +11,7 @@ RuleRunner::RuleRunner(const Config& config, size_t source_index, const Partitio
                        AlertWriter& writer)
     : partitions_(partitions),
       writer_(writer),
+      alert_bytes_max_(OutputBytesMax(config, config.alerts)),
       key_(TenantKey(config.sources[source_index].tenant)) {
   if (config.binding == nullptr) return;
   rules_ = &config.binding->sources[source_index];
@@ -46,7 +47,7 @@ void RuleRunner::Report(const Event& event, EventTimeNs time, TimeOrigin from, O
     fired_[kept++] = i;
     if (rule.mute) continue;
     ++counted.incidents;
-    Alert(rule, event, time, from, outputs);
+    Alert(rule, event, time, from, outputs, counted);
     live.alerts.fetch_add(1, std::memory_order_relaxed);
   }
   fired_.resize(kept);
@@ -61,9 +62,9 @@ void RuleRunner::SampleCost(const Event& event, RunCounters& counters) {
 }
 
 void RuleRunner::Alert(const sigma::BoundRule& rule, const Event& event, EventTimeNs time,
-                       TimeOrigin from, OutputChunk& outputs) {
+                       TimeOrigin from, OutputChunk& outputs, RuleCounters& counted) {
   payload_.clear();
-  EncodePayload(event, rule.payload_slots, &payload_);
+  counted.fields_cut += static_cast<uint64_t>(EncodePayload(event, rule.payload_slots, &payload_));
   Evidence evidence;
   evidence.port = rule.port;
   evidence.time = time;
@@ -86,7 +87,7 @@ void RuleRunner::Alert(const sigma::BoundRule& rule, const Event& event, EventTi
   incident.evidence = {&evidence, 1};
   incident.condition = rule.spec->condition(rule.detection->Branch(event));
   alert_.clear();
-  writer_.Write(*rule.spec, incident, &alert_);
+  if (WriteAlert(writer_, *rule.spec, incident, alert_bytes_max_, &alert_)) ++counted.alerts_cut;
   outputs.Add(Stream::kAlerts, IncidentIdText(incident.id), alert_);
 }
 

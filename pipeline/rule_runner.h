@@ -49,11 +49,12 @@ class RuleRunner {
 
  private:
   void Alert(const sigma::BoundRule& rule, const Event& event, EventTimeNs time, TimeOrigin from,
-             OutputChunk& outputs);
+             OutputChunk& outputs, RuleCounters& counted);
 
   const sigma::SourceRules* rules_ = nullptr;  // null: no rules
   const PartitionTable& partitions_;
   AlertWriter& writer_;
+  const size_t alert_bytes_max_;
   std::string key_;  // of every alert: the tenant alone
   std::unique_ptr<sigma::RuleMatcher::Scratch> scratch_;
   std::vector<uint32_t> fired_;

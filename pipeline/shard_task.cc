@@ -23,7 +23,8 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
         partitions_(partitions),
         clock_(clock),
         writer_(MakeAlertWriter(config, partitions, clock)),
-        alert_bytes_max_(AlertBytesMax(config)) {
+        alert_bytes_max_(OutputBytesMax(config, config.alerts)),
+        late_fields_bytes_max_(OutputBytesMax(config, config.late) - kLateRestBytesMax) {
     for (size_t i = 0; i < config.operators.size(); ++i) index_[config.operators[i].get()] = i;
   }
   void Begin(OutputChunk* chunk, LiveCounters* live) {
@@ -37,7 +38,7 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
     counted.last_fired = std::max(counted.last_fired, incident.last_time);
     if (!spec.emits_alerts() && !task_.options_.all_incidents) return;
     scratch_.clear();
-    if (WriteAlert(*writer_, spec, incident, alert_bytes_max_, &scratch_) > 0)
+    if (WriteAlert(*writer_, spec, incident, alert_bytes_max_, &scratch_))
       ++counted.named["alerts_cut"];
     chunk_->Add(Stream::kAlerts, IncidentIdText(incident.id), scratch_);
     live_->alerts.fetch_add(1, std::memory_order_relaxed);
@@ -70,7 +71,8 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
     late.behind = behind;
     late.watermark = behind == kMaxEventTime ? behind : AddTime(input.time, behind);
     scratch_.clear();
-    WriteLate(partition, SeqOffset(input.seq), late, "", LateFields(spec, input), &scratch_);
+    WriteLate(partition, SeqOffset(input.seq), late, "",
+              LateFields(spec, input, late_fields_bytes_max_), &scratch_);
     chunk_->Add(Stream::kLate, partition.source, scratch_);
     live_->late.fetch_add(1, std::memory_order_relaxed);
     Added();
@@ -108,6 +110,7 @@ class ShardTask::Output : public OperatorOutput, public PartitionNames {
   const Clock& clock_;
   std::unique_ptr<AlertWriter> writer_;
   const size_t alert_bytes_max_;
+  const size_t late_fields_bytes_max_;
   absl::flat_hash_map<const OperatorSpec*, size_t> index_;
   std::map<std::pair<uint16_t, SourceAlarm>, std::unique_ptr<SourceAlarmSpec>> alarms_;
   OutputChunk* chunk_ = nullptr;

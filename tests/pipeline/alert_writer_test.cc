@@ -29,7 +29,7 @@ class FakeClock final : public Clock {
   void Sleep(DurationNs) const override {}
 };
 
-class TestSpec final : public OperatorSpec {
+class TestSpec : public OperatorSpec {
  public:
   TestSpec() {
     rule_ = {.name = "inbound-then-shell",
@@ -53,6 +53,16 @@ class TestSpec final : public OperatorSpec {
     return "right within 60s of left, " + std::to_string(incident.event_count) + " events";
   }
   std::unique_ptr<Operator> NewInstance() const override { return nullptr; }
+};
+
+// Says what the evidence shows, as joins and correlations do.
+class SeenSpec final : public TestSpec {
+ public:
+  std::string Why(const Incident& incident) const override {
+    std::string seen;
+    for (const Evidence& one : incident.evidence) seen += std::to_string(one.port);
+    return seen;
+  }
 };
 
 // A correlation, or a detection, of a Sigma rule that says all that one can say.
@@ -194,6 +204,7 @@ class AlertWriterTest : public ::testing::Test {
   PartitionTable partitions_;
   FakeClock clock_;
   TestSpec spec_;
+  SeenSpec seen_spec_;
   PartitionId firewall_ = 0;
   PartitionId endpoint_ = 0;
   std::string key_;
@@ -302,10 +313,9 @@ TEST_F(AlertWriterTest, AnAlertTooLargeLosesEvidenceAndSaysSo) {
   incident.evidence = many;
   const auto writer = MakeAlertWriter(config_, partitions_, clock_);
   std::string whole;
-  EXPECT_EQ(WriteAlert(*writer, spec_, incident, std::numeric_limits<size_t>::max(), &whole), 0u);
+  EXPECT_FALSE(WriteAlert(*writer, spec_, incident, std::numeric_limits<size_t>::max(), &whole));
   std::string cut = "before";
-  const size_t left_out = WriteAlert(*writer, spec_, incident, whole.size() / 3, &cut);
-  EXPECT_EQ(left_out, 30u);
+  EXPECT_TRUE(WriteAlert(*writer, spec_, incident, whole.size() / 3, &cut));
   EXPECT_LE(cut.size(), whole.size() / 3 + 6);
   const Json alert = Json::parse(cut.substr(6));
   EXPECT_EQ(alert["unmapped"]["evidence_listed"], 10);
@@ -314,17 +324,89 @@ TEST_F(AlertWriterTest, AnAlertTooLargeLosesEvidenceAndSaysSo) {
   EXPECT_EQ(alert["finding_info"]["uid"], Json::parse(whole)["finding_info"]["uid"]);
   // The first piece stays, whatever the bound.
   std::string one;
-  EXPECT_EQ(WriteAlert(*writer, spec_, incident, 10, &one), 39u);
+  EXPECT_TRUE(WriteAlert(*writer, spec_, incident, 10, &one));
   EXPECT_EQ(Json::parse(one)["evidences"].size(), 1u);
+  EXPECT_EQ(Json::parse(one)["evidences"][0]["data"]["fields"], Json::object());
+}
+
+// What it says of the incident is true of all its events, and an event of each input is there.
+TEST_F(AlertWriterTest, AnAlertThatIsCutSaysNothingElseThanTheWhole) {
+  Incident incident = MakeIncident();
+  std::vector<Evidence> many(40, evidence_[0]);
+  many[33] = evidence_[1];
+  incident.evidence = many;
+  incident.event_count = 40;
+  for (const AlertFormat format : {AlertFormat::kOcsf, AlertFormat::kNative}) {
+    config_.alerts.format = format;
+    const bool ocsf = format == AlertFormat::kOcsf;
+    const auto writer = MakeAlertWriter(config_, partitions_, clock_);
+    std::string whole;
+    writer->Write(seen_spec_, incident, &whole);
+    for (const size_t parts : {2, 4}) {
+      std::string cut;
+      EXPECT_TRUE(WriteAlert(*writer, seen_spec_, incident, whole.size() / parts, &cut));
+      EXPECT_LE(cut.size(), whole.size() / parts);
+      Json alert = Json::parse(cut);
+      Json uncut = Json::parse(whole);
+      const Json& evidence = alert[ocsf ? "evidences" : "evidence"];
+      std::vector<std::string> inputs;
+      for (const Json& one : evidence)
+        inputs.push_back((ocsf ? one["data"] : one)["input"].get<std::string>());
+      EXPECT_THAT(inputs, ::testing::Contains("left"));
+      EXPECT_EQ(inputs.back(), "right") << parts;
+      const Json& dropped = (ocsf ? alert["unmapped"] : alert)["evidence_dropped"];
+      EXPECT_EQ(dropped, 40 - evidence.size());
+      EXPECT_EQ(alert["message"], uncut["message"]);
+      EXPECT_EQ(alert["finding_info"], uncut["finding_info"]);
+    }
+  }
+}
+
+// One event may be too large: then its values give way, the long ones first, and that is said.
+TEST_F(AlertWriterTest, AnEventTooLargeLosesItsLongValuesAndSaysSo) {
+  const std::vector<std::string> texts(64, std::string(kPayloadFieldBytesMax, '\x7f'));
+  std::vector<Value> items;
+  for (const std::string& text : texts) items.push_back(Value::String(text));
+  const std::string digits(kPayloadFieldBytesMax, '7');
+  SetRight({Value::String("ws-1"), Value::String("joe"), Value::String(texts[0]),
+            Value::Number(digits), Value::Array(items), Value(), Value::Null()});
+  const Incident incident = MakeIncident();
+  for (const AlertFormat format : {AlertFormat::kOcsf, AlertFormat::kNative}) {
+    config_.alerts.format = format;
+    const auto writer = MakeAlertWriter(config_, partitions_, clock_);
+    const auto right = [&](size_t bytes_max) {
+      std::string text;
+      EXPECT_TRUE(WriteAlert(*writer, spec_, incident, bytes_max, &text));
+      EXPECT_LE(text.size(), bytes_max);
+      const Json alert = Json::parse(text);
+      if (format == AlertFormat::kNative) return alert["evidence"][1];
+      EXPECT_EQ(alert["evidences"].size(), 2u);
+      return alert["evidences"][1]["data"];
+    };
+    const Json large = right(1'000'000);
+    EXPECT_EQ(large["cut_fields"], Json({"CommandLine"}));
+    EXPECT_EQ(large["fields"]["Image"], texts[0]);
+    EXPECT_EQ(large["fields"]["ProcessId"].is_null(), false);
+    EXPECT_GT(large["fields"]["CommandLine"].size(), 4u);
+    EXPECT_EQ(large["fields"]["CommandLine"][0], texts[0]);
+    const Json small = right(12'000);
+    EXPECT_EQ(small["cut_fields"], Json({"Image", "ProcessId", "CommandLine"}));
+    EXPECT_EQ(small["fields"]["Hostname"], "ws-1");
+    EXPECT_EQ(small["fields"]["User"], "joe");
+    EXPECT_TRUE(texts[0].starts_with(small["fields"]["Image"].get<std::string>()));
+    // The beginning of a number is another number.
+    EXPECT_FALSE(small["fields"].contains("ProcessId"));
+  }
 }
 
 TEST_F(AlertWriterTest, OnlyATopicBoundsAnAlert) {
   config_.alerts.file = "alerts.jsonl";
-  EXPECT_EQ(AlertBytesMax(config_), std::numeric_limits<size_t>::max());
+  const auto bytes_max = [&] { return OutputBytesMax(config_, config_.alerts); };
+  EXPECT_EQ(bytes_max(), std::numeric_limits<size_t>::max());
   config_.alerts.topic = "alerts";
-  EXPECT_EQ(AlertBytesMax(config_), 1'000'000u - 2048);
+  EXPECT_EQ(bytes_max(), 1'000'000u - 2048);
   config_.kafka["message.max.bytes"] = "50000";
-  EXPECT_EQ(AlertBytesMax(config_), 50'000u - 2048);
+  EXPECT_EQ(bytes_max(), 50'000u - 2048);
 }
 
 TEST_F(AlertWriterTest, OcsfHoldsForEveryActivityAndForMissingEntities) {
@@ -541,7 +623,7 @@ TEST_F(AlertWriterTest, LateEventsSayHowLate) {
              .time = kAlertTime,
              .behind = 90 * kSecondNs,
              .watermark = kAlertTime + 90 * kSecondNs},
-            "", R"({"src_ip":"203.0.113.9"})", &out);
+            "", R"("fields":{"src_ip":"203.0.113.9"})", &out);
   EXPECT_EQ(
       out,
       R"({"reason":"late","operator":"inbound-then-shell","key":"10.0.0.5","source":"firewall",)"
@@ -573,14 +655,23 @@ TEST_F(AlertWriterTest, LateFieldsAreAlwaysJson) {
     Input input;
     input.port = 0;
     input.payload = payload;
-    const std::string text = LateFields(spec_, input);
-    const Json fields = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-    ASSERT_FALSE(fields.is_discarded()) << text;
+    const std::string text = "{" + LateFields(spec_, input, 1'000'000) + "}";
+    const Json late = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+    ASSERT_FALSE(late.is_discarded()) << text;
+    const Json& fields = late["fields"];
     EXPECT_EQ(text.find('\n'), std::string::npos) << text;
     EXPECT_EQ(text.find("\xE2\x80\xAE"), std::string::npos) << text;
     const std::string kept = object.substr(0, kPayloadFieldBytesMax);
     EXPECT_EQ(fields["src_ip"], kept);
     EXPECT_EQ(fields["src_port"], Json::array({kept}));
+    if (kept == object) {
+      EXPECT_FALSE(late.contains("cut_fields"));
+    } else {
+      EXPECT_EQ(late["cut_fields"], Json({"src_ip", "src_port"}));
+    }
+    const std::string small = "{" + LateFields(spec_, input, 200) + "}";
+    EXPECT_LE(small.size(), 202u);
+    EXPECT_EQ(Json::parse(small).contains("cut_fields"), kept.size() > 200) << small;
   }
 }
 

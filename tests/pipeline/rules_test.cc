@@ -274,6 +274,42 @@ TEST_F(RulesTest, AStampThatIsNoTimeIsNone) {
   }
 }
 
+// Who sends the event chooses how large its fields are: the alert goes out, whatever they hold.
+TEST_F(RulesTest, AnEventTooLargeForAnAlertGivesOneAllTheSame) {
+  for (const std::string format : {"ocsf", "native"}) {
+    auto config = Parse(format);
+    ASSERT_TRUE(config.has_value());
+    config->alerts.topic = "alerts";
+    std::string members;
+    for (int i = 0; i < 63; ++i)
+      members += (i == 0 ? "\"" : ",\"") + std::string(8192, '\x7f') + "\"";  // six times as long
+    const std::string record =
+        Event(1, "Microsoft-Windows-Sysmon/Operational",
+              R"(,"UtcTime":"x","Image":"C:\\Windows\\cmd.exe","ParentImage":[)" + members + "]");
+    EXPECT_GT(record.size(), 516'000u);
+    const std::vector<json> alerts = Decode(*config, record, -1);
+    ASSERT_EQ(alerts.size(), 1u);
+    EXPECT_LE(largest_, OutputBytesMax(*config, config->alerts)) << format;
+    const json& data =
+        format == "ocsf" ? alerts[0]["evidences"][0]["data"] : alerts[0]["evidence"][0];
+    EXPECT_EQ(data["cut_fields"], json({"ParentImage"}));
+    EXPECT_EQ(data["fields"]["Image"], "C:\\Windows\\cmd.exe");
+    EXPECT_EQ(data["fields"]["ParentImage"][0], std::string(8192, '\x7f'));
+    EXPECT_EQ(counters_.rules[0].alerts_cut, 1u);
+    EXPECT_EQ(counters_.rules[0].fields_cut, 0u);
+  }
+}
+
+TEST_F(RulesTest, ValuesThatAreCutAreCounted) {
+  Write("win.jsonl",
+        Event(1, "Microsoft-Windows-Sysmon/Operational",
+              R"(,"Image":"C:\\cmd.exe","ParentImage":")" + std::string(9000, 'x') + "\""));
+  ASSERT_TRUE(Run("native").ok());
+  EXPECT_EQ(Alerts().at(0)["evidence"][0]["cut_fields"], json({"ParentImage"}));
+  EXPECT_EQ(Rule("11111111-2222-4333-8444-555555555555")["fields_cut"], 1);
+  EXPECT_EQ(Rule("11111111-2222-4333-8444-555555555555")["alerts_cut"], 0);
+}
+
 TEST_F(RulesTest, FiltersAreCounted) {
   Write("win.jsonl", Event(4624, "Security", R"(,"User":"svc_x")") +
                          Event(4624, "Security", R"(,"User":"joe")"));
