@@ -68,23 +68,36 @@ class NativeWriter final : public AlertWriter {
     AppendTime(R"(,"time":")", evidence.time, out);
     out->append(R"(","fields":{)");
     AppendFields(port, evidence.payload, out);
-    out->append("}}");
+    if (!cut_.empty()) {
+      out->append(R"(,"cut_fields":[)");
+      out->append(cut_);
+      out->push_back(']');
+    }
+    out->push_back('}');
   }
 
-  static void AppendFields(const PortLayout& port, std::string_view payload, std::string* out) {
+  void AppendFields(const PortLayout& port, std::string_view payload, std::string* out) {
     PayloadReader reader(payload);
+    cut_.clear();
     bool first = true;
     Value value;
     for (size_t i = 0; i < port.field_json.size() && reader.Next(&value); ++i) {
-      if (!port.chosen[i] || value.is_absent()) continue;
+      if (!port.chosen[i]) continue;
+      if (reader.was_cut()) {
+        if (!cut_.empty()) cut_.push_back(',');
+        cut_.append(port.field_json[i], 0, port.field_json[i].size() - 1);  // without its colon
+      }
+      if (value.is_absent()) continue;
       if (!first) out->push_back(',');
       first = false;
       out->append(port.field_json[i]);
       AppendValueJson(value, out);
     }
+    out->push_back('}');
   }
 
   AlertLayout layout_;
+  std::string cut_;  // of the piece being written: names of fields, with commas between
 };
 
 }  // namespace
