@@ -172,7 +172,6 @@ class Engine : private OwnershipHost {
   absl::Status OpenState();
   bool CommittedWith(const PipelinePositions& positions, const OperatorSpec& spec);
   absl::Status Recover(bool only_check);
-  absl::Status RestoreTime(const std::vector<Position>& stored);
   void WorkerLoop(Worker& worker);
   bool ApplyNext(Worker& worker);
   bool DecodeNext(Worker& worker);
@@ -205,6 +204,7 @@ class Engine : private OwnershipHost {
   void CloseEpoch(int64_t now, bool final);
   void ForgetCommitted();
   // engine_time.cc: what is decided by the clock, and by all partitions' clocks (source_watch.h).
+  absl::Status RestoreTime(const std::vector<Position>& stored);
   TimeView LookAtTime();
   void PublishTime(Worker& worker);
   // Only where the reader reads: what it decides must not come between a revocation and its commit.
