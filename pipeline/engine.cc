@@ -409,6 +409,17 @@ bool Engine::StateWaits() const {
 }
 
 absl::Status Engine::WaitForRoom(const std::atomic<bool>& stop) {
+  if (HasRoom()) return absl::OkStatus();
+  absl::Status status = AwaitBounds(stop);
+  // Whatever has ended the wait: the next engine goes on with the same sources.
+  if (backpressure_) {
+    for (RecordSource* source : parts_.sources) status.Update(source->SetBackpressure(false));
+    backpressure_ = false;
+  }
+  return status;
+}
+
+absl::Status Engine::AwaitBounds(const std::atomic<bool>& stop) {
   std::optional<WaitReason> reason = Waiting();
   if (!reason.has_value()) return absl::OkStatus();
   ++waits_[static_cast<size_t>(*reason)];
@@ -421,19 +432,14 @@ absl::Status Engine::WaitForRoom(const std::atomic<bool>& stop) {
     BONGSU_RETURN_IF_ERROR(Housekeeping());
     if (parts_.clock->MonotonicNs() - since < kBackpressureAfterNs) continue;
     if (!backpressure_) {
+      backpressure_ = was_paused_ = true;
       for (RecordSource* source : parts_.sources)
         BONGSU_RETURN_IF_ERROR(source->SetBackpressure(true));
-      backpressure_ = was_paused_ = true;
     }
     Batch none;  // keeps the membership alive; a paused source hands out no records
     for (RecordSource* source : parts_.sources) BONGSU_RETURN_IF_ERROR(source->Poll(0, &none));
     BONGSU_CHECK_MSG(none.records.empty() && none.marks.empty() && none.bundles.empty(),
                      "a paused source handed something out");
-  }
-  if (backpressure_) {
-    for (RecordSource* source : parts_.sources)
-      BONGSU_RETURN_IF_ERROR(source->SetBackpressure(false));
-    backpressure_ = false;
   }
   return absl::OkStatus();
 }

@@ -184,6 +184,7 @@ class Engine : private OwnershipHost {
   absl::Status ReadLoop(const std::atomic<bool>& stop);
   absl::Status PollSources(bool* got, bool* finished);
   absl::Status WaitForRoom(const std::atomic<bool>& stop);
+  absl::Status AwaitBounds(const std::atomic<bool>& stop);
   bool HasRoom() const { return !Waiting().has_value(); }
   void AwaitRoom();
   void WakeReader();

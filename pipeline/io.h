@@ -160,7 +160,8 @@ class RecordSource {
   // Called after the checkpoint with these positions is durable (the group's commit).
   [[nodiscard]] virtual absl::Status Committed(const std::vector<Position>& positions) = 0;
   // Called while the engine cannot take more records (its bound of batches in flight is reached),
-  // so that the source can pause its partitions and keep its membership; false when it works again.
+  // so that the source can pause its partitions and keep its membership; false when it works again,
+  // or ends.
   virtual absl::Status SetBackpressure(bool on) = 0;
   // Exactly these partitions of its own are held from now on: nothing more is read of them, and
   // they do not count as idle. Where nothing can be held, it is not asked to (Progress is empty).

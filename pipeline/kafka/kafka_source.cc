@@ -381,7 +381,8 @@ void KafkaSource::LeaveToTheOther() {
 absl::Status KafkaSource::Own(const std::atomic<bool>& stop) {
   started_ = false;
   partitions_.set_reading(false);
-  if (state_ == State::kOwning) {  // again, after an Aborted: nothing is read until Start
+  partitions_.ForgetBackpressure();  // the next engine begins without
+  if (state_ == State::kOwning) {    // again, after an Aborted: nothing is read until Start
     const KafkaList none(rd_kafka_topic_partition_list_new(0));
     BONGSU_RETURN_IF_ERROR(
         KafkaError(rd_kafka_assign(handle_.get(), none.get()), "cannot give up the partitions"));

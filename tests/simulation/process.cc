@@ -76,6 +76,7 @@ class SimSource : public RecordSource {
     return absl::OkStatus();
   }
   absl::Status SetBackpressure(bool on) override {
+    world_.tally().backpressures += on ? 1 : 0;
     paused_ = on;
     return absl::OkStatus();
   }
@@ -191,6 +192,8 @@ absl::StatusOr<EpochId> SimSource::CommittedEpoch(const std::atomic<bool>& stop)
 }
 
 absl::Status SimSource::Start(const std::vector<Position>& positions) {
+  // It would hand out nothing, for ever: the engine that starts does not know of the pause.
+  if (paused_) return absl::InternalError("an engine has left the source paused");
   for (Part& part : parts_) {
     part.next = 0;
     part.ended = false;

@@ -254,6 +254,28 @@ TEST_F(Simulation, AnEpochEndsByTheSizeOfItsChangesToo) {
   EXPECT_EQ(outputs[0], outputs[1]);
 }
 
+// Brokers stall, epochs wait, the partitions are paused; then the commit fails. Whoever goes on
+// knows of no pause.
+TEST_F(Simulation, NoPauseOutlivesTheEngineThatWaitedForRoom) {
+  uint64_t backpressures = 0;
+  uint64_t recoveries = 0;
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    Scenario scenario;
+    scenario.configs.fill(configs_[0].get());
+    std::mt19937_64 random(seed);
+    scenario.input[{"fw", 0}] = Lines(random, 100, false, 0);
+    scenario.input[{"ep", 0}] = Lines(random, 100, true, 2000);
+    Faults faults;
+    faults.stall = 20;
+    World world(seed, scenario, faults);
+    EXPECT_EQ(world.Run(), "") << "seed " << seed;
+    backpressures += world.tally().backpressures;
+    recoveries += world.tally().recoveries;
+  }
+  EXPECT_GT(backpressures, 20u);
+  EXPECT_GT(recoveries, 20u);
+}
+
 // The log still tells of the rule's earlier form. To a process with an empty disk the form that
 // runs is none the newer for it: what was late stays late, and what was open goes on.
 TEST_F(Simulation, AChangedRuleIsRestoredFromTheLogAlone) {

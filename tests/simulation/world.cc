@@ -55,6 +55,7 @@ void Tally::Add(const Tally& other) {
   flushes += other.flushes;
   gave_up += other.gave_up;
   clocks_set += other.clocks_set;
+  backpressures += other.backpressures;
 }
 
 std::string Tally::Text() const {

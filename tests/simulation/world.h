@@ -57,7 +57,7 @@ struct Faults {
 struct Tally {
   uint64_t calls = 0, processes = 0, crashes = 0, pauses = 0, stalls = 0, revokes = 0, resends = 0,
            unknowns = 0, refusals = 0, lost_disks = 0, damages = 0, fenced = 0, recoveries = 0,
-           commits = 0, renewals = 0, flushes = 0, gave_up = 0, clocks_set = 0;
+           commits = 0, renewals = 0, flushes = 0, gave_up = 0, clocks_set = 0, backpressures = 0;
   void Add(const Tally& other);
   std::string Text() const;
 };
