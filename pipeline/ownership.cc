@@ -126,12 +126,17 @@ absl::StatusOr<Assignment> Ownership::Keep(const Assignment& assignment,
   Assignment kept;
   for (const Place& place : places) {
     if (!place.committed || ours[{place.of_shard, place.id}] != place.next_offset) continue;
+    // Of a newer plan, though the offset be the same: gained, and so refused.
     if (!place.of_shard) {
-      kept.partitions.push_back(place.id);
+      PartitionClock clock;
+      uint64_t plan_version = 0;
+      if (ClockOfText(place.metadata, &clock, &plan_version) && plan_version <= plan_version_)
+        kept.partitions.push_back(place.id);
       continue;
     }
     ShardMark mark;
-    if (ShardMarkOfText(place.metadata, &mark) && mark.epoch == changelog_.position(place.id).epoch)
+    if (ShardMarkOfText(place.metadata, &mark) && mark.plan_version <= plan_version_ &&
+        mark.epoch == changelog_.position(place.id).epoch)
       kept.shards.push_back(place.id);
   }
   return kept;

@@ -429,6 +429,65 @@ TEST_P(SharedPlanTest, WhatANewerPlanHasCommittedIsNotTakenOver) {
   }
 }
 
+// Nor is it kept: another instance may have had it in between, committed nothing but its plan, and
+// given it back.
+TEST_P(SharedPlanTest, WhatANewerPlanHasCommittedIsNotKept) {
+  for (const SimulatedCluster::Where& where :
+       {SimulatedCluster::Where{"fw", 0}, {configs_[0]->exchange_topic(), 0}}) {
+    SCOPED_TRACE(where.first);
+    SimulatedCluster cluster(1);
+    Fill(cluster, 1);
+    cluster.readable = 400;
+    SimulatedPlans plans({&*configs_[0]});
+    SimulatedProcess one(cluster, plans, "one", folder_ / where.first);
+    // Until it has read everything, what it has sent to itself included.
+    uint64_t commits = 0;
+    for (int quiet = 0; quiet < 100; ++quiet) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      std::lock_guard lock(cluster.mutex);
+      const auto fw = cluster.committed.find({"fw", 0});
+      const bool read = fw != cluster.committed.end() && fw->second.offset == 400;
+      if (cluster.commits != commits || !read) quiet = 0;
+      commits = cluster.commits;
+    }
+    SimulatedCluster::Offset marked;
+    int64_t generation = 0;
+    {
+      std::lock_guard lock(cluster.mutex);
+      marked = cluster.committed[where];
+      PartitionClock clock;
+      ShardMark mark;
+      uint64_t plan = 0;
+      if (ShardMarkOfText(marked.metadata, &mark)) {
+        mark.plan_version = 2;
+        marked.metadata = ShardMarkText(mark);
+      } else {
+        ASSERT_TRUE(ClockOfText(marked.metadata, &clock, &plan));
+        marked.metadata = ClockText(clock, 2);
+      }
+      cluster.committed[where] = marked;
+      generation = cluster.generation;
+    }
+    cluster.Join("two");
+    cluster.Leave("two");
+    // It has it again; and it could go on.
+    for (bool again = false; !again;) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      std::lock_guard lock(cluster.mutex);
+      again = cluster.generation > generation && !cluster.members["one"].assigned;
+    }
+    {
+      std::lock_guard lock(cluster.mutex);
+      cluster.readable = std::numeric_limits<int64_t>::max();
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    EXPECT_FALSE(one.done());
+    one.Kill();
+    EXPECT_EQ(cluster.committed[where].offset, marked.offset);
+    EXPECT_EQ(cluster.committed[where].metadata, marked.metadata);
+  }
+}
+
 const auto kExchange = [](const auto& one) { return std::string(one.param); };
 INSTANTIATE_TEST_SUITE_P(Exchange, PlanSwitchTest, ::testing::Values("in_process", "kafka"),
                          kExchange);
