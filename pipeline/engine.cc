@@ -583,8 +583,11 @@ absl::Status Engine::ReadLoop(const std::atomic<bool>& stop) {
 
 absl::Status Engine::Finish() {
   // In the middle of a rebalance everything that was read is committed already.
-  if (shared() && !(ownership_->assigned() && parts_.shared->source->member()))
-    return absl::OkStatus();
+  if (shared() && !ownership_->assigned()) return absl::OkStatus();
+  if (shared() && !parts_.shared->source->member()) {
+    return absl::AbortedError(
+        "the group has dropped us: what was read since the last commit is read again");
+  }
   while (issued_ - LowestApplied() >= kBatchesInFlight && !failed_.load()) Await();
   if (failed_.load(std::memory_order_acquire)) return Failure();
   const EpochId last = epoch_;

@@ -115,12 +115,12 @@ void Engine::FinishBundles(Worker& worker, EpochId epoch, OutputChunk& outputs) 
 
 // A bounded run: every source was read to its end, and everything that was sent for it has arrived.
 bool Engine::SharedEnded() const {
-  if (!ownership_->settled() || ownership_->shards() == 0 || LowestApplied() != issued_ ||
-      !parts_.shared->source->sources_ended())
+  if (!ownership_->settled() || ownership_->shards() == 0 || LowestApplied() != issued_)
     return false;
-  return std::all_of(workers_.begin(), workers_.end(), [](const auto& worker) {
-    return worker->ended.load(std::memory_order_relaxed);
-  });
+  return std::all_of(
+             workers_.begin(), workers_.end(),
+             [](const auto& worker) { return worker->ended.load(std::memory_order_relaxed); }) &&
+         parts_.shared->source->sources_ended();
 }
 
 }  // namespace bongsu

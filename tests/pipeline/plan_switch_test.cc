@@ -488,6 +488,21 @@ TEST_P(SharedPlanTest, WhatANewerPlanHasCommittedIsNotKept) {
   }
 }
 
+// What its last epoch has found is not committed yet.
+TEST_P(SharedPlanTest, WhoIsThrownOutAtTheVeryEndReadsThatAgain) {
+  const Found expected = Undisturbed(1, 0);
+  SimulatedCluster cluster(1);
+  Fill(cluster, 1);
+  cluster.leaves_at_end = "one";
+  SimulatedPlans plans({&*configs_[0]});
+  SimulatedProcess one(cluster, plans, "one", folder_ / "one");
+  while (!one.done()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_TRUE(one.status().ok()) << std::string(one.status().message());
+  EXPECT_EQ(cluster.leaves_at_end, "");
+  const Found got = Alerts(cluster);
+  for (const char* title : kTitles) EXPECT_EQ(Of(got, title), Of(expected, title)) << title;
+}
+
 const auto kExchange = [](const auto& one) { return std::string(one.param); };
 INSTANTIATE_TEST_SUITE_P(Exchange, PlanSwitchTest, ::testing::Values("in_process", "kafka"),
                          kExchange);

@@ -132,6 +132,8 @@ class SimulatedCluster {
   // Where a first start begins with a source's partition; 0 where it is not here.
   std::map<Where, int64_t> begins_at;
   uint64_t went_back = 0;  // offsets that an epoch has moved back: never
+  // Thrown out once, when it has read its sources to their end; where nobody is to be: empty.
+  std::string leaves_at_end;
 
  private:
   void Prepare() {
@@ -406,12 +408,23 @@ class SimulatedSource : public SharedSource {
     return positions;
   }
   bool sources_ended() const override {
+    const bool ended = AllEnded();
+    bool leaves = false;
+    if (ended) {
+      std::lock_guard lock(cluster_.mutex);
+      leaves = cluster_.leaves_at_end == instance_;
+      if (leaves) cluster_.leaves_at_end.clear();
+    }
+    if (leaves) cluster_.Leave(instance_);
+    return ended;
+  }
+
+ private:
+  bool AllEnded() const {
     return std::all_of(partitions_.begin(), partitions_.end(), [](const Partition& one) {
       return one.of_shard || !one.assigned || one.ended;
     });
   }
-
- private:
   static constexpr int kTake = 20;  // records of a partition a poll: many epochs
   struct Partition {
     bool of_shard = false;
