@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "pipeline/kafka/kafka_consumer.h"
 #include "pipeline/kafka/kafka_partitions.h"
@@ -306,7 +307,11 @@ absl::Status KafkaGroupSource::Locate(Place* place) {
 }
 
 absl::Status KafkaGroupSource::Read(const std::vector<Place>& places) {
-  for (KafkaPartition& partition : partitions_.all()) partition.read = false;
+  // What was read before stays idle where the shards take it for that: WakeIdle has to tell them
+  // otherwise.
+  for (KafkaPartition& partition : partitions_.all()) {
+    if (!std::exchange(partition.read, false)) partition.idle = false;
+  }
   for (const Place& place : places) {
     KafkaPartition* partition = PartitionOf(place.of_shard, place.id);
     BONGSU_CHECK_MSG(partition != nullptr && partition->assigned, "reading what is not ours");
@@ -315,7 +320,7 @@ absl::Status KafkaGroupSource::Read(const std::vector<Place>& places) {
     partition->end_offset = place.end_offset;
     partition->fresh = true;
     // Its end is to be seen again: only then can it be idle.
-    partition->at_end = partition->end_seen = partition->ended = partition->idle = false;
+    partition->at_end = partition->end_seen = partition->ended = false;
     partition->last_record_ns = clock_.MonotonicNs();
   }
   partitions_.set_reading(true);

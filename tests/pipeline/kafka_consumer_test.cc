@@ -2,10 +2,17 @@
 #include "pipeline/kafka/kafka_consumer.h"
 
 #include <gtest/gtest.h>
+#include <librdkafka/rdkafka_mock.h>
+
+#include <atomic>
+#include <functional>
+#include <optional>
+#include <vector>
 
 #include "pipeline/config.h"
 #include "pipeline/kafka/broker_failures.h"
 #include "pipeline/kafka/kafka_client.h"
+#include "pipeline/kafka/kafka_group_source.h"
 #include "pipeline/service.h"
 
 namespace bongsu {
@@ -80,6 +87,95 @@ TEST(KafkaConsumerTest, FencedAfterALostBrokerIsNoReasonToStayDown) {
   EXPECT_FALSE(failures.UnreachableWithin(-1));
   EXPECT_EQ(ExitStatus(fenced, failures), 1);
   EXPECT_EQ(ExitStatus(absl::OkStatus(), failures), 0);
+}
+
+// A group over the library's own brokers, of which this process is a member.
+class KafkaGroupTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char error[200];
+    brokers_.reset(rd_kafka_new(RD_KAFKA_PRODUCER, nullptr, error, sizeof error));
+    ASSERT_NE(brokers_, nullptr) << error;
+    mock_ = rd_kafka_mock_cluster_new(brokers_.get(), 1);
+    ASSERT_NE(mock_, nullptr);
+    config_ = One("one");
+    rd_kafka_mock_topic_create(mock_, "fw", 2, 1);
+    rd_kafka_mock_topic_create(mock_, config_.exchange_topic().c_str(), 1, 1);
+  }
+  void TearDown() override {
+    if (mock_ != nullptr) rd_kafka_mock_cluster_destroy(mock_);
+  }
+  Config One(const std::string& instance) const {
+    Config config;
+    config.application = "grouped";
+    config.instance = instance;
+    config.exchange = ExchangeMode::kKafka;
+    config.kafka = {{"bootstrap.servers", rd_kafka_mock_cluster_bootstraps(mock_)}};
+    SourceConfig source;
+    source.name = "fw";
+    source.topics = {"fw"};
+    source.idle_timeout = kMillisecondNs;
+    config.sources.push_back(std::move(source));
+    return config;
+  }
+  // Until `done` says so; the marks of fw's first partition.
+  using Kinds = std::vector<PartitionMark::Kind>;
+  static Kinds PollUntil(SharedSource& source, const std::function<bool(const Kinds&)>& done) {
+    Kinds kinds;
+    for (int i = 0; i < 300 && !done(kinds); ++i) {
+      Batch batch;
+      const absl::Status status = source.Poll(100 * kMillisecondNs, &batch);
+      EXPECT_TRUE(status.ok()) << status;
+      for (const PartitionMark& mark : batch.marks) {
+        if (mark.partition == 0) kinds.push_back(mark.kind);
+      }
+    }
+    EXPECT_TRUE(done(kinds));
+    return kinds;
+  }
+
+  KafkaHandle brokers_;
+  rd_kafka_mock_cluster_t* mock_ = nullptr;
+  Config config_;
+};
+
+// Taking in what was gained must not make a quiet partition an active one that nobody is told of:
+// the next rebalance would not wake it, and what comes to it meanwhile would be late.
+TEST_F(KafkaGroupTest, WhatIsQuietIsWokenBeforeARebalanceThoughOthersWereTakenIn) {
+  const std::atomic<bool> stop{false};
+  PartitionTable table;
+  const auto source = MakeKafkaGroupSource(config_, SystemClock());
+  ASSERT_TRUE(source->Open(table).ok());
+  ASSERT_TRUE(source->Own(stop).ok());
+  std::optional<Assignment> assignment;
+  (void)PollUntil(*source, [&](const Kinds&) {
+    if (!assignment.has_value()) assignment = source->TakeAssignment();
+    return assignment.has_value();
+  });
+  ASSERT_EQ(assignment->partitions.size(), 2u);
+  std::vector<Place> places(1);
+  places[0].next_offset = 0;
+  ASSERT_TRUE(source->Read(places).ok());
+  EXPECT_EQ(PollUntil(*source, [](const auto& kinds) { return !kinds.empty(); }),
+            Kinds{PartitionMark::Kind::kIdle});
+  config_.sources[0].idle_timeout = kHourNs;
+  places.resize(2);
+  places[1].id = 1;
+  places[1].next_offset = 0;
+  ASSERT_TRUE(source->Read(places).ok());
+  // Another member.
+  const Config other = One("two");
+  PartitionTable others;
+  const auto second = MakeKafkaGroupSource(other, SystemClock());
+  ASSERT_TRUE(second->Open(others).ok());
+  ASSERT_TRUE(second->Own(stop).ok());
+  const Kinds kinds = PollUntil(*source, [&](const Kinds& seen) {
+    Batch batch;
+    EXPECT_TRUE(second->Poll(0, &batch).ok());
+    return source->revoking() && !seen.empty();
+  });
+  EXPECT_EQ(kinds, Kinds{PartitionMark::Kind::kActive});
+  ASSERT_TRUE(source->Release().ok());
 }
 
 }  // namespace
