@@ -1,5 +1,7 @@
 #include "pipeline/commit_machine.h"
 
+#include <algorithm>
+
 #include "state/check.h"
 
 namespace bongsu {
@@ -144,6 +146,18 @@ Action CommitMachine::On(CommitStep step, Seen seen) {
     if (state_ != EpochState::kDropped) MoveTo(EpochState::kDropped);
   }
   return action;
+}
+
+bool RecoveryPace::Again(int64_t now, bool committed) {
+  const bool anew = committed || now - last_ns_ > kMinuteNs;
+  in_a_row_ = anew ? 1 : in_a_row_ + 1;
+  last_ns_ = now;
+  return in_a_row_ <= kRecoveriesMax;
+}
+
+DurationNs RecoveryPace::pause() const {
+  constexpr DurationNs kFirstNs = 200 * kMillisecondNs;
+  return std::min(kFirstNs * (in_a_row_ - 1), 2 * kSecondNs);
 }
 
 }  // namespace bongsu

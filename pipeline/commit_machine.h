@@ -37,6 +37,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "state/types.h"
+
 namespace bongsu {
 
 // What is being done.
@@ -106,5 +108,20 @@ class CommitMachine {
 // How often recovery is tried in a row without a commit in between before a person is asked.
 // Waiting for a broker (kTimedOut, kRetriable) does not count: it may be away for hours.
 inline constexpr int kRecoveriesMax = 20;
+
+// Recoveries of one process: what is one more in a row, and how long to wait before it begins.
+class RecoveryPace {
+ public:
+  // One more, at `now` (monotonic). `committed`: something was, since the one before. False: it is
+  // one too many. Whoever has nothing to commit (a standby) has recoveries in a row only where they
+  // come within a minute.
+  bool Again(int64_t now, bool committed);
+  // None for the first in a row; then from 200 ms to 2 s.
+  DurationNs pause() const;
+
+ private:
+  int in_a_row_ = 0;
+  int64_t last_ns_ = 0;
+};
 
 }  // namespace bongsu

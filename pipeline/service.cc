@@ -30,6 +30,7 @@ constexpr DurationNs kForgottenNs = 5 * kMinuteNs;
 // process of this name has joined meanwhile, the dead one fences it.
 constexpr DurationNs kOwnPastNs = kMinuteNs;
 constexpr DurationNs kBehindPauseNs = 200 * kMillisecondNs;
+constexpr DurationNs kPauseStepNs = 100 * kMillisecondNs;  // a stop is heard between two
 
 class RealClock : public Clock {
  public:
@@ -183,7 +184,7 @@ absl::Status Service::Rejoin() {
 
 absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
   absl::Status status;
-  uint64_t in_a_row = 0;
+  RecoveryPace pace;
   while (true) {
     status = RunOnce(stop, progress);
     if (status.ok() && GoesOn(stop)) {
@@ -227,11 +228,11 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
     if (!(damaged || rejoin || absl::IsAborted(status)) || stop.load()) break;
     // The one way back: drop what memory holds, and go on from what is committed.
     const EngineTotals totals = engine_ != nullptr ? engine_->Totals() : EngineTotals();
-    in_a_row = totals.epochs > 0 ? 1 : in_a_row + 1;
+    const bool again = pace.Again(clock_.MonotonicNs(), totals.epochs > 0);
     ++recoveries_;
     board_.SetPhase(Phase::kRecovering);
     LogWarning(fmt::format("recovering: {}", std::string(status.message())));
-    if (in_a_row > kRecoveriesMax) {
+    if (!again) {
       status = absl::InternalError(fmt::format("gave up after {} recoveries without a commit: {}",
                                                kRecoveriesMax, std::string(status.message())));
       break;
@@ -245,6 +246,8 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
         break;
       }
     }
+    for (DurationNs left = pace.pause(); left > 0 && !stop.load(); left -= kPauseStepNs)
+      clock_.Sleep(std::min(left, kPauseStepNs));
   }
   board_.SetPhase(Phase::kStopping);
   if (reloader_ != nullptr) reloader_->Stop();

@@ -130,5 +130,24 @@ TEST(CommitMachineDeathTest, CommittingWithoutAuthorisationCrashes) {
   EXPECT_DEATH(machine.MoveTo(EpochState::kCommitted), "illegal transition");
 }
 
+// An instance that has nothing to commit for weeks recovers now and then all the same.
+TEST(RecoveryPaceTest, OnlyRecoveriesThatFollowOnEachOtherAreInARow) {
+  RecoveryPace standby;
+  for (int64_t i = 1; i <= 100; ++i) EXPECT_TRUE(standby.Again(i * kHourNs, /*committed=*/false));
+  EXPECT_EQ(standby.pause(), 0);
+  RecoveryPace commits;
+  for (int64_t i = 1; i <= 100; ++i) EXPECT_TRUE(commits.Again(i * kSecondNs, /*committed=*/true));
+  RecoveryPace stuck;
+  DurationNs before = 0;
+  for (int64_t i = 1; i <= kRecoveriesMax; ++i) {
+    EXPECT_TRUE(stuck.Again(i * kSecondNs, /*committed=*/false)) << i;
+    EXPECT_GE(stuck.pause(), before);
+    EXPECT_EQ(stuck.pause() > 0, i > 1);
+    before = stuck.pause();
+  }
+  EXPECT_EQ(before, 2 * kSecondNs);
+  EXPECT_FALSE(stuck.Again((kRecoveriesMax + 1) * kSecondNs, /*committed=*/false));
+}
+
 }  // namespace
 }  // namespace bongsu
