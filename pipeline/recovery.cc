@@ -95,8 +95,7 @@ absl::Status Compare(const Config& config, const std::optional<CheckpointMeta>& 
 }  // namespace
 
 absl::StatusOr<RestoreResult> RestoreFrom(Store& store, ShardId shard, ShardLogReader& reader,
-                                          const RestoreWatcher& watcher) {
-  RestoreOptions options;
+                                          const RestoreWatcher& watcher, RestoreOptions options) {
   options.progress = [&](const RestoreProgress& progress) {
     BONGSU_FAILPOINT(kRestoring);
     watcher(progress, /*done=*/false);

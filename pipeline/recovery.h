@@ -59,9 +59,10 @@ struct Recovered {
 // Sees how far the restore of one shard is, and when it is done.
 using RestoreWatcher = std::function<void(const RestoreProgress& progress, bool done)>;
 
-// Restores one shard, and shows it to the watcher.
+// Restores one shard, and shows it to the watcher (not `options`' own).
 absl::StatusOr<RestoreResult> RestoreFrom(Store& store, ShardId shard, ShardLogReader& reader,
-                                          const RestoreWatcher& watcher);
+                                          const RestoreWatcher& watcher,
+                                          RestoreOptions options = {});
 
 // `committed`: the epoch in the metadata of the group's stable offsets; 0: it has none.
 // `open_store` opens the local state, with the hash seed that the log says (none: it says none

@@ -335,12 +335,15 @@ namespace {
 
 class LogTopicRestorer : public LogRestorer {
  public:
-  LogTopicRestorer(std::unique_ptr<LogTopic> log, Store& store, RestoreWatcher watcher)
-      : log_(std::move(log)), store_(store), watcher_(std::move(watcher)) {}
+  LogTopicRestorer(std::unique_ptr<LogTopic> log, Store& store, uint64_t plan_version,
+                   RestoreWatcher watcher)
+      : log_(std::move(log)), store_(store), watcher_(std::move(watcher)) {
+    options_.plan_version = plan_version;
+  }
   absl::StatusOr<uint64_t> Restore(ShardId shard) override {
     BONGSU_ASSIGN_OR_RETURN(const std::unique_ptr<ShardLogReader> reader, log_->Reader(shard));
     BONGSU_ASSIGN_OR_RETURN(const RestoreResult result,
-                            RestoreFrom(store_, shard, *reader, watcher_));
+                            RestoreFrom(store_, shard, *reader, watcher_, options_));
     return result.position.epoch;
   }
 
@@ -348,6 +351,7 @@ class LogTopicRestorer : public LogRestorer {
   const std::unique_ptr<LogTopic> log_;
   Store& store_;
   const RestoreWatcher watcher_;
+  RestoreOptions options_;
 };
 
 }  // namespace
@@ -356,7 +360,7 @@ absl::StatusOr<std::unique_ptr<LogRestorer>> Service::MakeLogTopicRestorer(
     const std::atomic<bool>& cancel) {
   BONGSU_ASSIGN_OR_RETURN(std::unique_ptr<LogTopic> log, backend_.OpenLog(config_, cancel, {}));
   return std::unique_ptr<LogRestorer>(
-      std::make_unique<LogTopicRestorer>(std::move(log), *store_, WatchRestore()));
+      std::make_unique<LogTopicRestorer>(std::move(log), *store_, plan_version_, WatchRestore()));
 }
 
 std::unique_ptr<Engine> Service::MakeEngine() {

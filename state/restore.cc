@@ -76,6 +76,11 @@ absl::Status ShardRestorer::Begin(const ShardLogReader& log) {
 absl::StatusOr<std::optional<FrozenRow>> ShardRestorer::Translate(const LogRow& row) {
   auto it = operators_.find(*row.op);
   if (it == operators_.end()) {
+    const std::string_view hash = row.op->hash;
+    const uint64_t since = SinceOf(hash, hash.substr(0, hash.find('@'))).value_or(0);
+    // Ours would be taken for the rule that has replaced it.
+    if (since > options_.plan_version)
+      return absl::AbortedError("the changelog has been gone on with under newer rules");
     BONGSU_ASSIGN_OR_RETURN(const std::optional<uint16_t> id,
                             store_.operators().ForLog(row.op->name, row.op->hash));
     it = operators_.emplace(*row.op, id).first;

@@ -27,6 +27,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -72,6 +73,10 @@ struct RestoreProgress {
 
 struct RestoreOptions {
   size_t batch_bytes = size_t{32} << 20;
+  // Of an application whose instances share its shards: the plan that this one runs. A log with
+  // rows of an operator that came with a later one (HashSince) is Aborted: they must not be
+  // skipped.
+  uint64_t plan_version = std::numeric_limits<uint64_t>::max();
   // Called after each batch; an error stops the restore, which can be resumed.
   std::function<absl::Status(const RestoreProgress&)> progress;
 };

@@ -67,10 +67,13 @@ class SimulatedPlans {
 // A restorer over the simulated changelog.
 class SimulatedRestorer : public LogRestorer {
  public:
-  SimulatedRestorer(SimulatedCluster& cluster, Store& store) : cluster_(cluster), store_(store) {}
+  SimulatedRestorer(SimulatedCluster& cluster, Store& store, uint64_t plan_version)
+      : cluster_(cluster), store_(store) {
+    options_.plan_version = plan_version;
+  }
   absl::StatusOr<uint64_t> Restore(ShardId shard) override {
     SimulatedReader reader(cluster_, shard);
-    const auto result = RestoreShard(store_, shard, reader);
+    const auto result = RestoreShard(store_, shard, reader, options_);
     if (!result.ok()) return result.status();
     return result->position.epoch;
   }
@@ -78,6 +81,7 @@ class SimulatedRestorer : public LogRestorer {
  private:
   SimulatedCluster& cluster_;
   Store& store_;
+  RestoreOptions options_;
 };
 
 class SimulatedProcess {
@@ -187,8 +191,10 @@ class SimulatedProcess {
       parts.shared->plan_version = plan_version;
       parts.shared->since = plans_.Since(plan_version - 1);
       parts.shared->make_restorer =
-          [&](const std::atomic<bool>&) -> absl::StatusOr<std::unique_ptr<LogRestorer>> {
-        return std::unique_ptr<LogRestorer>(std::make_unique<SimulatedRestorer>(cluster_, **store));
+          [&,
+           plan_version](const std::atomic<bool>&) -> absl::StatusOr<std::unique_ptr<LogRestorer>> {
+        return std::unique_ptr<LogRestorer>(
+            std::make_unique<SimulatedRestorer>(cluster_, **store, plan_version));
       };
     }
     Engine engine(config, std::move(parts));

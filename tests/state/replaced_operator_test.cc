@@ -164,5 +164,34 @@ TEST_F(ReplacedOperatorTest, WhatIsGoneComesBackEmpty) {
   }
 }
 
+// Instances that share shards change their rules one by one. What one with newer rules has put into
+// the log must not be skipped, and its position kept, by one that still has the older: it would be
+// missing when that one has changed over, too.
+TEST_F(ReplacedOperatorTest, WhatNewerRulesHaveWrittenIsNotSkipped) {
+  {
+    Process a = Start(disk_a_, "first");
+    ASSERT_TRUE(a.values->Put("group", "old").ok());
+    Epoch(a, /*flush=*/true);
+  }
+  {
+    Process b = Start(disk_b_, HashSince("second", 5));
+    ASSERT_TRUE(b.values->Put("group", "newer").ok());
+    Epoch(b, /*flush=*/true);
+  }
+  {
+    MemoryStore store(disk_a_, random_, 1, 7);
+    uint64_t reset = 0;
+    (void)store.KeepOnly({*store.OperatorId("rule", "first", &reset)});
+    const auto before = store.changelog(kShard)->next_offset;
+    RestoreOptions options;
+    options.plan_version = 4;
+    const auto result = RestoreShard(store, kShard, *log_.Open(kShard), options);
+    EXPECT_TRUE(absl::IsAborted(result.status())) << result.status();
+    EXPECT_EQ(store.changelog(kShard)->next_offset, before);
+  }
+  Process a = Start(disk_a_, HashSince("second", 5));
+  EXPECT_EQ(Value(a, "group"), "newer");
+}
+
 }  // namespace
 }  // namespace bongsu
