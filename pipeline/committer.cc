@@ -328,8 +328,12 @@ absl::Status Committer::Prepare(Pending pending) {
     // The group's offsets carry what others must know of the positions.
     prepared_->offsets = Offsets(prepared_->end, pending.seals.front(), prepared_->bundles);
   } else {
-    BONGSU_RETURN_IF_ERROR(
-        log.Append(store_.shards(), prepared_->positions, &prepared_->positions_offset));
+    const std::vector<std::string> records = PositionsRecords(prepared_->positions);
+    prepared_->positions_offsets.assign(records.size(), -1);
+    for (size_t i = 0; i < records.size(); ++i) {
+      BONGSU_RETURN_IF_ERROR(
+          log.Append(store_.shards(), records[i], &prepared_->positions_offsets[i]));
+    }
   }
   wants_membership_.store(true, std::memory_order_release);
   room_.notify_all();
@@ -353,7 +357,7 @@ absl::Status Committer::CommitPrepared() {
   changelog.Committed(end.epoch, prepared_->positions, prepared_->bundles, clock_.MonotonicNs());
   BONGSU_FAILPOINT(kMerged);
   BONGSU_RETURN_IF_ERROR(FlushChangelog(end.checkpoint));
-  Trim(prepared_->positions_offset);
+  Trim(exchange ? -1 : prepared_->positions_offsets.front());
   if (exchange) TrimExchange(end);
   Committed(end.epoch, prepared_->sealed_ns);
   prepared_.reset();

@@ -132,8 +132,8 @@ class Committer {
     int64_t sealed_ns = 0;
     std::vector<ShardBundle> bundles;
     std::string positions;
-    int64_t positions_offset = -1;
-    std::vector<GroupOffset> offsets;  // exchange: kafka
+    std::vector<int64_t> positions_offsets;  // of their records
+    std::vector<GroupOffset> offsets;        // exchange: kafka
   };
   void Loop();
   bool HasWork() const;

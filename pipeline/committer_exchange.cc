@@ -36,20 +36,34 @@ absl::Status Committer::SendBundles(const std::vector<ShardRecord>& bundles) {
 
 // Behind everything that the epoch has sent: when a shard reads these, it has read the events.
 absl::Status Committer::SendClocks(const EpochEnd& end, const std::vector<EpochSeal>& seals) {
-  BundleWriter writer(*exactly_once_.exchange_plan, exactly_once_.plan_version);
+  ClockNews news;
   const std::vector<PartitionClock>& clocks = seals.front().partitions;
   for (const Position& position : end.read_positions) {
     if (position.partition >= clocks.size()) continue;
     const PartitionClock& clock = clocks[position.partition];
     // First where it stood: a shard must know what came before this plan (shard_clocks.h).
+    const PartitionClock* told = nullptr;
     if (const auto gained = end.gained.find(position.partition); gained != end.gained.end()) {
-      sent_clocks_[position.partition] = gained->second;
-      writer.AddClock(position.partition, gained->second);
+      news.Add(position.partition, told, gained->second);
+      told = &(sent_clocks_[position.partition] = gained->second);
+    } else if (const auto sent = sent_clocks_.find(position.partition);
+               sent != sent_clocks_.end()) {
+      told = &sent->second;
     }
-    const auto sent = sent_clocks_.find(position.partition);
-    if (sent != sent_clocks_.end() && SameClock(sent->second, clock)) continue;
+    if (told != nullptr && SameClock(*told, clock)) continue;
+    news.Add(position.partition, told, clock);
     sent_clocks_[position.partition] = clock;
-    writer.AddClock(position.partition, clock);
+  }
+  BundleWriter writer(*exactly_once_.exchange_plan, exactly_once_.plan_version);
+  const auto send = [&]() -> absl::Status {
+    const std::string bundle = writer.Finish();
+    for (ShardId shard = 0; shard < store_.shards(); ++shard)
+      BONGSU_RETURN_IF_ERROR(exactly_once_.log->Send(shard, bundle));
+    return absl::OkStatus();
+  };
+  for (const ClockNews::Row& row : news.Take()) {
+    writer.AddClock(row.partition, row.clock);
+    if (writer.bytes() >= kBundleBytesMax) BONGSU_RETURN_IF_ERROR(send());
   }
   for (const EpochSeal& seal : seals) {
     for (const ShardResultNews& result : seal.results) {
@@ -58,12 +72,10 @@ absl::Status Committer::SendClocks(const EpochEnd& end, const std::vector<EpochS
       if (result.watermark <= sent) continue;
       sent = result.watermark;
       writer.AddResult(result.op, result.from, result.watermark);
+      if (writer.bytes() >= kBundleBytesMax) BONGSU_RETURN_IF_ERROR(send());
     }
   }
-  if (writer.empty()) return absl::OkStatus();
-  const std::string bundle = writer.Finish();
-  for (ShardId shard = 0; shard < store_.shards(); ++shard)
-    BONGSU_RETURN_IF_ERROR(exactly_once_.log->Send(shard, bundle));
+  if (!writer.empty()) BONGSU_RETURN_IF_ERROR(send());
   return absl::OkStatus();
 }
 

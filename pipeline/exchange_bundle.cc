@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "state/byte_reader.h"
@@ -174,6 +176,40 @@ void BundleSet::Finish(std::vector<ShardRecord>* records) {
     if (!writers_[shard].empty())
       records->push_back({static_cast<ShardId>(shard), writers_[shard].Finish()});
   }
+}
+
+// Of those that wake the lowest goes first, of those that end or fall quiet the highest: what holds
+// the others back is there as long as any of them.
+void ClockNews::Add(PartitionId partition, const PartitionClock* before,
+                    const PartitionClock& now) {
+  using State = PartitionClock::State;
+  enum Rank { kWakes, kMoves, kEnds, kFallsQuiet };
+  const auto last_first = [](EventTimeNs time) { return ~time; };
+  if (now.state == State::kIdle) {
+    rows_.push_back({kFallsQuiet, last_first(now.newest), {partition, now}});
+  } else if (now.state == State::kEnded) {
+    rows_.push_back(
+        {kEnds, last_first((before != nullptr ? *before : now).newest), {partition, now}});
+  } else if (before == nullptr) {
+    rows_.push_back({kWakes, now.newest, {partition, now}});
+  } else {
+    if (before->state == State::kIdle) {
+      PartitionClock woken = *before;
+      woken.state = State::kActive;
+      rows_.push_back({kWakes, woken.newest, {partition, woken}});
+    }
+    rows_.push_back({kMoves, 0, {partition, now}});
+  }
+}
+
+std::vector<ClockNews::Row> ClockNews::Take() {
+  std::stable_sort(rows_.begin(), rows_.end(), [](const Ranked& a, const Ranked& b) {
+    return std::tie(a.rank, a.order) < std::tie(b.rank, b.order);
+  });
+  std::vector<Row> rows;
+  for (const Ranked& one : rows_) rows.push_back(one.row);
+  rows_.clear();
+  return rows;
 }
 
 }  // namespace bongsu

@@ -59,6 +59,31 @@ class BundleWriter {
   uint64_t rows_ = 0;
 };
 
+// What an epoch tells the shards of partitions' clocks. That may be more than a bundle, and a shard
+// may work with the first before it has the last: in this order it is never ahead of one that has
+// them all. Who was quiet is active again, where it stood, before anything moves; and ends or falls
+// quiet behind all that has moved.
+class ClockNews {
+ public:
+  struct Row {
+    PartitionId partition = 0;
+    PartitionClock clock;
+  };
+  // `before`: what this instance has told last; null: nothing yet, and `now` is where whoever had
+  // the partition left it.
+  void Add(PartitionId partition, const PartitionClock* before, const PartitionClock& now);
+  // The rows, and it is empty again.
+  std::vector<Row> Take();
+
+ private:
+  struct Ranked {
+    int rank = 0;
+    EventTimeNs order = 0;
+    Row row;
+  };
+  std::vector<Ranked> rows_;
+};
+
 // A bundle, taken apart.
 struct ExchangeBundle {
   struct Operator {

@@ -112,4 +112,26 @@ absl::StatusOr<PipelinePositions> DecodePositions(std::string_view bytes) {
   }
 }
 
+// A whole one begins with the brace of its JSON.
+std::vector<std::string> PositionsRecords(std::string_view positions) {
+  std::vector<std::string> records;
+  if (positions.size() <= kPositionsRecordBytesMax) return {std::string(positions)};
+  while (!positions.empty()) {
+    const std::string_view part = positions.substr(0, kPositionsRecordBytesMax);
+    positions.remove_prefix(part.size());
+    records.push_back((positions.empty() ? "=" : "+") + std::string(part));
+  }
+  return records;
+}
+
+bool TakePositionsRecord(std::string_view record, std::string* positions) {
+  const char kind = record.empty() ? '\0' : record.front();
+  if (kind == '+' || kind == '=') {
+    positions->append(record.substr(1));
+    return kind == '=';
+  }
+  positions->assign(record);
+  return true;
+}
+
 }  // namespace bongsu

@@ -51,4 +51,10 @@ std::string EncodePositions(const PipelinePositions& positions);
 // DataLoss when the bytes do not parse; FailedPrecondition for a newer version.
 absl::StatusOr<PipelinePositions> DecodePositions(std::string_view bytes);
 
+// As records of the changelog: several in a row where one would be above its bound.
+inline constexpr size_t kPositionsRecordBytesMax = size_t{512} << 10;
+std::vector<std::string> PositionsRecords(std::string_view positions);
+// The next record; `*positions` gathers them, and is whole where this is true.
+bool TakePositionsRecord(std::string_view record, std::string* positions);
+
 }  // namespace bongsu

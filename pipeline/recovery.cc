@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "pipeline/epoch_log.h"
@@ -37,12 +38,14 @@ absl::StatusOr<std::optional<CheckpointMeta>> ReadPositions(ShardLogReader& read
   std::optional<CheckpointMeta> meta;
   int64_t offset = 0;
   std::string_view bytes;
+  std::string parts;
   BONGSU_RETURN_IF_ERROR(reader.Seek(reader.start()));
   while (true) {
     BONGSU_ASSIGN_OR_RETURN(const bool more, reader.Next(&offset, &bytes));
     if (!more) break;
+    if (!TakePositionsRecord(bytes, &parts)) continue;
     meta.emplace();
-    meta->positions = std::string(bytes);
+    meta->positions = std::exchange(parts, {});
   }
   if (!meta.has_value()) return meta;
   absl::StatusOr<PipelinePositions> decoded = DecodePositions(meta->positions);

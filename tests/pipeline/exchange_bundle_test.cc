@@ -5,10 +5,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <memory>
 #include <random>
 
+#include "pipeline/committer.h"
 #include "pipeline/config.h"
+#include "pipeline/positions.h"
 #include "pipeline/unpack_task.h"
+#include "tests/state/memory_store.h"
 
 namespace bongsu {
 namespace {
@@ -215,6 +220,129 @@ TEST_F(ExchangeBundleTest, AnOtherPlansBundles) {
     EXPECT_EQ(counters.removed_inputs, 1u);
     EXPECT_EQ(slot.clock_news.size(), version == 7 ? 1u : 0u);
     EXPECT_EQ(slot.result_news.size(), version == 7 ? 1u : 0u);
+  }
+}
+
+// What the committer sends and nobody reads.
+class SentLog : public EpochLog {
+ public:
+  absl::Status Init(const std::atomic<bool>&) override { return absl::OkStatus(); }
+  absl::Status Begin(EpochId) override { return absl::OkStatus(); }
+  absl::Status Write(const std::string&, std::string_view, std::string_view) override {
+    return absl::OkStatus();
+  }
+  absl::Status Append(int32_t, std::string_view record, int64_t*) override {
+    appended.emplace_back(record);
+    return absl::OkStatus();
+  }
+  absl::Status Send(int32_t shard, std::string_view bundle) override {
+    sent[shard].emplace_back(bundle);
+    return absl::OkStatus();
+  }
+  absl::Status Commit(EpochId, const Membership&, const std::vector<Position>&) override {
+    return absl::OkStatus();
+  }
+  Counters counters() const override { return {}; }
+  std::map<int32_t, std::vector<std::string>> sent;
+  std::vector<std::string> appended;
+};
+
+// However many partitions and operators there are: a record has a bound, and one above it would
+// stop the epoch for ever.
+TEST_F(ExchangeBundleTest, AnEpochsClocksAndResultsAreBundlesOfBoundedSize) {
+  constexpr size_t kPartitions = 30'000;
+  constexpr size_t kResults = 60'000;  // of one operator's shards
+  MemoryDisk disk;
+  std::mt19937_64 random(1);
+  MemoryStore store(disk, random, 2, 7);
+  auto changelog = Changelog::Open(store, {}, {});
+  ASSERT_TRUE(changelog.ok());
+  SentLog log;
+  const std::unique_ptr<Sink> sink = MakeEpochSink(log, "out");
+  PartitionTable partitions;
+  Committer committer(config_, partitions, store, {sink.get(), sink.get(), sink.get()},
+                      {&log, changelog->get(), {}, &plan_, 7, {}}, SystemClock(), /*threads=*/1,
+                      /*first_epoch=*/1, [] {});
+  EpochEnd end;
+  end.epoch = 1;
+  EpochSeal seal;
+  seal.epoch = 1;
+  for (size_t i = 0; i < kPartitions; ++i) {
+    PartitionClock clock;
+    clock.state = PartitionClock::State::kActive;
+    clock.newest = static_cast<EventTimeNs>(i);
+    seal.partitions.push_back(clock);
+    end.read_positions.push_back({static_cast<PartitionId>(i), -1, false});
+  }
+  for (size_t i = 0; i < kResults; ++i) {
+    const auto shard = static_cast<ShardId>(i);
+    seal.results.push_back({shard, 0, shard, static_cast<EventTimeNs>(i)});
+  }
+  committer.BeginCommit(std::move(end));
+  committer.Seal(std::move(seal));
+  ASSERT_TRUE(committer.Step());
+  ASSERT_TRUE(committer.status().ok()) << committer.status();
+  ASSERT_EQ(log.sent.size(), 2u);
+  for (const auto& [shard, bundles] : log.sent) {
+    EXPECT_GT(bundles.size(), 1u);
+    size_t clocks = 0;
+    size_t results = 0;
+    for (const std::string& bytes : bundles) {
+      EXPECT_LE(bytes.size(), kBundleBytesMax + 256);
+      ExchangeBundle bundle;
+      ASSERT_TRUE(ReadExchangeBundle(bytes, &bundle).ok());
+      EXPECT_EQ(bundle.plan_version, 7u);
+      clocks += bundle.clocks.size();
+      results += bundle.results.size();
+    }
+    EXPECT_EQ(clocks, kPartitions);
+    EXPECT_EQ(results, kResults);
+  }
+}
+
+// The same of the positions that an epoch appends to the changelog (exchange: in_process).
+TEST_F(ExchangeBundleTest, AnEpochsPositionsAreRecordsOfBoundedSize) {
+  for (const int count : {1, 10'000}) {
+    SCOPED_TRACE(count);
+    MemoryDisk disk;
+    std::mt19937_64 random(1);
+    MemoryStore store(disk, random, 2, 7);
+    auto changelog = Changelog::Open(store, {0, 1}, {});
+    ASSERT_TRUE(changelog.ok());
+    SentLog log;
+    const std::unique_ptr<Sink> sink = MakeEpochSink(log, "out");
+    PartitionTable partitions;
+    Committer committer(config_, partitions, store, {sink.get(), sink.get(), sink.get()},
+                        {&log, changelog->get(), {}, {}, 0, {}}, SystemClock(), /*threads=*/1,
+                        /*first_epoch=*/1, [] {});
+    EpochEnd end;
+    end.epoch = 1;
+    for (int i = 0; i < count; ++i) {
+      PartitionInfo info;
+      info.source = "fw";
+      info.topic = "a-topic-of-many";
+      info.partition = i;
+      info.identity = std::to_string(i);
+      const auto id = partitions.Add(info);
+      ASSERT_TRUE(id.ok());
+      end.positions.push_back({*id, i, false});
+    }
+    EpochSeal seal;
+    seal.epoch = 1;
+    committer.BeginCommit(std::move(end));
+    committer.Seal(std::move(seal));
+    ASSERT_TRUE(committer.Step());
+    ASSERT_TRUE(committer.status().ok()) << committer.status();
+    EXPECT_EQ(log.appended.size() > 1, count > 1);
+    std::string text;
+    for (size_t i = 0; i < log.appended.size(); ++i) {
+      EXPECT_LE(log.appended[i].size(), kPositionsRecordBytesMax + 1);
+      EXPECT_EQ(TakePositionsRecord(log.appended[i], &text), i + 1 == log.appended.size());
+    }
+    const auto positions = DecodePositions(text);
+    ASSERT_TRUE(positions.ok()) << positions.status();
+    ASSERT_EQ(positions->partitions.size(), static_cast<size_t>(count));
+    EXPECT_EQ(positions->partitions.back().position.next_offset, count - 1);
   }
 }
 

@@ -12,6 +12,8 @@
 #include <random>
 #include <set>
 
+#include "pipeline/exchange_bundle.h"
+
 namespace bongsu {
 namespace {
 
@@ -365,6 +367,45 @@ TEST_F(ShardClocksTest, OldNewsAndForeignTextChangeNothing) {
   EXPECT_EQ(clock.newest, -5);
   EXPECT_EQ(clock.floor, 7);
   EXPECT_FALSE(clocks.Restore("\x01\x05").ok());
+}
+
+// An epoch's clocks may be several bundles, and a shard may work between any two of their rows.
+TEST_F(ShardClocksTest, NeverAheadOfWhoHasReadAllOfAnEpochsClocks) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE(fmt::format("seed {}", seed));
+  std::mt19937_64 random(seed);
+  uint64_t moved = 0;
+  for (int run = 0; run < 300; ++run) {
+    ShardClocks whole = Make();
+    ShardClocks parts = Make();
+    std::vector<PartitionClock> owner(kPartitions, Clock(State::kActive, kMinEventTime));
+    for (int epoch = 0; epoch < 30; ++epoch) {
+      ClockNews news;
+      for (PartitionId id = 0; id < kPartitions; ++id) {
+        if (owner[id].state == State::kEnded || random() % 4 == 0) continue;
+        const PartitionClock before = owner[id];
+        owner[id].newest = std::max<EventTimeNs>(before.newest, 0) +
+                           static_cast<EventTimeNs>(random() % 100) * kSecondNs;
+        const State states[] = {State::kActive, State::kIdle, State::kEnded};
+        owner[id].state = states[random() % (epoch > 20 && random() % 4 == 0 ? 3 : 2)];
+        news.Add(id, &before, owner[id]);
+      }
+      const std::vector<ClockNews::Row> rows = news.Take();
+      const EventTimeNs before[] = {whole.source(0), whole.source(1)};
+      for (const auto& row : rows) whole.Apply(row.partition, SourceOf(row.partition), row.clock);
+      whole.Refresh();
+      for (const auto& row : rows) {
+        parts.Apply(row.partition, SourceOf(row.partition), row.clock);
+        parts.Refresh();
+        for (size_t s = 0; s < 2; ++s) ASSERT_LE(parts.source(s), whole.source(s)) << epoch;
+      }
+      for (size_t s = 0; s < 2; ++s) {
+        ASSERT_EQ(parts.source(s), whole.source(s)) << epoch;
+        moved += whole.source(s) > before[s] ? 1 : 0;
+      }
+    }
+  }
+  EXPECT_GT(moved, 1000u);
 }
 
 }  // namespace
