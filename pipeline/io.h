@@ -151,6 +151,8 @@ class RecordSource {
   // A topic has partitions that are not read yet: the engine ends its epoch, and a new one begins
   // after Bind.
   virtual bool grown() const { return false; }
+  // After Start: the group has taken partitions back, and nothing is read until all are here again.
+  virtual bool waiting() const { return false; }
   // Bounded input that was read to its end.
   virtual bool finished() const = 0;
   // Where reading stands behind everything that Poll has returned.

@@ -260,7 +260,12 @@ absl::Status Service::Run(const std::atomic<bool>& stop, bool progress) {
 }
 
 void Service::Tick(bool progress) {
-  if (shared()) board_.SetPhase(engine_->settled() ? Phase::kRunning : Phase::kRestoring);
+  const bool waits = std::any_of(sources_.begin(), sources_.end(),
+                                 [](const auto& source) { return source->waiting(); });
+  if (shared())
+    board_.SetPhase(engine_->settled() ? Phase::kRunning : Phase::kRestoring);
+  else
+    board_.SetPhase(waits ? Phase::kWaiting : Phase::kRunning);
   if (progress) Progress();
   if (http_ != nullptr) PublishMetrics();
 }

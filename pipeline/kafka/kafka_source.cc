@@ -30,6 +30,7 @@ class KafkaSource : public RecordSource {
   absl::Status Open(PartitionTable& partitions) override;
   absl::Status Bind(PartitionTable& partitions) override;
   bool grown() const override { return started_ && !unread_.empty(); }
+  bool waiting() const override { return started_ && state_ != State::kOwning; }
   absl::Status Own(const std::atomic<bool>& stop) override;
   absl::Status Rejoin() override;
   absl::Status KeepAlive() override;

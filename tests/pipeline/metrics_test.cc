@@ -6,13 +6,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <filesystem>
 #include <fstream>
 #include <regex>
 #include <set>
 #include <sstream>
+#include <thread>
 
 #include "operators/registry.h"
+#include "pipeline/backend.h"
 #include "pipeline/http_server.h"
+#include "pipeline/service.h"
 #include "pipeline/status_board.h"
 
 namespace bongsu {
@@ -364,6 +369,94 @@ TEST(Http, AnswersOnlyItsPaths) {
   ASSERT_FALSE(second.ok());
   EXPECT_NE(second.status().message().find(std::to_string(port)), std::string::npos)
       << second.status();
+}
+
+// A group that takes its partitions back and gives them out again, and nothing else.
+class TakenBack : public RecordSource {
+ public:
+  explicit TakenBack(std::atomic<bool>& taken) : taken_(taken) {}
+  absl::Status Open(PartitionTable&) override { return absl::OkStatus(); }
+  absl::Status Start(const std::vector<Position>&) override { return absl::OkStatus(); }
+  absl::Status Poll(DurationNs wait, Batch*) override {
+    SystemClock().Sleep(wait);
+    return absl::OkStatus();
+  }
+  bool waiting() const override { return taken_.load(); }
+  bool finished() const override { return false; }
+  std::vector<Position> positions() const override { return {}; }
+  absl::Status Committed(const std::vector<Position>&) override { return absl::OkStatus(); }
+  absl::Status SetBackpressure(bool) override { return absl::OkStatus(); }
+  absl::Status Close() override { return absl::OkStatus(); }
+
+ private:
+  std::atomic<bool>& taken_;
+};
+
+class TakenBackBackend : public Backend {
+ public:
+  std::atomic<bool> taken{false};
+  const Clock& clock() const override { return SystemClock(); }
+  absl::StatusOr<std::vector<TopicFinding>> LookAtTopics(const Config&) override {
+    return std::vector<TopicFinding>();
+  }
+  std::unique_ptr<RecordSource> Source(const Config&) override {
+    return std::make_unique<TakenBack>(taken);
+  }
+  std::unique_ptr<TransactionClient> Transaction(const Config&, const PartitionTable&) override {
+    return nullptr;
+  }
+  absl::StatusOr<std::unique_ptr<LogTopic>> OpenLog(const Config&, const std::atomic<bool>&,
+                                                    std::function<absl::Status()>) override {
+    return absl::UnimplementedError("at_least_once");
+  }
+  absl::StatusOr<std::unique_ptr<Store>> OpenStore(const StoreOptions&) override {
+    return absl::UnimplementedError("at_least_once");
+  }
+  absl::StatusOr<std::string> SetAside(const StoreOptions&) override { return std::string(); }
+  ChangelogOptions LogOptions(const Config&) override { return {}; }
+};
+
+// With at_least_once the engine goes on meanwhile, and reads nothing.
+TEST(Health, WhoWaitsForPartitionsIsNotReady) {
+  const std::string folder = testing::TempDir() + "/bongsu-waits-" + std::to_string(getpid());
+  auto free_port = HttpServer::Start("127.0.0.1:0", {});
+  ASSERT_TRUE(free_port.ok()) << free_port.status();
+  const int port = (*free_port)->port();
+  free_port->reset();
+  std::string text = kConfig;
+  text.replace(text.find("files: [fw.jsonl]"), 17, "topics: [fw]");
+  text.replace(text.find("alerts.jsonl"), 12, folder + "/alerts.jsonl");
+  text += "delivery: at_least_once\nkafka: {bootstrap.servers: \"127.0.0.1:1\"}\nstate: {path: " +
+          folder + "/state}\nhttp: {listen: " + std::to_string(port) + "}\n";
+  OperatorRegistry registry;
+  RegisterAllOperators(registry);
+  Diagnostics diagnostics;
+  const auto config = ParseConfig(text, "test.yaml", registry, diagnostics);
+  ASSERT_TRUE(config.has_value()) << diagnostics.Text();
+  TakenBackBackend backend;
+  Service service(*config, backend);
+  const absl::Status opened = service.Open(Service::Mode::kRun);
+  ASSERT_TRUE(opened.ok()) << opened;
+  std::atomic<bool> stop{false};
+  absl::Status ended;
+  std::thread running([&] { ended = service.Run(stop, /*progress=*/false); });
+  const auto becomes = [&](const std::string& status) {
+    for (int i = 0; i < 200; ++i) {
+      if (Ask(port, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 " + status))
+        return true;
+      SystemClock().Sleep(50 * kMillisecondNs);
+    }
+    return false;
+  };
+  EXPECT_TRUE(becomes("200"));
+  backend.taken = true;
+  EXPECT_TRUE(becomes("503"));
+  backend.taken = false;
+  EXPECT_TRUE(becomes("200"));
+  stop = true;
+  running.join();
+  EXPECT_TRUE(ended.ok()) << ended;
+  std::filesystem::remove_all(folder);
 }
 
 }  // namespace
