@@ -590,18 +590,34 @@ absl::Status Engine::Finish() {
   }
   while (issued_ - LowestApplied() >= kBatchesInFlight && !failed_.load()) Await();
   if (failed_.load(std::memory_order_acquire)) return Failure();
-  const EpochId last = epoch_;
   CloseEpoch(parts_.clock->MonotonicNs(), /*final=*/true);
-  while (committer_->committed() < last && !failed_.load()) {
-    Await();
-    BONGSU_RETURN_IF_ERROR(Housekeeping());
-  }
-  BONGSU_RETURN_IF_ERROR(Failure());
+  BONGSU_RETURN_IF_ERROR(AwaitCommits());
   return Housekeeping();  // the last positions, for the group's commit
 }
 
+// Of all epochs that were closed.
+absl::Status Engine::AwaitCommits() {
+  while (EpochsInFlight() > 1 && !failed_.load()) {
+    Await();
+    BONGSU_RETURN_IF_ERROR(Housekeeping());
+  }
+  return Failure();
+}
+
+// Where a log ended when we looked: a crash, or a recovery, before the first commit would begin at
+// a later end, and what was read in between would be skipped.
+absl::Status Engine::CommitPlaces() {
+  if (std::none_of(parts_.sources.begin(), parts_.sources.end(),
+                   [](const RecordSource* source) { return source->begins_at_end(); }))
+    return absl::OkStatus();
+  // Without transactions Start has closed the epoch.
+  if (parts_.exactly_once.log != nullptr) CloseEpoch(parts_.clock->MonotonicNs(), /*final=*/false);
+  return AwaitCommits();
+}
+
 absl::Status Engine::Run(const std::atomic<bool>& stop) {
-  absl::Status status = ReadLoop(stop);
+  absl::Status status = CommitPlaces();
+  if (status.ok()) status = ReadLoop(stop);
   // A source that failed leaves everything read before it; commit that, then report the failure.
   if (Failure().ok() && !absl::IsFailedPrecondition(status) && !absl::IsAborted(status)) {
     const absl::Status finish = Finish();

@@ -213,6 +213,8 @@ class Engine : private OwnershipHost {
   absl::Status HoldAhead(WatchTime now);
   absl::Status Housekeeping();
   absl::Status Finish();
+  absl::Status AwaitCommits();
+  absl::Status CommitPlaces();
   std::vector<Position> SourcePositions() const;
   bool Grown() const;  // RecordSource::grown
 

@@ -47,7 +47,8 @@ absl::Status Engine::Settle(DurationNs deadline) {
   };
   // A slot for the barrier.
   BONGSU_RETURN_IF_ERROR(wait([&] { return issued_ - LowestApplied() < kBatchesInFlight; }));
-  if (batches_in_epoch_ > 0) CloseEpoch(parts_.clock->MonotonicNs(), /*final=*/false);
+  if (batches_in_epoch_ > 0 || !gained_.empty())
+    CloseEpoch(parts_.clock->MonotonicNs(), /*final=*/false);
   return wait([&] { return committer_->committed() + 1 == epoch_ && LowestApplied() == issued_; });
 }
 

@@ -153,6 +153,10 @@ class RecordSource {
   virtual bool grown() const { return false; }
   // After Start: the group has taken partitions back, and nothing is read until all are here again.
   virtual bool waiting() const { return false; }
+  // After Start: some partition begins where its log ended a moment ago (auto.offset.reset:
+  // latest). A later start would begin at a later end: the positions are to be committed before
+  // anything is read.
+  virtual bool begins_at_end() const { return false; }
   // Bounded input that was read to its end.
   virtual bool finished() const = 0;
   // Where reading stands behind everything that Poll has returned.
@@ -192,6 +196,7 @@ struct Place {
   uint16_t id = 0;  // a PartitionId, or a ShardId
   int64_t next_offset = -1;
   bool committed = false;  // by some instance, with this metadata
+  bool at_end = false;     // not committed, and as RecordSource::begins_at_end
   std::string metadata;
   int64_t end_offset = -1;  // until: end
 };

@@ -333,7 +333,9 @@ absl::Status Ownership::AdoptReady() {
     BONGSU_RETURN_IF_ERROR(host_.Settle(kAdoptDeadlineNs));
     std::vector<Place> reading = Reading();
     size_t shards = 0;
+    bool at_end = false;
     for (Restoring::Ready& one : ready) {
+      at_end = at_end || one.place.at_end;
       reading.push_back(one.place);
       if (one.place.of_shard) {
         BONGSU_RETURN_IF_ERROR(changelog_.Adopt(one.place.id));
@@ -346,6 +348,8 @@ absl::Status Ownership::AdoptReady() {
       }
     }
     BONGSU_RETURN_IF_ERROR(source_.Read(reading));
+    // Before anything of them is read: whoever gets them next goes on from here.
+    if (at_end) BONGSU_RETURN_IF_ERROR(host_.Settle(kAdoptDeadlineNs));
     LogInfo(fmt::format("reading {} source partitions and {} shards ({} new)", partitions_.size(),
                         shards_.size(), shards));
   }

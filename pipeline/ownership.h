@@ -68,7 +68,8 @@ using MakeLogRestorer =
 class OwnershipHost {
  public:
   virtual ~OwnershipHost() = default;
-  // Commits everything that was read; then nothing is under way. Aborted: not within the deadline.
+  // Commits everything that was read, and where what was gained begins; then nothing is under way.
+  // Aborted: not within the deadline.
   [[nodiscard]] virtual absl::Status Settle(DurationNs deadline) = 0;
   // Nothing is under way; what was read is not committed for that.
   [[nodiscard]] virtual absl::Status Drain() = 0;

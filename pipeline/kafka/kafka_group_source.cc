@@ -282,6 +282,7 @@ absl::Status KafkaGroupSource::Locate(Place* place) {
         !place->of_shard && !partition.grown && reset != config_.kafka.end() &&
         (reset->second == "latest" || reset->second == "largest" || reset->second == "end");
     place->next_offset = latest ? high : low;
+    place->at_end = latest;
     if (place->of_shard && low > 0) {
       return absl::FailedPreconditionError(
           fmt::format("{} begins at offset {}, and the group has no offset for it: the group's "

@@ -31,6 +31,7 @@ class KafkaSource : public RecordSource {
   absl::Status Bind(PartitionTable& partitions) override;
   bool grown() const override { return started_ && !unread_.empty(); }
   bool waiting() const override { return started_ && state_ != State::kOwning; }
+  bool begins_at_end() const override { return begins_at_end_; }
   absl::Status Own(const std::atomic<bool>& stop) override;
   absl::Status Rejoin() override;
   absl::Status KeepAlive() override;
@@ -87,6 +88,7 @@ class KafkaSource : public RecordSource {
   bool contended_ = false;  // assigned a part only, and not the one that decides
   bool started_ = false;    // reading has begun; before that, owning means an empty assignment
   bool lost_ = false;       // a partition was taken from us since Own
+  bool begins_at_end_ = false;
   bool closed_ = false;
   int64_t ask_again_ns_ = 0;
   int64_t insist_ns_ = 0;  // monotonic; 0: nothing is missing
@@ -145,6 +147,7 @@ absl::Status KafkaSource::Place(KafkaPartition& partition) {
         !partition.grown && reset != config_.kafka.end() &&
         (reset->second == "latest" || reset->second == "largest" || reset->second == "end");
     partition.next_offset = latest ? high : low;
+    begins_at_end_ = begins_at_end_ || latest;
   } else {
     if (partition.next_offset < low) {
       return absl::FailedPreconditionError(fmt::format(
@@ -205,6 +208,7 @@ absl::Status KafkaSource::CheckCommitted() {
 // Where reading begins, checked against the logs, which nobody else changes the meaning of now.
 absl::Status KafkaSource::Start(const std::vector<Position>& positions) {
   std::set<std::string> begun;  // topics
+  begins_at_end_ = false;
   for (KafkaPartition& partition : partitions_.all()) {
     partition.next_offset = -1;
     partition.idle = partition.ended = false;

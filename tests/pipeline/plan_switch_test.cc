@@ -318,13 +318,14 @@ TEST_P(PlanSwitchTest, AStartInTheMiddleInventsNothing) {
         last = std::max(last, begin);
       }
     }
+    cluster.latest = true;
     SimulatedPlans plans({&*configs_[0]});
     std::vector<std::unique_ptr<SimulatedProcess>> processes;
     const int count = shared() ? 2 : 1;
     {
       std::lock_guard lock(cluster.mutex);
       cluster.readable = 600;
-      cluster.failures = 30;
+      cluster.failures = 300;  // the first commit, too, must fail now and then
     }
     const auto begin = [&](int number) {
       return std::make_unique<SimulatedProcess>(cluster, plans, fmt::format("p{}", number),
@@ -336,6 +337,8 @@ TEST_P(PlanSwitchTest, AStartInTheMiddleInventsNothing) {
       const auto number = random() % processes.size();
       processes[number]->Kill();
       processes[number] = begin(static_cast<int>(number));
+      std::lock_guard lock(cluster.mutex);
+      cluster.failures = 30;
     }
     {
       std::lock_guard lock(cluster.mutex);
@@ -346,6 +349,7 @@ TEST_P(PlanSwitchTest, AStartInTheMiddleInventsNothing) {
       while (!process->done()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
       ASSERT_TRUE(process->status().ok()) << std::string(process->status().message());
     }
+    EXPECT_EQ(cluster.skipped, 0u);
     const auto got = Alerts(cluster);
     // Four events a second, at most 5 s behind; an epoch's worth; and the windows that are open
     // then.

@@ -132,6 +132,10 @@ class SimulatedCluster {
   // Where a first start begins with a source's partition; 0 where it is not here.
   std::map<Where, int64_t> begins_at;
   uint64_t went_back = 0;  // offsets that an epoch has moved back: never
+  // auto.offset.reset: latest; each start that finds nothing committed is at a later end.
+  bool latest = false;
+  std::set<Where> handed_out;  // something of it
+  uint64_t skipped = 0;        // begun at a later end, though something was handed out: never
   // Thrown out once, when it has read its sources to their end; where nobody is to be: empty.
   std::string leaves_at_end;
 
@@ -243,6 +247,7 @@ class SimulatedSource : public SharedSource {
       }
       const absl::Status located = Locate(&place);
       if (!located.ok()) return located;
+      begins_at_end_ = begins_at_end_ || place.at_end;
       places.push_back(place);
     }
     {
@@ -251,6 +256,7 @@ class SimulatedSource : public SharedSource {
     }
     return Read(places);
   }
+  bool begins_at_end() const override { return begins_at_end_; }
   absl::Status Poll(DurationNs, Batch* batch) override {
     if (killed_.load()) return absl::CancelledError("killed");
     std::lock_guard lock(cluster_.mutex);
@@ -268,6 +274,7 @@ class SimulatedSource : public SharedSource {
       if (const auto it = cluster_.readable_of.find(one.where); it != cluster_.readable_of.end())
         end = std::min(end, it->second);
       if (one.next < end) Wake(one, batch);
+      if (one.next < end) cluster_.handed_out.insert(one.where);
       for (int taken = 0; taken < kTake && one.next < end; ++taken, ++one.next) {
         holder->bytes.push_back(std::make_unique<std::string>(log[static_cast<size_t>(one.next)]));
         if (one.of_shard)
@@ -376,8 +383,11 @@ class SimulatedSource : public SharedSource {
   absl::Status Locate(Place* place) override {
     std::lock_guard lock(cluster_.mutex);
     if (!place->committed) {
-      const auto it = cluster_.begins_at.find(Find(place->of_shard, place->id).where);
+      const SimulatedCluster::Where& where = Find(place->of_shard, place->id).where;
+      const auto it = cluster_.begins_at.find(where);
       place->next_offset = it != cluster_.begins_at.end() ? it->second : 0;
+      place->at_end = cluster_.latest && !place->of_shard;
+      if (place->at_end) cluster_.skipped += cluster_.handed_out.count(where);
     }
     const bool endless = clock_ != nullptr && !place->of_shard &&
                          config_.sources[Find(false, place->id).source].until == Until::kForever;
@@ -466,6 +476,7 @@ class SimulatedSource : public SharedSource {
   const Clock* const clock_;
   std::vector<Partition> partitions_;
   int64_t generation_ = 0;
+  bool begins_at_end_ = false;
   bool reading_ = false;  // nothing is handed out between a release and the next Read
 };
 

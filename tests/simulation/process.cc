@@ -64,6 +64,7 @@ class SimSource : public RecordSource {
     return started_ &&
            std::all_of(parts_.begin(), parts_.end(), [](const Part& p) { return p.ended; });
   }
+  bool begins_at_end() const override { return begins_at_end_; }
   std::vector<Position> positions() const override {
     std::vector<Position> positions;
     for (const Part& part : parts_) positions.push_back({part.id, part.next, part.ended});
@@ -108,6 +109,7 @@ class SimSource : public RecordSource {
   bool lost_ = false;  // since Own
   bool started_ = false;
   bool paused_ = false;
+  bool begins_at_end_ = false;
 };
 
 absl::Status SimSource::Bind(PartitionTable& partitions) {
@@ -194,14 +196,23 @@ absl::StatusOr<EpochId> SimSource::CommittedEpoch(const std::atomic<bool>& stop)
 absl::Status SimSource::Start(const std::vector<Position>& positions) {
   // It would hand out nothing, for ever: the engine that starts does not know of the pause.
   if (paused_) return absl::InternalError("an engine has left the source paused");
+  begins_at_end_ = false;
   for (Part& part : parts_) {
-    part.next = 0;
+    part.next = -1;
     part.ended = false;
     for (const Position& position : positions) {
       if (position.partition != part.id) continue;
       part.next = position.next_offset;
       part.ended = position.ended;
     }
+    if (part.next >= 0) continue;
+    part.next = 0;
+    if (config_.kafka.count("auto.offset.reset") == 0) continue;
+    // It would begin at the log's end of now; unless somebody else has it, of which it will hear.
+    const bool ours = !lost_ && world_.cluster().owner().id == member_.id;
+    if (ours && world_.handed_out(part.place))
+      return absl::InternalError("what was read is skipped");
+    begins_at_end_ = true;
   }
   started_ = true;
   owning_ = owning_ && !expelled_;
@@ -226,6 +237,7 @@ absl::Status SimSource::Poll(DurationNs, Batch* batch) {
         record.bytes = (*part.records)[static_cast<size_t>(part.next)];
         record.partition = part.id;
         record.offset = part.next++;
+        world_.HandOut(part.place);
         record.timestamp_ms = 0;
         batch->records.push_back(record);
       }

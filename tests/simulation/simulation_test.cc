@@ -32,6 +32,7 @@ namespace {
 
 constexpr uint64_t kSeedsInCi = kSanitized ? 1'000 : 20'000;
 constexpr int kScenarios = 8;
+constexpr int kKinds = 4;  // of configurations
 
 constexpr const char* kYaml = R"(
 application: sim
@@ -39,7 +40,7 @@ instance: {0}
 threads: 2
 epoch: {2}
 delivery: exactly_once
-kafka: {{bootstrap.servers: "simulated:1"}}
+kafka: {{bootstrap.servers: "simulated:1"{4}}}
 sources:
   - {{name: fw, topics: [fw], until: end, format: {{time: [{{path: t, as: epoch_s}}]}},
      time: {{out_of_orderness: 5s, allowed_lateness: 5s, max_future_skew: 366d}}}}
@@ -74,14 +75,16 @@ state: {{path: {3}, memory: 32MiB, shards: 2, checkpoint_interval: 10ms, checkpo
 // room.
 constexpr const char* kFewBytes = "4KiB";
 constexpr const char* kManyBytes = "64MiB";
+// Of two of four scenarios: a first start begins at the end of the logs, which are empty.
+constexpr const char* kLatest = ", auto.offset.reset: latest";
 
 std::unique_ptr<Config> Parse(const std::string& instance, const char* checkpoint_bytes,
                               const OperatorRegistry& registry, const char* epoch = "2ms",
-                              const std::string& more = "") {
+                              const std::string& more = "", const char* kafka = "") {
   Diagnostics diagnostics;
-  auto config =
-      ParseConfig(fmt::format(kYaml, instance, checkpoint_bytes, epoch, testing::TempDir()) + more,
-                  "sim.yaml", registry, diagnostics);
+  auto config = ParseConfig(
+      fmt::format(kYaml, instance, checkpoint_bytes, epoch, testing::TempDir(), kafka) + more,
+      "sim.yaml", registry, diagnostics);
   EXPECT_TRUE(config.has_value()) << diagnostics.Text();
   return config.has_value() ? std::make_unique<Config>(*std::move(config)) : nullptr;
 }
@@ -137,17 +140,19 @@ class Simulation : public testing::Test {
   static void SetUpTestSuite() {
     SetUpLogging({false, "error"});
     RegisterAllOperators(registry_);
-    for (const char* bytes : {kFewBytes, kManyBytes}) {
-      for (int i = 0; i < kSimInstances; ++i)
-        configs_.push_back(Parse(fmt::format("i{}", i), bytes, registry_));
-      for (const auto& config : configs_) ASSERT_NE(config, nullptr);
+    for (int i = 0; i < kKinds; ++i) {
+      for (int j = 0; j < kSimInstances; ++j) {
+        configs_.push_back(Parse(fmt::format("i{}", j), i % 2 == 0 ? kFewBytes : kManyBytes,
+                                 registry_, "2ms", "", i < 2 ? "" : kLatest));
+        ASSERT_NE(configs_.back(), nullptr);
+      }
     }
     for (int i = 0; i < kScenarios; ++i) {
       std::mt19937_64 random(static_cast<uint64_t>(i));
       Scenario scenario;
       for (int j = 0; j < kSimInstances; ++j)
         scenario.configs[static_cast<size_t>(j)] =
-            configs_[static_cast<size_t>(i % 2 * kSimInstances + j)].get();
+            configs_[static_cast<size_t>(i % kKinds * kSimInstances + j)].get();
       scenario.input[{"fw", 0}] = Lines(random, 8 + i * 2, false, 0);
       scenario.input[{"fw", 1}] = Lines(random, 8 + i * 2, false, 1000);
       scenario.input[{"ep", 0}] = Lines(random, 8 + i * 2, true, 2000);

@@ -21,6 +21,7 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -93,6 +94,9 @@ class World {
   const Clock& clock() const { return *clock_; }
   // Monotonic time is the cluster's; people set this one.
   int64_t wall_ns() const { return cluster_.now() + wall_offset_ns_; }
+  // A record of it has been read by somebody.
+  bool handed_out(const SimCluster::Place& place) const { return handed_out_.count(place) > 0; }
+  void HandOut(const SimCluster::Place& place) { handed_out_.insert(place); }
   Tally& tally() { return tally_; }
   const Faults& faults() const { return faults_; }
   uint64_t Pick(uint64_t n) { return random_() % n; }
@@ -121,6 +125,7 @@ class World {
   std::unique_ptr<Clock> clock_;
   std::array<MemoryDisk, kDisks> disks_;
   std::array<bool, kDisks> disk_used_{};
+  std::set<SimCluster::Place> handed_out_;
   std::string problem_;
   bool finished_ = false;
   Tally tally_;
