@@ -177,7 +177,7 @@ TEST(SigmaRule, QuantifiersChooseAmongTheRulesOfACorrelation) {
   };
   EXPECT_EQ(expression("all of them"), "(fw_a and fw_b and c)");
   EXPECT_EQ(expression("1 of fw_* and not c"), "(fw_a or fw_b) and not c");
-  EXPECT_EQ(expression("(Any Of f*a or ALL of fw*)"), "( (fw_a) or (fw_a and fw_b) )");
+  EXPECT_EQ(expression("(Any Of f*a or ALL of fw*) and c"), "( (fw_a) or (fw_a and fw_b) ) and c");
   EXPECT_THAT(Problem("{title: t, correlation: {type: temporal, timespan: 5m, rules: [a, b], "
                       "condition: 1 of x*}}"),
               HasSubstr("'x*' fits none of 'rules'"));
