@@ -416,7 +416,10 @@ class TakenBackBackend : public Backend {
   ChangelogOptions LogOptions(const Config&) override { return {}; }
 };
 
-// With at_least_once the engine goes on meanwhile, and reads nothing.
+// With at_least_once the engine goes on meanwhile, and reads nothing. A real client asks for the
+// ends of topics here, and ThreadSanitizer, which does not know librdkafka's threads, crashes in
+// them.
+#if !defined(__SANITIZE_THREAD__)
 TEST(Health, WhoWaitsForPartitionsIsNotReady) {
   const std::string folder = testing::TempDir() + "/bongsu-waits-" + std::to_string(getpid());
   auto free_port = HttpServer::Start("127.0.0.1:0", {});
@@ -458,6 +461,7 @@ TEST(Health, WhoWaitsForPartitionsIsNotReady) {
   EXPECT_TRUE(ended.ok()) << ended;
   std::filesystem::remove_all(folder);
 }
+#endif
 
 }  // namespace
 }  // namespace bongsu

@@ -446,11 +446,12 @@ TEST_P(SharedPlanTest, WhatANewerPlanHasCommittedIsNotKept) {
     SimulatedProcess one(cluster, plans, "one", folder_ / where.first);
     // Until it has read everything, what it has sent to itself included.
     uint64_t commits = 0;
-    for (int quiet = 0; quiet < 100; ++quiet) {
+    for (int quiet = 0; quiet < 300; ++quiet) {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
       std::lock_guard lock(cluster.mutex);
       const auto fw = cluster.committed.find({"fw", 0});
-      const bool read = fw != cluster.committed.end() && fw->second.offset == 400;
+      const bool read = fw != cluster.committed.end() && fw->second.offset == 400 &&
+                        !cluster.committed[where].metadata.empty();
       if (cluster.commits != commits || !read) quiet = 0;
       commits = cluster.commits;
     }
