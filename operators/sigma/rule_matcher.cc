@@ -236,7 +236,7 @@ std::string_view RuleMatcher::FoldedText(int slot, const Value& value, Scratch& 
   if (folded.event != scratch.event_) {
     folded.event = scratch.event_;
     const std::string_view text = ComparedText(value, &scratch.number_);
-    const bool own = text.data() != scratch.number_.data() && IsFoldedAscii(text);
+    const bool own = !text.empty() && text.data() != scratch.number_.data() && IsFoldedAscii(text);
     folded.text = own ? text.data() : nullptr;
     folded.size = text.size();
     if (!own) {
